@@ -1,0 +1,1 @@
+"""Measuring every width on a device."""

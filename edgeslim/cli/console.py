@@ -1,0 +1,124 @@
+"""What every verb shares: words to stderr, results to stdout, the common options.
+
+    verb ──► Console.say / warn / next_commands ─► stderr (silent with --quiet)
+        └──► Console.result(document, table)    ─► stdout (only the document with --json)
+
+``NO_COLOR`` and non-terminals are honoured by rich.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from edgeslim.core.width import Width, parse_widths
+from edgeslim.errors import WidthError
+
+
+@dataclass(kw_only=True)
+class Console:
+    """Where one verb's output goes."""
+
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    words: RichConsole = field(default_factory=lambda: RichConsole(stderr=True, highlight=False))
+    results: RichConsole = field(default_factory=lambda: RichConsole(highlight=False))
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        if not self.quiet:
+            self.words.print(text, markup=False, soft_wrap=True)
+
+    def detail(self, text: str) -> None:
+        """A line only ``--verbose`` shows."""
+        if self.verbose:
+            self.words.print(text, markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """A line that is shown even with ``--quiet``."""
+        self.words.print(f"warning: {text}", markup=False, soft_wrap=True)
+
+    def next_commands(self, *commands: str) -> None:
+        """What one would type now, ready to paste."""
+        if commands:
+            self.say("next:")
+        for command in commands:
+            self.say(f"  {command}")
+
+    def result(self, document: Any, table: Any = None) -> None:
+        """The verb's result: one JSON document with ``--json``, else the rich renderable ``table``."""
+        if self.as_json:
+            json.dump(document, sys.stdout, ensure_ascii=False, allow_nan=False)
+            sys.stdout.write("\n")
+        elif table is not None:
+            self.results.print(table)
+
+    def progress(self, *extra: str) -> Progress:
+        """A progress bar on stderr; disabled when quiet or not a terminal. ``extra``: more task fields to show."""
+        fields = [TextColumn(f"{{task.fields[{name}]}}") for name in extra]
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            *fields,
+            console=self.words,
+            disable=self.quiet or not self.words.is_terminal,
+            transient=True,
+        )
+
+
+def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--json --quiet --verbose`` and passes them on as one ``console`` argument."""
+
+    @click.option("--json", "as_json", is_flag=True, help="print one JSON document on stdout and nothing else there")
+    @click.option("-q", "--quiet", is_flag=True, help="no progress, no words")
+    @click.option("-v", "--verbose", is_flag=True, help="more words")
+    def wrapper(*args: Any, as_json: bool, quiet: bool, verbose: bool, **kwargs: Any) -> Any:
+        return function(*args, console=Console(as_json=as_json, quiet=quiet, verbose=verbose), **kwargs)
+
+    wrapper.__name__ = function.__name__
+    wrapper.__doc__ = function.__doc__
+    wrapper.__click_params__ = getattr(function, "__click_params__", []) + wrapper.__click_params__  # type: ignore[attr-defined]
+    return wrapper
+
+
+class WidthType(click.ParamType[Width]):
+    """One width: ``--width 0.35``."""
+
+    name = "width"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Width:
+        return value if isinstance(value, Width) else Width.parse(value)
+
+
+class WidthsType(click.ParamType[str]):
+    """``--widths`` as text, checked early; a bare count is resolved by the verb (``resolve_widths``)."""
+
+    name = "widths"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not text.strip().isdigit():
+            parse_widths(text)
+        elif int(text) < 1:
+            raise WidthError(f"cannot use {text!r} widths: at least 1")
+        return text
+
+
+def resolve_widths(text: str, trained: tuple[Width, Width]) -> tuple[Width, ...]:
+    """The widths a ``WidthsType`` text means for a model trained over ``trained``."""
+    return parse_widths(text, trained=trained)
+
+
+WIDTH = WidthType()
+WIDTHS = WidthsType()

@@ -1,0 +1,148 @@
+"""``edgeslim VERB …``: finds the verb's file, runs it, turns errors into exit codes.
+
+    argv ─► LazyGroup ─► cli/<verb>.py: command ─► result on stdout
+                              │ EdgeslimError
+                              └► words + hint on stderr (or {"error": …} on stdout with --json), exit code
+
+Exit codes: 0 done, 1 internal, 2 usage or bad input, 3 extra missing, 4 verification failed,
+5 not possible on this host, 6 no such device.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from edgeslim.errors import EdgeslimError, MissingExtraError
+
+# verb → one line; the file is cli/<verb>.py and holds a click command named ``command``.
+VERBS = {
+    "train": "train a slimmable network",
+    "calibrate": "give every BatchNorm its own statistics at every width",
+    "evaluate": "loss and accuracy per width",
+    "profile": "multiply-adds and parameters per width",
+    "pack": "put all widths for all runtimes into one bundle",
+    "inspect": "what is in a bundle and what each part costs",
+    "subset": "a smaller bundle with some targets or widths",
+    "verify": "rebuild, run and compare every width",
+    "export": "write one width as the runtime's own file",
+    "bench": "measure every width on a device",
+    "simulate": "replay a controller policy on a model of a device",
+    "run": "run a bundle adaptively over a folder of images",
+    "demo": "the whole road on a small data set",
+}
+
+# Which extra brings a third-party module that some verbs need.
+EXTRA_OF_MODULE = {
+    "torch": "train",
+    "torchvision": "train",
+    "sklearn": "train",
+    "matplotlib": "plot",
+    "executorch": "executorch",
+    "coremltools": "coreml",
+    "litert_torch": "litert",
+    "ai_edge_litert": "litert-runtime",
+    "psutil": "bench",
+    "PIL": "images",
+}
+
+
+class LazyGroup(click.Group):
+    """Lists verbs without importing them; answers unknown ones with the nearest."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(f"edgeslim.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS:
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"No such verb {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="edgeslim", prog_name="edgeslim")
+def cli() -> None:
+    """Slimmable networks on real devices: one bundle, every width, every runtime."""
+
+
+def _fail(error: EdgeslimError, *, as_json: bool) -> int:
+    if as_json:
+        document = {"error": {"name": error.name, "message": error.message, "hint": error.hint}}
+        click.echo(json.dumps(document, ensure_ascii=False))
+    else:
+        click.echo(f"error: {error}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+    return error.exit_code
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line; returns the exit code (also the console script's entry)."""
+    args = sys.argv[1:] if argv is None else argv
+    as_json = "--json" in args
+    try:
+        cli.main(args=args, prog_name="edgeslim", standalone_mode=False)
+    except EdgeslimError as error:
+        return _fail(error, as_json=as_json)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        click.echo("stopped", err=True)
+        return 130
+    except click.ClickException as error:
+        if as_json:
+            document: dict[str, Any] = {"name": "usage", "message": error.format_message(), "hint": None}
+            click.echo(json.dumps({"error": document}, ensure_ascii=False))
+        else:
+            error.show()
+        return 2
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+        return 130
+    except BrokenPipeError:  # the reader of our stdout went away, as in `edgeslim … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except ModuleNotFoundError as error:
+        extra = EXTRA_OF_MODULE.get((error.name or "").partition(".")[0])
+        if extra is not None:
+            return _fail(MissingExtraError(error.name or "", extra), as_json=as_json)
+        return _crash(error, as_json=as_json)
+    except Exception as error:
+        return _crash(error, as_json=as_json)
+    return 0
+
+
+def _crash(error: Exception, *, as_json: bool) -> int:
+    """A fault of ours: the traceback goes to stderr, the contract's document to stdout."""
+    traceback.print_exception(error)
+    if as_json:
+        document = {"name": "internal", "message": f"{type(error).__name__}: {error}", "hint": None}
+        click.echo(json.dumps({"error": document}, ensure_ascii=False))
+    return 1
+
+
+def run() -> None:
+    """Console-script entry."""
+    sys.exit(main())

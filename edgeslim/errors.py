@@ -1,0 +1,138 @@
+"""Every error edgeslim raises on purpose.
+
+    EdgeslimError                 exit code
+    ├── InternalError             1   a promise inside edgeslim was broken (please report)
+    │   └── ExportError           1   an exporter failed; names target and width, keeps its log
+    ├── UsageError                2   bad option, bad argument, bad input file
+    │   ├── WidthError            2   a width that cannot be parsed, is not listed, or is out of range
+    │   ├── ModelError            2   unknown network, impossible settings
+    │   ├── CheckpointError       2   unreadable, foreign or incomplete checkpoint
+    │   ├── DataError             2   unknown or unusable data set
+    │   ├── FormatError           2   a bundle breaks a rule of core/FORMAT.md; ``rule`` names it
+    │   ├── TableError            2   unusable latency table
+    │   ├── PolicyError           2   a controller policy breaks a rule; ``rule`` names it
+    │   └── OutputError           2   the result cannot be written (exists, not writable, disk full)
+    ├── MissingExtraError         3   an optional dependency is missing; names the extra
+    ├── VerificationError         4   a result is not what it has to be
+    ├── HostError                 5   not possible on this host
+    └── DeviceError               6   no such device, or it went away
+
+An error says what it met, what it expected (``message``) and the next command (``hint``).
+``name`` is stable, for programs: the class name in kebab-case without ``-error``, or the broken rule.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+class EdgeslimError(Exception):
+    """Base of all deliberate errors."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @property
+    def name(self) -> str:
+        """Stable machine-readable name, e.g. ``missing-extra``."""
+        stem = type(self).__name__.removesuffix("Error")
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", stem).lower()
+
+
+class InternalError(EdgeslimError):
+    exit_code = 1
+
+
+class ExportError(InternalError):
+    pass
+
+
+class UsageError(EdgeslimError):
+    exit_code = 2
+
+
+class WidthError(UsageError):
+    pass
+
+
+class ModelError(UsageError):
+    pass
+
+
+class CheckpointError(UsageError):
+    pass
+
+
+class DataError(UsageError):
+    pass
+
+
+class _RuleError(UsageError):
+    """A broken rule with a published name."""
+
+    def __init__(self, rule: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.rule = rule
+
+    @property
+    def name(self) -> str:
+        return self.rule
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.message}"
+
+    def __reduce__(self) -> tuple[object, ...]:  # keeps the rule when crossing processes
+        return _rebuild_rule_error, (type(self), self.rule, self.message, self.hint)
+
+
+def _rebuild_rule_error(cls: type[_RuleError], rule: str, message: str, hint: str | None) -> _RuleError:
+    return cls(rule, message, hint=hint)
+
+
+class FormatError(_RuleError):
+    pass
+
+
+class PolicyError(_RuleError):
+    pass
+
+
+class TableError(UsageError):
+    pass
+
+
+class OutputError(UsageError):
+    pass
+
+
+class MissingExtraError(EdgeslimError):
+    """An optional dependency is not installed."""
+
+    exit_code = 3
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(
+            f"this needs the Python module {module!r}, which is not installed",
+            hint=f'pip install "edgeslim[{extra}]"',
+        )
+        self.module = module
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return MissingExtraError, (self.module, self.extra)
+
+
+class VerificationError(EdgeslimError):
+    exit_code = 4
+
+
+class HostError(EdgeslimError):
+    exit_code = 5
+
+
+class DeviceError(EdgeslimError):
+    exit_code = 6

@@ -1,0 +1,1 @@
+"""Slimmable layers and networks, their sliced twins, checkpoints."""

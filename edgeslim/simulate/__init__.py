@@ -1,0 +1,1 @@
+"""A model of a device, to judge controller policies."""

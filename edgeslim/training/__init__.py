@@ -1,0 +1,1 @@
+"""Training: data, sandwich rule, inplace distillation, the loop."""

@@ -1,0 +1,114 @@
+"""The house plan: imports go one way, the foundation is light, and the public names exist."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgeslim
+
+PACKAGE = Path(edgeslim.__file__).parent
+
+# room → rooms it may import (itself and `errors` are always allowed)
+ALLOWED = {
+    "errors": set(),
+    "core": set(),
+    "models": {"core"},
+    "training": {"models", "core"},
+    "targets": {"models", "core"},
+    "deploy": {"targets", "models", "core", "training"},
+    "bench": {"targets", "models", "core"},
+    "runtime": {"targets", "models", "core", "bench"},
+    "simulate": {"core"},
+    "cli": {"core", "models", "training", "targets", "deploy", "bench", "runtime", "simulate"},
+}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Every edgeslim module that ``path`` imports, anywhere in the file."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] == "edgeslim"}
+
+
+def room_of(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and (parts[1] in ALLOWED) else None
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_imports_go_one_way(room: str) -> None:
+    files = [PACKAGE / f"{room}.py"] if room == "errors" else sorted((PACKAGE / room).rglob("*.py"))
+    assert files
+    for path in files:
+        rooms = {room_of(module) for module in imported_modules(path)} - {None, room, "errors"}
+        assert rooms <= ALLOWED[room], f"{path.relative_to(PACKAGE)} imports {rooms - ALLOWED[room]}"
+
+
+def test_no_circle_between_files() -> None:
+    modules = {
+        ".".join(("edgeslim", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    top_level: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        tree = ast.parse(path.read_text())
+        found: set[str] = set()
+        for node in tree.body:
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        top_level[name] = {other for other in found if other in modules and other != name}
+
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " → ".join((*trail, name))
+        if name not in done:
+            for other in sorted(top_level[name]):
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in sorted(modules):
+        visit(name, ())
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint(' '.join(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in out.stdout.split()}
+
+
+HEAVY = {"torch", "torchvision", "executorch", "coremltools", "litert_torch", "matplotlib", "sklearn", "jax"}
+
+
+def test_core_and_the_package_load_no_torch() -> None:
+    core = ", ".join(
+        "edgeslim.core." + path.stem for path in sorted((PACKAGE / "core").glob("*.py")) if path.stem != "__init__"
+    )
+    assert not modules_loaded_by(f"import edgeslim, {core}") & HEAVY
+
+
+def test_the_command_line_loads_no_torch_for_help() -> None:
+    assert not modules_loaded_by("from edgeslim.cli.main import main\nmain(['--help'])") & HEAVY
+
+
+def test_public_names_resolve() -> None:
+    for name in edgeslim.__all__:
+        assert getattr(edgeslim, name) is not None
+
+
+def test_no_room_of_leftovers() -> None:
+    names = {path.stem for path in PACKAGE.rglob("*.py")}
+    assert not names & {"utils", "util", "helpers", "misc", "common"}
