@@ -1,0 +1,21 @@
+"""Fixtures of the whole house."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def cifar_zip() -> Path:
+    """A zip of real 32 px JPEG images in ``train/<class>/`` and ``test/<class>/`` folders, where there is one."""
+    path = Path(os.environ.get("EDGESLIM_TEST_IMAGES", _ROOT.parent / "shared" / "data" / "cifar10-jpeg.zip"))
+    if not path.is_file():
+        pytest.skip(
+            "no image archive here: set EDGESLIM_TEST_IMAGES to a zip of train/<class>/*.jpg, test/<class>/*.jpg"
+        )
+    return path
