@@ -1,0 +1,136 @@
+"""Files and directories appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeslim.core import files
+from edgeslim.core.files import (
+    recover_directory,
+    replace_directory,
+    sha256_file,
+    temporary_directory_beside,
+    write_atomically,
+)
+from edgeslim.errors import OutputError
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def test_a_written_file_is_whole_and_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with write_atomically(path, overwrite=False) as stream:
+        stream.write(b"hello")
+        assert not path.exists()
+    assert path.read_bytes() == b"hello"
+    assert names(tmp_path) == ["a.bin"]
+    mask = os.umask(0)
+    os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o644 & ~mask
+    assert sha256_file(path) == hashlib.sha256(b"hello").hexdigest()
+
+
+def test_an_exception_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def attempt() -> None:
+        with write_atomically(path, overwrite=True) as stream:
+            stream.write(b"new")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        attempt()
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_existing_files_need_overwrite(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(OutputError, match="exists") as caught, write_atomically(path, overwrite=False):
+        pass
+    assert caught.value.hint is not None
+    assert "--overwrite" in caught.value.hint
+    with write_atomically(path, overwrite=True) as stream:
+        stream.write(b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with pytest.raises(OutputError, match="exists"), write_atomically(path, overwrite=False) as stream:
+        stream.write(b"mine")
+        path.write_bytes(b"theirs")
+    assert path.read_bytes() == b"theirs"
+
+
+def test_a_missing_folder_and_a_directory_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="no folder"), write_atomically(tmp_path / "no" / "a", overwrite=True):
+        pass
+    with pytest.raises(OutputError, match="directory"), write_atomically(tmp_path, overwrite=True):
+        pass
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_directories_are_replaced(tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    final = tmp_path / "m.mlpackage"
+    for text in ("one", "two"):
+        with temporary_directory_beside(final) as temporary:
+            (temporary / "Data").mkdir()
+            (temporary / "Data" / "x").write_text(text)
+            replace_directory(temporary, final, overwrite=True)
+        assert (final / "Data" / "x").read_text() == text
+        assert names(tmp_path) == ["m.mlpackage"]
+    with temporary_directory_beside(final) as temporary, pytest.raises(OutputError, match="exists"):
+        replace_directory(temporary, final, overwrite=False)
+    assert names(tmp_path) == ["m.mlpackage"]
+
+
+def test_a_file_in_the_place_of_a_directory_is_kept(tmp_path: Path) -> None:
+    final = tmp_path / "m.mlpackage"
+    final.write_text("precious")
+    with temporary_directory_beside(final) as temporary, pytest.raises(OutputError, match="not a directory"):
+        replace_directory(temporary, final, overwrite=True)
+    assert final.read_text() == "precious"
+
+
+def test_a_directory_moved_aside_is_put_back(tmp_path: Path) -> None:
+    final = tmp_path / "m.mlpackage"
+    assert not recover_directory(final)
+    old = tmp_path / ".m.mlpackage.abc.old"
+    old.mkdir()
+    (old / "x").write_text("old")
+    assert recover_directory(final)
+    assert (final / "x").read_text() == "old"
+    assert not recover_directory(final)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from edgeslim.core.files import write_atomically
+with write_atomically(Path(sys.argv[1]), overwrite=True) as stream:
+    stream.write(b"new" * 1000)
+    stream.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)])
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_bytes() == b"old"
