@@ -1,0 +1,148 @@
+"""JSON to and from frozen dataclasses, strictly: the shape is the dataclass, and nothing else is accepted.
+
+    text ─► parse (no duplicate keys, no NaN, bounded) ─► decode (exact types, no unknown keys) ─► dataclass
+    dataclass ─► encode ─► canonical text (sorted keys, no spaces)
+
+Both raise ``StrictJsonError`` with the place (``rows[3].device.cores``); owners turn it into their own error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+MAX_TEXT_BYTES = 1 << 28
+MAX_INT = 1 << 53  # every reader, JavaScript included, holds these exactly
+MAX_FLOAT = 1e300  # also keeps out the infinity that "1e999" reads as
+
+
+class StrictJsonError(ValueError):
+    """What was met and what was expected, with its place in the document."""
+
+
+def parse(text: str | bytes) -> Any:
+    """The JSON value of ``text``.
+
+    Raises:
+        StrictJsonError: not JSON, a key twice in one object, NaN or infinity, too large or too deep.
+    """
+    if len(text) > MAX_TEXT_BYTES:
+        raise StrictJsonError(f"the document has {len(text)} bytes, expected at most {MAX_TEXT_BYTES}")
+    try:
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+    except RecursionError:
+        raise StrictJsonError("the document is nested too deeply") from None
+    except StrictJsonError:
+        raise
+    except ValueError as error:
+        raise StrictJsonError(f"not JSON: {error}") from None
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise StrictJsonError(f"the key {key!r} stands twice in one object")
+        found[key] = value
+    return found
+
+
+def _no_constants(name: str) -> Any:
+    raise StrictJsonError(f"{name} is not a JSON number")
+
+
+def canonical(value: Any) -> str:
+    """One line of JSON with sorted keys and no spaces; the same value gives the same text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def encode(value: Any) -> Any:
+    """Plain JSON values of a dataclass, its nested dataclasses and tuples."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [encode(item) for item in value]
+    return value
+
+
+def decode(cls: type[T], value: Any, where: str = "") -> T:
+    """An instance of the dataclass ``cls`` from parsed JSON; fields with a default may be missing.
+
+    Whole numbers are accepted where a float is expected (and become one), never the other way round.
+
+    Raises:
+        StrictJsonError: a wrong type, a missing or an unknown key. What ``cls`` itself raises passes through.
+    """
+    if not isinstance(value, dict):
+        raise StrictJsonError(f"{where or 'the document'} is {_kind(value)}, expected an object")
+    hints = _hints(cls)  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    prefix = f"{where}." if where else ""
+    for key in value:
+        if key not in fields:
+            raise StrictJsonError(f"{prefix}{key} is not known; known are {', '.join(sorted(fields))}")
+    arguments = {}
+    for name, field in fields.items():
+        if name in value:
+            arguments[name] = _decode(hints[name], value[name], prefix + name)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise StrictJsonError(f"{prefix}{name} is missing")
+    return cls(**arguments)
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        options = get_args(kind)
+        if value is None and type(None) in options:
+            return None
+        (inner,) = (option for option in options if option is not type(None))
+        return _decode(inner, value, where)
+    if origin is Literal:
+        if value not in get_args(kind) or not isinstance(value, str):
+            raise StrictJsonError(f"{where} is {value!r}, expected one of {', '.join(get_args(kind))}")
+        return value
+    if origin is tuple:
+        inner = get_args(kind)[0]
+        if not isinstance(value, list):
+            raise StrictJsonError(f"{where} is {_kind(value)}, expected a list")
+        return tuple(_decode(inner, item, f"{where}[{index}]") for index, item in enumerate(value))
+    if dataclasses.is_dataclass(kind):
+        return decode(kind, value, where)  # type: ignore[arg-type]
+    return _decode_plain(kind, value, where)
+
+
+def _decode_plain(kind: Any, value: Any, where: str) -> Any:
+    if kind is float and type(value) in (int, float):
+        if abs(value) > MAX_FLOAT:
+            raise StrictJsonError(f"{where} is too large for a number")
+        return float(value)
+    if type(value) is not kind:
+        raise StrictJsonError(f"{where} is {_kind(value)}, expected {_NAMES.get(kind, kind.__name__)}")
+    if kind is int and abs(value) > MAX_INT:
+        raise StrictJsonError(f"{where} is {value}, beyond the integers every reader holds exactly")
+    return value
+
+
+_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,236 @@
+"""Latency tables: read strictly, written canonically, and every rule of a row has a row that breaks it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from edgeslim import LatencyTable
+from edgeslim.core.latency import (
+    SCHEMA_FILE,
+    BatterySpan,
+    DeviceInfo,
+    LatencyRow,
+    OsInfo,
+    Quality,
+    RuntimeInfo,
+    Statistics,
+    ThermalSpan,
+    WidthValue,
+)
+from edgeslim.errors import OutputError, TableError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
+import make_schemas
+
+SAMPLES = (6.0, 6.5, 6.25, 7.0, 6.125)
+
+
+def row(**changes: Any) -> LatencyRow:
+    values: dict[str, Any] = {
+        "file_sha256": "ab" * 32,
+        "bundle_sha256": None,
+        "width_permille": 500,
+        "target": "litert",
+        "precision": "fp32",
+        "input_shape": (1, 3, 224, 224),
+        "device": DeviceInfo(manufacturer=None, model="bench", soc=None, cores=2, ram_bytes=None, cpu_max_khz=(2000,)),
+        "os": OsInfo(name="Linux", version="6.1", build=None),
+        "runtime": RuntimeInfo(
+            name="ai-edge-litert",
+            version="2.3.0",
+            delegate_requested=None,
+            delegate_actual="xnnpack",
+            threads=1,
+            load_mode=None,
+        ),
+        "warmup_runs": 10,
+        "runs": len(SAMPLES),
+        "duration_s": 0.1,
+        "samples_ms": SAMPLES,
+        **dataclasses.asdict(Statistics.of(SAMPLES)),
+        "kind": "burst",
+        "order": 0,
+        "seed": 0,
+        "valid": True,
+        "reasons": (),
+        "started_at": "2026-01-01T00:00:00Z",
+        "edgeslim_version": "0.1.0",
+    }
+    return LatencyRow(**values | changes)
+
+
+def table(*rows: LatencyRow, **changes: Any) -> LatencyTable:
+    values: dict[str, Any] = {"edgeslim_version": "0.1.0", "created_at": "2026-01-01T00:00:00Z", "rows": rows}
+    return LatencyTable(**values | changes)
+
+
+def full_table() -> LatencyTable:
+    return table(
+        row(thermal=ThermalSpan(level_start=0, zone_c_start=41.5), battery=BatterySpan(charging=True)),
+        row(width_permille=1000, samples_ms=None, samples_file="w1000.samples", energy_method="rapl",
+            energy_mj_per_inference=12.5),
+        row(kind="sustained", valid=False, reasons=("thermal level rose",)),
+        failed_row(),
+        quality=Quality(metric="top1", source="test", values=(WidthValue(permille=500, value=64.0),)),
+    )  # fmt: skip
+
+
+def failed_row() -> LatencyRow:
+    nothing = dict.fromkeys(field.name for field in dataclasses.fields(Statistics))
+    return row(
+        width_permille=250, runs=0, samples_ms=None, valid=False, reasons=("the runtime crashed: signal 11",), **nothing
+    )
+
+
+def test_statistics_are_what_a_reader_gets_by_hand() -> None:
+    figures = Statistics.of([4.0, 1.0, 3.0, 2.0])
+    assert (figures.min_ms, figures.p50_ms, figures.max_ms, figures.mean_ms) == (1.0, 2.5, 4.0, 2.5)
+    assert figures.p90_ms == pytest.approx(3.7)
+    assert figures.std_ms == pytest.approx(1.25**0.5)
+    with pytest.raises(TableError):
+        Statistics.of([])
+
+
+def test_round_trip_is_exact_and_canonical() -> None:
+    text = full_table().to_json()
+    assert LatencyTable.from_json(text) == full_table()
+    assert LatencyTable.from_json(text).to_json() == text
+    assert len(text.splitlines()) == 4 + 5 + 2  # rows, header keys, brackets
+
+
+def test_fits_the_shipped_schema() -> None:
+    schema = json.loads(SCHEMA_FILE.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads(full_table().to_json()), schema)
+
+
+def test_the_shipped_schema_is_generated() -> None:
+    for path, text in make_schemas.documents().items():
+        assert path.read_text() == text, "run tests/golden/make_schemas.py"
+
+
+def test_files(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    full_table().write(path)
+    assert LatencyTable.read(path) == full_table()
+    with pytest.raises(OutputError):
+        full_table().write(path)
+    full_table().write(path, overwrite=True)
+    with pytest.raises(TableError, match="cannot read"):
+        LatencyTable.read(tmp_path / "nowhere.json")
+    path.write_text("{")
+    with pytest.raises(TableError, match=r"table\.json"):
+        LatencyTable.read(path)
+
+
+def test_csv_is_a_view() -> None:
+    lines = full_table().to_csv().splitlines()
+    assert len(lines) == 5
+    assert "device.model" in lines[0]
+    assert "samples_ms" not in lines[0]
+    assert table().to_csv().startswith("schema_version,")
+
+
+def test_select() -> None:
+    rows = full_table()
+    assert [r.width_permille for r in rows.select(kind="burst", target="litert", threads=1)] == [500, 1000, 250]
+    assert rows.select(kind="sustained", precision="fp16") == ()
+
+
+BROKEN_ROWS = {
+    "version": {"schema_version": 2},
+    "hash": {"file_sha256": "AB" * 32},
+    "bundle hash": {"bundle_sha256": "12"},
+    "width": {"width_permille": 0},
+    "negative count": {"order": -1},
+    "shape": {"input_shape": (1, 0)},
+    "negative time": {"load_cold_ms": -1.0},
+    "level": {"thermal": ThermalSpan(level_max=5)},
+    "charge": {"battery": BatterySpan(permille_end=1001)},
+    "energy without method": {"energy_mj_per_inference": 1.0},
+    "valid with reasons": {"reasons": ("too hot",)},
+    "invalid without reasons": {"valid": False},
+    "two homes for samples": {"samples_file": "a.bin"},
+    "sibling in another folder": {"samples_ms": None, "samples_file": "../a.bin"},
+    "sibling that hides": {"samples_ms": None, "samples_file": ".a"},
+    "one statistic missing": {"p90_ms": None},
+    "statistics without runs": {"runs": 0, "samples_ms": None},
+    "zero latency": {"min_ms": 0.0},
+    "percentiles out of order": {"p90_ms": 6.0},
+    "mean outside": {"mean_ms": 8.0, "samples_ms": None},
+    "samples and runs disagree": {"runs": 6},
+    "statistic does not follow": {"std_ms": 0.5},
+}
+
+
+@pytest.mark.parametrize("change", BROKEN_ROWS.values(), ids=BROKEN_ROWS.keys())
+def test_a_row_that_contradicts_itself(change: dict[str, Any]) -> None:
+    with pytest.raises(TableError):
+        row(**change)
+
+
+def test_a_failed_row_cannot_be_valid() -> None:
+    with pytest.raises(TableError):
+        dataclasses.replace(failed_row(), valid=True, reasons=())
+    with pytest.raises(TableError):
+        dataclasses.replace(failed_row(), runs=3)
+
+
+def test_a_table_refuses_the_same_row_twice_and_other_versions() -> None:
+    with pytest.raises(TableError, match="twice"):
+        table(row(), row(seed=1))
+    with pytest.raises(TableError, match="schema_version"):
+        table(schema_version=2)
+    with pytest.raises(TableError, match="twice"):
+        Quality(metric="top1", source="", values=(WidthValue(permille=500, value=1.0),) * 2)
+
+
+BROKEN_TEXTS = {
+    "not json": "{",
+    "not an object": "[]",
+    "duplicate key": '{"rows": [], "rows": []}',
+    "nan": '{"rows": NaN}',
+    "infinity": '{"prior": {"scale": 1e999}}',
+    "nested": "[" * 100_000,
+    "not utf-8": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN_TEXTS.values(), ids=BROKEN_TEXTS.keys())
+def test_text_that_is_no_table(text: str | bytes) -> None:
+    with pytest.raises(TableError):
+        LatencyTable.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("runs", 5.0), ("runs", True), ("runs", None), ("p50_ms", "6"), ("kind", "burst "), ("reasons", "x"),
+        ("device", None), ("samples_ms", [6, "7"]), ("p50_ms", 10**400), ("order", 2**60), ("surprise", 1),
+    ],
+)  # fmt: skip
+def test_a_field_of_the_wrong_type_is_named(name: str, value: object) -> None:
+    document = json.loads(full_table().to_json())
+    document["rows"][0][name] = value
+    with pytest.raises(TableError, match=rf"rows\[0\]\.{name}"):
+        LatencyTable.from_json(json.dumps(document))
+
+
+def test_missing_fields_are_named() -> None:
+    document = json.loads(full_table().to_json())
+    del document["rows"][1]["device"]["cores"]
+    with pytest.raises(TableError, match=r"rows\[1\]\.device\.cores is missing"):
+        LatencyTable.from_json(json.dumps(document))
+
+
+def test_whole_numbers_are_good_milliseconds() -> None:
+    document = json.loads(table(row(samples_ms=None)).to_json())
+    document["rows"][0]["max_ms"] = 7
+    assert LatencyTable.from_json(json.dumps(document)) == table(row(samples_ms=None))
