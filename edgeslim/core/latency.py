@@ -131,11 +131,37 @@ class BatterySpan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSpan:
+    """How fast the processor was: a fixed piece of work timed on a quiet device and around the samples, and kHz."""
+
+    baseline_ms_reference: float | None = None
+    baseline_ms_start: float | None = None
+    baseline_ms_end: float | None = None
+    khz_start: int | None = None
+    khz_end: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSpan:
+    """What else ran while the samples were taken: shares of the processor time of all cores, 0..1.
+
+    ``waited_share`` is the part of the time in which the measured process was ready but had no core.
+    """
+
+    others_share: float | None = None
+    steal_share: float | None = None
+    waited_share: float | None = None
+    preemptions: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyRow:
     """How long one artifact takes on one device with one runtime.
 
     ``samples_ms`` holds every timed inference in order, or is null and ``samples_file`` names a file beside the table,
-    or both are null. ``kind`` ``prior`` marks a figure scaled from another device's table, not measured here.
+    or both are null. ``block_runs`` says how many of them came from each turn of an interleaved run. ``kind`` ``prior``
+    marks a figure scaled from another device's table, not measured here. ``reasons`` say why a row does not count,
+    ``notes`` what else is worth knowing (measured again, a runtime without a thread setting).
 
     Raises:
         TableError: fields that contradict each other, or are out of range.
@@ -168,9 +194,12 @@ class LatencyRow:
     max_ms: float | None = None
     samples_ms: tuple[float, ...] | None = None
     samples_file: str | None = None
+    block_runs: tuple[int, ...] | None = None
     peak_rss_bytes: int | None = None
     thermal: ThermalSpan = ThermalSpan()
     battery: BatterySpan = BatterySpan()
+    clock: ClockSpan = ClockSpan()
+    load: LoadSpan = LoadSpan()
     energy_mj_per_inference: float | None = None
     energy_method: EnergyMethod = "none"
     kind: Kind
@@ -178,6 +207,7 @@ class LatencyRow:
     seed: int
     valid: bool
     reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     started_at: str
     edgeslim_version: str
 
@@ -213,6 +243,11 @@ def _row_faults(row: LatencyRow) -> Iterable[tuple[bool, str]]:
     yield (row.energy_method == "none") != (row.energy_mj_per_inference is None), "energy and energy_method disagree"
     yield row.valid == bool(row.reasons), "a valid row has no reasons, another has at least one"
     yield row.samples_ms is not None and row.samples_file is not None, "samples are here or in a file, not both"
+    blocks = row.block_runs
+    yield (
+        blocks is not None and (min(blocks, default=1) < 1 or sum(blocks) != row.runs),
+        "block_runs do not sum to runs",
+    )
     yield _bad_sibling(row.samples_file), "samples_file is not the plain name of a file beside the table"
     yield from _statistics_faults(row)
 

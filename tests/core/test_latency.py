@@ -157,6 +157,8 @@ BROKEN_ROWS = {
     "energy without method": {"energy_mj_per_inference": 1.0},
     "valid with reasons": {"reasons": ("too hot",)},
     "invalid without reasons": {"valid": False},
+    "blocks that do not add up": {"block_runs": (2, 2)},
+    "an empty block": {"block_runs": (5, 0)},
     "two homes for samples": {"samples_file": "a.bin"},
     "sibling in another folder": {"samples_ms": None, "samples_file": "../a.bin"},
     "sibling that hides": {"samples_ms": None, "samples_file": ".a"},
