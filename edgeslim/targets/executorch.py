@@ -1,0 +1,182 @@
+"""ExecuTorch: the whole net as one XNNPACK delegate in a ``.pte``; metadata as a constant method.
+
+Any app can read the metadata without edgeslim: ``module.execute("edgeslim_meta")`` returns the JSON text.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeslim.core.files import write_atomically
+from edgeslim.errors import ExportError, UsageError
+from edgeslim.targets.base import (
+    Artifact,
+    InputOption,
+    Metadata,
+    Runner,
+    RuntimeInfo,
+    TensorSpec,
+    hash_files,
+)
+from edgeslim.targets.exporting import exporting, prepare, require
+
+if TYPE_CHECKING:
+    import torch
+    from torch.export import ExportedProgram
+
+METADATA_METHOD = "edgeslim_meta"
+_DELEGATE = "XnnpackBackend"
+_IDENTIFIER = b"ET12"  # at byte 4 of every .pte
+# What may stay outside the delegate: XNNPACK has no uint8 → float32 cast.
+_OUTSIDE = {"getitem", "dim_order_ops._to_dim_order_copy.default"}
+
+
+class ExecutorchTarget:
+    """Writes and runs ``.pte`` files."""
+
+    name = "executorch"
+    suffix = ".pte"
+    precisions = ("fp32",)
+
+    def ensure_available(self, *, exporting: bool) -> None:
+        require("torch", "executorch")  # the runtime's Python binding takes torch tensors
+        require("executorch", "executorch")
+
+    def export(
+        self,
+        net: torch.nn.Module,
+        example: torch.Tensor,
+        out: Path,
+        *,
+        metadata: Metadata,
+        input_option: InputOption = InputOption.NCHW_FLOAT32,
+        precision: str | None = None,
+    ) -> Artifact:
+        self.ensure_available(exporting=True)
+        with exporting(self.name, metadata.width, out) as log:
+            import torch
+
+            prepared = prepare(net, example, input_option, metadata)
+            program = torch.export.export(prepared.module, (prepared.example,))
+            lowered = _lower(program, json.dumps(metadata.to_json(), sort_keys=True, ensure_ascii=False))
+            _check_one_delegate(lowered.exported_program(), metadata)
+            with write_atomically(out, overwrite=False) as file:
+                lowered.to_executorch().write_to_file(file)
+        version = importlib.metadata.version("executorch")
+        return Artifact(
+            target=self.name,
+            width=metadata.width,
+            precision="fp32",
+            backend="xnnpack",
+            input_option=input_option,
+            inputs=(prepared.input,),
+            outputs=(prepared.output,),
+            requires={"executorch": ".".join(version.split(".")[:2])},
+            exporters={"executorch": version, "torch": importlib.metadata.version("torch")},
+            files=hash_files(out, self.suffix),
+            root=out,
+            log=log,
+        )
+
+    def load(self, path: Path, *, threads: int = 1) -> Runner:
+        self.ensure_available(exporting=False)
+        return ExecutorchRunner(path, threads=threads)
+
+
+def _lower(program: ExportedProgram, meta: str) -> Any:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    return to_edge_transform_and_lower(
+        program, partitioner=[XnnpackPartitioner()], constant_methods={METADATA_METHOD: meta}
+    )
+
+
+def _check_one_delegate(program: ExportedProgram, metadata: Metadata) -> None:
+    """Everything but the input cast is in one delegate, or the export is no good on a phone."""
+    calls = [node for node in program.graph.nodes if node.op == "call_function"]
+    names = [getattr(node.target, "__name__", str(node.target)) for node in calls]
+    delegates = names.count("executorch_call_delegate")
+    left = sorted({name for name in names if name not in _OUTSIDE and name != "executorch_call_delegate"})
+    if delegates != 1 or left:
+        raise ExportError(
+            f"width {metadata.width} of {metadata.model} came out as {delegates} XNNPACK delegates with "
+            f"{left or 'nothing'} outside, expected one delegate and nothing outside"
+        )
+
+
+class ExecutorchRunner:
+    """A ``.pte`` in ExecuTorch's own Python runtime.
+
+    XNNPACK's threads are one pool for the whole process and must not change under a loaded program, so a second
+    runner that asks for another count gets the pool as it is, and ``describe().note`` says so.
+    """
+
+    _alive: ClassVar[weakref.WeakSet[ExecutorchRunner]] = weakref.WeakSet()
+
+    def __init__(self, path: Path, *, threads: int) -> None:
+        with path.open("rb") as file:
+            if file.read(8)[4:] != _IDENTIFIER:
+                raise UsageError(f"{path} is not an ExecuTorch program: no {_IDENTIFIER.decode()} at byte 4")
+        from executorch.extension.pybindings import portable_lib
+        from executorch.runtime import Runtime
+
+        self._threads = _set_threads(portable_lib, threads, in_use=bool(ExecutorchRunner._alive))
+        self._asked = threads
+        self._program: Any = Runtime.get().load_program(path)
+        self._forward: Any = self._program.load_method("forward")
+        meta = self._forward.metadata
+        self._delegates = meta.num_backends() if hasattr(meta, "num_backends") else None
+        sizes = tuple(meta.input_tensor_meta(0).sizes())
+        pixels = meta.input_tensor_meta(0).dtype() == 0  # ScalarType::Byte
+        self.input = TensorSpec(
+            name="image", shape=sizes, dtype="uint8" if pixels else "float32", layout="NHWC" if pixels else "NCHW"
+        )
+        ExecutorchRunner._alive.add(self)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the file says about itself."""
+        (text,) = self._program.load_method(METADATA_METHOD).execute([])
+        document: dict[str, Any] = json.loads(text)
+        return document
+
+    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        import torch
+
+        self.input.check(image)
+        (logits,) = self._forward.execute((torch.from_numpy(image),))
+        result: NDArray[np.float32] = logits.numpy()
+        return result
+
+    def describe(self) -> RuntimeInfo:
+        note = "" if self._threads == self._asked else f"{self._asked} threads asked, the pool was in use"
+        return RuntimeInfo(
+            name="executorch",
+            version=importlib.metadata.version("executorch"),
+            delegate_requested="xnnpack",
+            delegate_actual="xnnpack",
+            threads=self._threads,
+            load_mode="mmap",
+            note=note,
+        )
+
+    def close(self) -> None:
+        self._forward = self._program = None
+        ExecutorchRunner._alive.discard(self)
+
+
+def _set_threads(portable_lib: Any, threads: int, *, in_use: bool) -> int:
+    """Size the process's pool if that is safe; returns what it is."""
+    now = int(portable_lib._threadpool_get_thread_count())
+    if now != threads and not in_use:
+        portable_lib._unsafe_reset_threadpool(threads)
+        now = int(portable_lib._threadpool_get_thread_count())
+    return now

@@ -1,0 +1,201 @@
+"""The honest fake: a target without exporter and runtime, for tests of everything that stands on targets.
+
+It is a real one as far as its promises go: it exports the net it is given, weights verbatim, same bytes twice, and
+runs it (ATen operation by operation in torch). It is only not a runtime that a phone has.
+
+File: ``EDGEREF1``, header length (u32 little-endian), JSON header, then every tensor at a multiple of 64 bytes.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeslim.core.files import write_atomically
+from edgeslim.errors import UsageError
+from edgeslim.targets.base import Artifact, InputOption, Metadata, Runner, RuntimeInfo, TensorSpec, hash_files
+from edgeslim.targets.exporting import exporting, prepare, require
+
+if TYPE_CHECKING:
+    import torch
+
+_MAGIC = b"EDGEREF1"
+_ALIGN = 64
+
+
+class ReferenceTarget:
+    """Writes and runs ``.ref`` files."""
+
+    name = "reference"
+    suffix = ".ref"
+    precisions = ("fp32",)
+
+    def ensure_available(self, *, exporting: bool) -> None:
+        require("torch", "train")
+
+    def export(
+        self,
+        net: torch.nn.Module,
+        example: torch.Tensor,
+        out: Path,
+        *,
+        metadata: Metadata,
+        input_option: InputOption = InputOption.NCHW_FLOAT32,
+        precision: str | None = None,
+    ) -> Artifact:
+        with exporting(self.name, metadata.width, out) as log:
+            import torch
+
+            prepared = prepare(net, example, input_option, metadata)
+            program = torch.export.export(prepared.module, (prepared.example,))
+            header, constants = _describe(program)
+            header["metadata"] = metadata.to_json()
+            header["input"] = {
+                "shape": list(prepared.input.shape),
+                "dtype": prepared.input.dtype,
+                "layout": prepared.input.layout,
+            }
+            with write_atomically(out, overwrite=False) as file:
+                file.write(_serialise(header, constants))
+        return Artifact(
+            target=self.name,
+            width=metadata.width,
+            precision="fp32",
+            backend="aten",
+            input_option=input_option,
+            inputs=(prepared.input,),
+            outputs=(prepared.output,),
+            requires={},
+            exporters={"torch": importlib.metadata.version("torch")},
+            files=hash_files(out, self.suffix),
+            root=out,
+            log=log,
+        )
+
+    def load(self, path: Path, *, threads: int = 1) -> Runner:
+        self.ensure_available(exporting=False)
+        return ReferenceRunner(path, threads=threads)
+
+
+def _describe(program: torch.export.ExportedProgram) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The graph as JSON (``{"ref": name}`` stands for an earlier result) and its constants by placeholder name."""
+    signature = program.graph_signature
+    held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    constants = {name: program.state_dict[key].detach().numpy() for name, key in held.items()}
+    steps = [
+        {"name": node.name, "op": str(node.target), "args": _encode(node.args), "kwargs": _encode(node.kwargs)}
+        for node in program.graph.nodes
+        if node.op == "call_function"
+    ]
+    (image,) = signature.user_inputs
+    (logits,) = signature.user_outputs
+    return {"image": image, "logits": logits, "steps": steps}, constants
+
+
+def _encode(value: Any) -> Any:
+    import torch
+
+    if isinstance(value, torch.fx.Node):
+        return {"ref": value.name}
+    if isinstance(value, torch.dtype | torch.memory_format | torch.layout | torch.device):
+        return {type(value).__name__: str(value).removeprefix("torch.")}
+    if isinstance(value, dict):
+        return {"dict": {key: _encode(item) for key, item in value.items()}}
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    return value
+
+
+def _decode(value: Any, results: dict[str, Any]) -> Any:
+    import torch
+
+    if isinstance(value, list):
+        return [_decode(item, results) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "ref":
+        return results[content]
+    if kind == "dict":
+        return {key: _decode(item, results) for key, item in content.items()}
+    return torch.device(content) if kind == "device" else getattr(torch, content)
+
+
+def _serialise(header: dict[str, Any], constants: dict[str, NDArray[Any]]) -> bytes:
+    offset, table, body = 0, {}, b""
+    for name, array in sorted(constants.items()):
+        padding = -offset % _ALIGN
+        body += b"\0" * padding + array.tobytes()
+        table[name] = {"offset": offset + padding, "shape": list(array.shape)}
+        offset = len(body)
+    text = json.dumps({**header, "constants": table}, sort_keys=True).encode()
+    text += b" " * (-(len(_MAGIC) + 4 + len(text)) % _ALIGN)
+    return _MAGIC + struct.pack("<I", len(text)) + text + body
+
+
+class ReferenceRunner:
+    """Evaluates a ``.ref`` file in torch."""
+
+    def __init__(self, path: Path, *, threads: int) -> None:
+        import torch
+
+        data = path.read_bytes()
+        if not data.startswith(_MAGIC):
+            raise UsageError(f"{path} is not a reference artifact: it does not begin with {_MAGIC.decode()}")
+        (length,) = struct.unpack_from("<I", data, len(_MAGIC))
+        start = len(_MAGIC) + 4
+        self._header: dict[str, Any] = json.loads(data[start : start + length])
+        body = memoryview(data)[start + length :]
+        self._constants = {
+            name: torch.from_numpy(
+                np.frombuffer(body, np.float32, int(np.prod(entry["shape"])), entry["offset"])
+                .reshape(entry["shape"])
+                .copy()
+            )
+            for name, entry in self._header["constants"].items()
+        }
+        spec = self._header["input"]
+        self._threads = threads
+        self.input = TensorSpec(name="image", shape=tuple(spec["shape"]), dtype=spec["dtype"], layout=spec["layout"])
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the file says about itself."""
+        document: dict[str, Any] = self._header["metadata"]
+        return document
+
+    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        import torch
+
+        self.input.check(image)
+        results: dict[str, Any] = {**self._constants, self._header["image"]: torch.from_numpy(image)}
+        with torch.inference_mode():
+            for step in self._header["steps"]:
+                namespace, name, overload = step["op"].split(".")
+                operation = getattr(getattr(getattr(torch.ops, namespace), name), overload)
+                keywords = _decode(step["kwargs"], results)
+                results[step["name"]] = operation(*_decode(step["args"], results), **keywords)
+        logits: NDArray[np.float32] = results[self._header["logits"]].numpy()
+        return logits
+
+    def describe(self) -> RuntimeInfo:
+        import torch
+
+        return RuntimeInfo(
+            name="reference",
+            version=torch.__version__,
+            delegate_requested="aten",
+            delegate_actual="aten",
+            threads=torch.get_num_threads(),
+            load_mode="memory",
+            note="" if torch.get_num_threads() == self._threads else "torch's own thread count is used",
+        )
+
+    def close(self) -> None:
+        self._constants = {}
