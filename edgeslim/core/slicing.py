@@ -9,8 +9,9 @@ the first ``out/groups`` rows and the first ``in/groups`` columns:
     depthwise                       out groups of full    rows[:out] (one row a group)
     grouped (ShuffleNet)            3 groups of 3         rows and columns of every group are cut
 
-Folding is one float32 multiply per weight, rounded to nearest even, subnormal results kept: no fused multiply-add, no flush
-to zero. Packing and rebuilding both call ``folded_weight``, and the phone readers repeat it, so the bits are the same everywhere.
+Folding is one float32 multiply per weight, rounded to nearest even, subnormal results kept: no fused multiply-add,
+no flush to zero. Packing and rebuilding both call ``folded_weight``, and the phone readers repeat it, so the bits
+are the same everywhere.
 """
 
 from __future__ import annotations

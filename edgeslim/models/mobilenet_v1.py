@@ -1,0 +1,46 @@
+"""MobileNetV1 (Howard et al., 2017), slimmable: depthwise 3x3 and pointwise 1x1 in turn, 13 times.
+
+features.0: conv3x3 BN ReLU · features.1…13.body: dw3x3 BN ReLU conv1x1 BN ReLU · features.14: pool · classifier.0
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from edgeslim.models.builder import Builder
+
+# (channels at 1.0, repetitions, stride of the first)
+STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
+
+
+class DepthwiseSeparable(nn.Module):
+    """Depthwise then pointwise convolution; (N, C, H, W) → (N, C', H/stride, W/stride)."""
+
+    def __init__(self, body: nn.Sequential) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)  # type: ignore[no-any-return]
+
+
+def build(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
+    """Features ending in the global pool, and the classifier."""
+    stem_stride, *stage_strides = b.strides(2, *(stride for _, _, stride in STAGES))
+    channels = b.channels(32)
+    layers: list[nn.Module] = [
+        nn.Sequential(
+            *b.conv_norm(b.fixed(b.spec.in_channels), channels, 3, stride=stem_stride, activation=nn.ReLU),
+        )
+    ]
+    for (base, repetitions, _), stage_stride in zip(STAGES, stage_strides, strict=True):
+        for repetition in range(repetitions):
+            inputs, channels = channels, b.channels(base)
+            stride = stage_stride if repetition == 0 else 1
+            body = nn.Sequential(
+                *b.conv_norm(inputs, inputs, 3, stride=stride, depthwise=True, activation=nn.ReLU),
+                *b.conv_norm(inputs, channels, activation=nn.ReLU),
+            )
+            layers.append(DepthwiseSeparable(body))
+    layers.append(nn.AdaptiveAvgPool2d(1))
+    return nn.Sequential(*layers), b.classifier(channels)

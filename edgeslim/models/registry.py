@@ -1,0 +1,151 @@
+"""The networks by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from edgeslim.core.width import Width
+from edgeslim.errors import ModelError
+from edgeslim.models import mobilenet_v1, mobilenet_v2
+from edgeslim.models.builder import Builder, initialise
+from edgeslim.models.channels import Rule
+from edgeslim.models.slimmable import SlimmableModel
+from edgeslim.models.spec import ModelSpec, Norm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """How a network is built and which widths it has unless told otherwise."""
+
+    build: Callable[[Builder], tuple[nn.Sequential, nn.Sequential]]
+    ladder: tuple[Width, ...]  # the published widths
+    listed: bool  # S family: only the listed widths exist
+    rule: Rule = "round8"
+
+
+def _every_25(low: int) -> tuple[Width, ...]:
+    return tuple(Width(permille) for permille in range(low, 1001, 25))
+
+
+def _list(*permille: int) -> tuple[Width, ...]:
+    return tuple(Width(p) for p in permille)
+
+
+NETWORKS = {
+    "us_mobilenet_v1": Network(build=mobilenet_v1.build, ladder=_every_25(250), listed=False),
+    "us_mobilenet_v2": Network(build=mobilenet_v2.build, ladder=_every_25(350), listed=False),
+    "s_mobilenet_v1": Network(build=mobilenet_v1.build, ladder=_list(250, 500, 750, 1000), listed=True),
+    "s_mobilenet_v2": Network(build=mobilenet_v2.build, ladder=_list(350, 500, 750, 1000), listed=True),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names that ``create`` knows."""
+    return tuple(NETWORKS)
+
+
+def network(name: str) -> Network:
+    """The entry of ``name``.
+
+    Raises:
+        ModelError: unknown; suggests the nearest name.
+    """
+    if name not in NETWORKS:
+        near = difflib.get_close_matches(name, NETWORKS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(NETWORKS)}"
+        raise ModelError(f"there is no network {name!r}", hint=hint)
+    return NETWORKS[name]
+
+
+def make_spec(
+    name: str,
+    *,
+    num_classes: int = 1000,
+    input_size: int = 224,
+    in_channels: int = 3,
+    low: Width | None = None,
+    high: Width | None = None,
+    widths: Sequence[Width] | None = None,
+    norm: Norm = "batch",
+) -> ModelSpec:
+    """The spec of a network, with its published widths where none are given.
+
+    Raises:
+        ModelError: unknown name, or settings that do not go together.
+    """
+    entry = network(name)
+    if entry.listed:
+        listed = tuple(sorted(set(widths))) if widths else entry.ladder
+        if low not in (None, listed[0]) or high not in (None, listed[-1]):
+            raise ModelError(f"{name} runs at listed widths only: give widths, not a range")
+        low, high = listed[0], listed[-1]
+    else:
+        if widths:
+            raise ModelError(f"{name} runs at every width of a range: give low and high, not a list")
+        listed = ()
+    return ModelSpec(
+        name=name,
+        num_classes=num_classes,
+        input_size=input_size,
+        in_channels=in_channels,
+        low=low or min(entry.ladder[0], high or entry.ladder[0]),
+        high=high or entry.ladder[-1],
+        widths=listed,
+        norm=norm,
+    )
+
+
+def from_spec(spec: ModelSpec) -> SlimmableModel:
+    """A freshly initialised network of ``spec``.
+
+    Raises:
+        ModelError: unknown name, or widths of the wrong family.
+    """
+    entry = network(spec.name)
+    if entry.listed != bool(spec.widths):
+        raise ModelError(f"{spec.name} {'needs' if entry.listed else 'has no'} listed widths")
+    builder = Builder(spec, entry.rule)
+    features, classifier = entry.build(builder)
+    model = SlimmableModel(spec, builder, features, classifier)
+    initialise(model)
+    return model
+
+
+def create(
+    name: str,
+    *,
+    num_classes: int = 1000,
+    input_size: int = 224,
+    in_channels: int = 3,
+    low: Width | None = None,
+    high: Width | None = None,
+    widths: Sequence[Width] | None = None,
+    norm: Norm = "batch",
+) -> SlimmableModel:
+    """A freshly initialised network by name, at its widest width, in training mode.
+
+    Args:
+        input_size: pixels of the square input; at most 32 px the first halvings are left out (``Builder.strides``).
+        low, high: trained range of the universally slimmable family.
+        widths: listed widths of the S family.
+        norm: ``batch``, or ``none`` for convolutions with bias and no normalisation (universally slimmable only).
+
+    Raises:
+        ModelError: unknown name (suggests the nearest), or settings that do not go together.
+    """
+    return from_spec(
+        make_spec(
+            name,
+            num_classes=num_classes,
+            input_size=input_size,
+            in_channels=in_channels,
+            low=low,
+            high=high,
+            widths=widths,
+            norm=norm,
+        )
+    )
