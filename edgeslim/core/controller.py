@@ -1,0 +1,351 @@
+"""The width controller: one pure step in 64-bit integers, the same in every language.
+
+    Reading ─► learn ─► heat ─► battery ─► caps ─► choose ─► skip ─► Decision
+               │        │       │                  │
+               xi, dev, k       band               w, holds            (ControllerState)
+                        level
+
+One slowdown ``xi`` (measured latency over the table's, Q20) and its upward deviation ``dev`` scale the whole table, as
+in ALERT (Wan et al., USENIX ATC 2020); the safety factor ``k`` (Q10) on the deviation follows the observed misses, as
+in adaptive conformal inference (Gibbs and Candès, NeurIPS 2021): at rest 4 of 256 samples miss. A width fits when its
+time x (xi + k·dev) is within the deadline less 1/32. The controller narrows at once and widens one rung after a dwell;
+a widening that fails doubles the next wait (the idea of WebRTC's overuse detector). Heat caps the width, a forecast of
+heat also forbids widening, and neither is ever a reason to widen. Unknown holds the last level, never "cool".
+
+Only ``+ - *``, comparisons, arithmetic ``>>`` and division of non-negative by positive numbers; inputs are clamped
+first, so that every product stays under 2^54. ``tests/golden/controller`` has the expected values for all languages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from edgeslim.core.ladder import MAX_TIME_US, Ladder, ladder
+from edgeslim.core.latency import LatencyTable
+from edgeslim.core.policy import Policy
+from edgeslim.core.reading import (
+    BATTERY,
+    FORECAST,
+    HOLD,
+    INFEASIBLE,
+    LATENCY,
+    LOW_POWER,
+    PANIC,
+    POWER_BUDGET,
+    THERMAL,
+    USER,
+    WIDENED,
+    Decision,
+    Reading,
+)
+from edgeslim.core.strict_json import StrictJsonError, canonical, decode, encode, parse
+from edgeslim.errors import TableError
+
+ONE = 1 << 20  # Q20
+XI_MIN, XI_MAX = ONE >> 3, ONE << 4
+MAX_RATE = 10_000_000
+MAX_POWER_MW = 1_000_000
+MAX_NOW_US = 1 << 52
+
+
+@dataclass(slots=True, kw_only=True)
+class ControllerState:
+    """Everything the step remembers; integers, times in microseconds, -1 = never or unknown."""
+
+    started: int = 0
+    w: int = 0
+    xi: int = ONE
+    dev: int
+    k: int
+    lvl: int = 0
+    below: int = -1
+    band: int = 3
+    last_now: int = 0
+    last_switch: int = 0
+    last_up: int = -1
+    up_run: int = 0
+    gate_run: int = 0
+    miss_run: int = 0
+    settle_left: int = 0
+    status: int = -1
+    status_at: int = 0
+    head: int = -1
+    head_at: int = 0
+    latency_down: int = -1
+    latency_hold: int = 0
+    latency_wait: int
+    thermal_down: int = -1
+    thermal_hold: int = 0
+    thermal_wait: int
+
+    @classmethod
+    def at_start(cls, policy: Policy) -> ControllerState:
+        return cls(
+            dev=ONE >> policy.dev_start_shift,
+            k=policy.k_start,
+            latency_wait=policy.latency_hold_us[0] >> 1,
+            thermal_wait=policy.thermal_hold_us[0] >> 1,
+        )
+
+    def copy(self) -> ControllerState:
+        return dataclasses.replace(self)
+
+    def to_json(self) -> str:
+        return canonical(encode(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ControllerState:
+        """Raises ``TableError`` on anything that ``to_json`` does not write."""
+        try:
+            return decode(cls, parse(text))
+        except StrictJsonError as error:
+            raise TableError(f"not a controller's state: {error}") from None
+
+
+class WidthController:
+    """Decides the width of every frame.
+
+    Args:
+        table: a latency table (its ladder is built with the table's own quality) or a ladder.
+        policy: default ``balanced``. Its widths and ``fixed`` choose among the rungs.
+        heir_of: a controller whose knowledge (xi, dev, k, level, band) this one takes over, because a width left the
+            ladder.
+
+    Raises:
+        TableError: no usable rung. PolicyError: ``policy-no-rung``.
+    """
+
+    def __init__(
+        self, table: LatencyTable | Ladder, policy: Policy | None = None, *, heir_of: WidthController | None = None
+    ) -> None:
+        self.policy = policy or Policy()
+        self.ladder = self.policy.select(ladder(table) if isinstance(table, LatencyTable) else table)
+        self.state = ControllerState.at_start(self.policy)
+        if heir_of is not None:
+            old = heir_of.state
+            self.state.xi, self.state.dev, self.state.k = old.xi, old.dev, old.k
+            self.state.lvl, self.state.band = old.lvl, old.band
+        self._t = tuple(rung.t_us for rung in self.ladder.rungs)
+        self._e = tuple(rung.e_uj for rung in self.ladder.rungs)
+        self._top = len(self._t) - 1
+        self._decisions: dict[tuple[int, ...], Decision] = {}
+
+    def step(self, x: Reading) -> Decision:
+        """The width of the next frame; ``x`` says what happened since the last one."""
+        s, p = self.state, self.policy
+        now = max(min(x.now_us, MAX_NOW_US), s.last_now)  # the clock never goes back
+        if s.started and now - s.last_now > p.stale_us:
+            s.dev = max(s.dev, ONE >> p.dev_stale_shift)
+            s.up_run = s.gate_run = s.miss_run = 0
+        s.last_now = now
+        deadline = min(max(x.deadline_us, 1), MAX_TIME_US)
+        if x.obs_us >= 0 and 0 <= x.obs_w <= self._top:
+            self._learn(min(max(x.obs_us, 1), MAX_TIME_US), x.obs_w, deadline)
+        self._feel_heat(x, now)
+        forecast = self._level_of(x.fc_milli)
+        self._watch_battery(x)
+        cap, reasons = self._cap(x, forecast)
+        return self._decide(x, now, deadline, forecast, cap, reasons)
+
+    def _learn(self, obs: int, obs_w: int, deadline: int) -> None:
+        """One measured latency moves the miss run, the safety factor, the slowdown and its deviation."""
+        s, p = self.state, self.policy
+        own = obs_w == s.w
+        missed = obs > deadline
+        s.miss_run = s.miss_run + 1 if missed and own else 0
+        if s.settle_left > 0 and own:  # the first sample after a switch pays for cold caches: it teaches nothing
+            s.settle_left -= 1
+            return
+        s.k = min(max(s.k + (p.k_miss if missed else -p.k_hit), p.k_min), p.k_max)
+        ratio = min(max((obs << 20) // self._t[obs_w], XI_MIN), XI_MAX)
+        gate = s.xi + max(s.dev << p.gate_dev_shift, ONE >> p.gate_floor_shift)
+        s.gate_run = s.gate_run + 1 if ratio > gate else 0
+        if ratio > gate and s.gate_run < p.gate_samples:  # one outlier is clipped, a second is believed
+            ratio = gate
+        error = ratio - s.xi
+        gain = p.jump_shift if s.gate_run >= p.gate_samples else p.mean_shift
+        s.xi = min(max(s.xi + (error >> gain), XI_MIN), XI_MAX)
+        # Only upwards: with the absolute error a suddenly faster sample could narrow the net.
+        change = max(error, 0) - s.dev
+        s.dev = max(
+            s.dev + (change >> (p.dev_attack_shift if change > 0 else p.dev_release_shift)), ONE >> p.dev_floor_shift
+        )
+
+    def _level_of(self, milli: int) -> int:
+        """Thermal level of a headroom, with hysteresis below the level held; -1 for unknown."""
+        if milli < 0:
+            return -1
+        held, p = self.state.lvl, self.policy
+        for level in (4, 3, 2, 1):
+            if milli >= p.headroom_milli[level - 1] - (p.headroom_hysteresis_milli if held >= level else 0):
+                return level
+        return 0
+
+    def _feel_heat(self, x: Reading, now: int) -> None:
+        """Up at once, down one level at a time; an input that turns unknown keeps its last level for a while."""
+        s, p = self.state, self.policy
+        if x.status >= 0:
+            s.status, s.status_at = x.status, now
+        elif now - s.status_at > p.heat_memory_us:
+            s.status = -1
+        if x.head_milli >= 0:
+            s.head, s.head_at = self._level_of(x.head_milli), now
+        elif now - s.head_at > p.heat_memory_us:
+            s.head = -1
+        raw = min(max(s.status, s.head), 4)
+        if raw < 0 or raw >= s.lvl:
+            s.lvl = max(raw, s.lvl)
+            s.below = -1
+            return
+        if s.below < 0:
+            s.below = now
+        if now - s.below >= p.level_fall_us:
+            s.lvl -= 1
+            s.below = now
+
+    def _watch_battery(self, x: Reading) -> None:
+        """The band of the battery, with hysteresis on the way up; unknown keeps it."""
+        s, p = self.state, self.policy
+        if x.charging:
+            s.band = 3
+        elif x.soc >= 0:
+            band = 3
+            for i in (2, 1, 0):
+                if x.soc < p.battery_permille[i] + (p.battery_hysteresis_permille if s.band <= i else 0):
+                    band = i
+            s.band = band
+
+    def _cap(self, x: Reading, forecast: int) -> tuple[int, int]:
+        """The widest rung allowed, and the bits of what allows no more."""
+        s, p, top = self.state, self.policy, self._top
+        thermal = top * p.thermal_thirds[s.lvl] // 3
+        ahead = top * p.thermal_thirds[forecast - 1] // 3 if forecast >= p.veto_level else top
+        battery = top * p.battery_thirds[s.band] // 3
+        saving = top * p.low_power_thirds // 3 if x.low_power and not x.charging else top
+        power = top if x.power_mw < 0 else self._affordable(x)
+        user = top if x.user_cap < 0 else min(x.user_cap, top)
+        cap = min(thermal, ahead, battery, saving, power, user)
+        if cap == top:
+            return cap, 0
+        reasons = THERMAL if thermal == cap else 0
+        reasons |= FORECAST if ahead == cap else 0
+        reasons |= BATTERY if battery == cap else 0
+        reasons |= LOW_POWER if saving == cap else 0
+        reasons |= POWER_BUDGET if power == cap else 0
+        reasons |= USER if user == cap else 0
+        return cap, reasons
+
+    def _affordable(self, x: Reading) -> int:
+        """The widest rung within the power budget; the narrowest if none is."""
+        budget = min(x.power_mw, MAX_POWER_MW) * 1_000_000  # mW x 1000 s in microjoules
+        rate = min(max(x.rate, 0), MAX_RATE)
+        i = self._top
+        while i > 0 and self._e[i] * rate > budget:
+            i -= 1
+        return i
+
+    def _decide(self, x: Reading, now: int, deadline: int, forecast: int, cap: int, reasons: int) -> Decision:
+        """The branches of the specification, first match wins."""
+        s, p, t, w = self.state, self.policy, self._t, self.state.w
+        scale = s.xi + ((s.k * s.dev) >> 10)
+        usable = deadline - (deadline >> p.headroom_shift)
+        budget = usable << 20
+        low = min(max(x.user_min, 0), cap)
+        fit = cap
+        while fit >= 0 and t[fit] * scale > budget:
+            fit -= 1
+        if fit < 0:
+            reasons |= INFEASIBLE
+        new = w
+        if not s.started:
+            new = max(fit, low)
+            s.last_switch = now
+            s.settle_left = p.settle_samples
+        elif w > cap:
+            new = max(fit, low)
+            if reasons & (THERMAL | FORECAST):
+                self._back_off_heat(now)
+        elif t[w] * scale > budget:
+            reasons |= LATENCY
+            new = max(fit, low)
+            if new < w:
+                self._back_off_latency(now)
+        elif s.miss_run >= p.panic_misses and w > low:  # the model is wrong: trust the clock
+            reasons |= LATENCY | PANIC
+            new = w - 1
+            self._back_off_latency(now)
+        elif w < low:
+            new = low
+        elif w < cap:
+            s.up_run = s.up_run + 1 if t[w + 1] * scale <= (usable - (usable >> p.widen_shift)) << 20 else 0
+            if s.up_run >= p.dwell_frames:
+                if self._may_widen(now, forecast):
+                    new = w + 1
+                    reasons |= WIDENED
+                else:
+                    reasons |= HOLD
+        else:
+            s.up_run = 0
+        if new != w:
+            if new > w and s.started:
+                s.last_up = now
+            s.last_switch = now
+            s.up_run = s.miss_run = 0
+            s.settle_left = p.settle_samples
+        previous = w if s.started else -1
+        s.w = new
+        s.started = 1
+        skip = 1
+        while skip < p.max_skip and t[new] * scale > budget * skip:
+            skip += 1
+        if s.lvl == 4:
+            skip = max(skip, p.critical_skip)
+        return self._decision(new, skip, reasons, previous, s.lvl, cap)
+
+    def _may_widen(self, now: int, forecast: int) -> bool:
+        """Whether every gate is open: dwell (longer when warm), both back-offs, no heat ahead."""
+        s, p = self.state, self.policy
+        return (
+            now - s.last_switch >= (p.dwell_us if s.lvl == 0 else max(p.dwell_us, p.dwell_warm_us))
+            and now >= s.latency_hold
+            and now >= s.thermal_hold
+            and forecast < p.veto_level
+        )
+
+    def _back_off_latency(self, now: int) -> None:
+        """A widening that did not last doubles the wait before the next one; a good one resets it."""
+        s = self.state
+        s.latency_wait = self._next_wait(now, s.latency_down, s.latency_wait, self.policy.latency_hold_us)
+        s.latency_hold = now + s.latency_wait
+        s.latency_down = now
+
+    def _back_off_heat(self, now: int) -> None:
+        s = self.state
+        s.thermal_wait = self._next_wait(now, s.thermal_down, s.thermal_wait, self.policy.thermal_hold_us)
+        s.thermal_hold = now + s.thermal_wait
+        s.thermal_down = now
+
+    def _next_wait(self, now: int, last_down: int, wait: int, limits: tuple[int, ...]) -> int:
+        last_up, (base, longest) = self.state.last_up, limits
+        if last_up > last_down:
+            wait = min(2 * wait, longest) if now - last_up < 2 * wait else base
+        return max(wait, base)
+
+    def _decision(self, *key: int) -> Decision:
+        """One object per distinct decision: there are few, and a frame should not pay for making one."""
+        found = self._decisions.get(key)
+        if found is None:
+            rung, skip, reasons, previous, level, cap = key
+            widths = self.ladder.widths
+            found = self._decisions[key] = Decision(
+                rung=rung,
+                width=widths[rung],
+                skip=skip,
+                reasons=reasons,
+                previous=previous,
+                level=level,
+                cap=cap,
+                cap_width=widths[cap],
+            )
+        return found
