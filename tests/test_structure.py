@@ -24,7 +24,8 @@ ALLOWED = {
     "bench": {"targets", "models", "core"},
     "runtime": {"targets", "models", "core", "bench"},
     "simulate": {"core"},
-    "cli": {"core", "models", "training", "targets", "deploy", "bench", "runtime", "simulate"},
+    "demo": {"core"},
+    "cli": {"core", "models", "training", "targets", "deploy", "bench", "runtime", "simulate", "demo"},
 }
 
 

@@ -1,0 +1,156 @@
+"""The steps of ``edgeslim demo``: each is a verb anyone can type, run in the demo's own folder.
+
+    train ─► calibrate ─► evaluate ─► pack ─► inspect ─► verify ─► bench ─► simulate
+                                                                               │
+                               commands, seconds, results of every step ───────┴─► report.html
+
+A step's words go to ``logs/<step>.log``; its JSON result is kept for the report. Nothing here knows how a verb
+works: what the report shows is what a person gets.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeslim.errors import InternalError
+
+CHECKPOINT = "digits.pt"
+CALIBRATED = "us_mbv2.pt"
+BUNDLE = "us_mbv2.slim"
+TABLE = "table.json"
+TRACE = "trace.svg"
+SCENARIO = "hot"
+WIDTHS = "6"
+MODEL = "us_mobilenet_v2"
+RUNTIMES_HERE = ("executorch", "litert")  # the targets whose real runtime runs on any desktop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One verb: what it is for, and its arguments without ``--json``."""
+
+    name: str
+    purpose: str
+    argv: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """As one would type it in the demo's folder."""
+        return shlex.join(("edgeslim", *self.argv))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A step that ran."""
+
+    step: Step
+    seconds: float
+    document: dict[str, Any] = field(repr=False)
+
+
+def plan(targets: Sequence[str], *, epochs: int | None = None) -> Iterator[Step]:
+    """The steps for ``targets``; without any, the road ends at the calibrated checkpoint.
+
+    Args:
+        targets: names of targets whose exporter is installed.
+        epochs: fewer than the default, for tests.
+    """
+    short = () if epochs is None else ("--epochs", str(epochs))
+    yield Step(
+        name="train",
+        purpose="train one network for all widths on 8x8 scans of handwritten digits",
+        argv=("train", "--model", MODEL, "--data", "digits", *short, "--seed", "0", "--out", CHECKPOINT),
+    )
+    yield Step(
+        name="calibrate",
+        purpose="give every BatchNorm exact statistics at every width",
+        argv=("calibrate", CHECKPOINT, "--data", "digits", "--widths", WIDTHS, "-o", CALIBRATED),
+    )
+    yield Step(
+        name="evaluate",
+        purpose="measure loss and accuracy at every width and keep them",
+        argv=("evaluate", CALIBRATED, "--data", "digits", "--split", "test", "--write"),
+    )
+    yield Step(
+        name="profile",
+        purpose="count multiply-adds and parameters",
+        argv=("profile", "--model", CALIBRATED, "--widths", WIDTHS),
+    )
+    if not targets:
+        return
+    yield Step(
+        name="pack",
+        purpose="export every width for every runtime, keep one bundle",
+        argv=("pack", CALIBRATED, "--target", ",".join(targets), "-o", BUNDLE),
+    )
+    yield Step(name="inspect", purpose="see what each part of the bundle costs", argv=("inspect", BUNDLE))
+    yield Step(
+        name="verify",
+        purpose="rebuild every file, check its hash, run it, compare it with PyTorch",
+        argv=("verify", BUNDLE),
+    )
+    runnable = [target for target in RUNTIMES_HERE if target in targets]
+    if not runnable:
+        return
+    yield Step(
+        name="bench",
+        purpose="measure every width on this machine",
+        argv=("bench", BUNDLE, "--target", ",".join(runnable), "--duration", "0.7", "-o", TABLE),
+    )
+    yield Step(
+        name="simulate",
+        purpose="half an hour on a hot afternoon with the measured table",
+        argv=("simulate", TABLE, "--target", runnable[-1], "--scenario", SCENARIO, "--policy", "all", "--plot", TRACE),
+    )
+
+
+def run_step(step: Step, folder: Path) -> Outcome:
+    """Run one step in ``folder``.
+
+    Raises:
+        InternalError: the verb failed; carries its own message and hint, and names its log.
+    """
+    log = folder / "logs" / f"{step.name}.log"
+    log.parent.mkdir(exist_ok=True)
+    began = time.monotonic()
+    with open(log, "wb") as words:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgeslim", *step.argv, "--json"],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=words,
+            check=False,
+        )
+    seconds = time.monotonic() - began
+    try:
+        document = json.loads(done.stdout)
+    except ValueError:
+        document = {}
+    if done.returncode != 0 or not isinstance(document, dict) or "error" in document:
+        error = document.get("error", {}) if isinstance(document, dict) else {}
+        message = error.get("message", f"exit code {done.returncode}")
+        raise InternalError(
+            f"step {step.name!r} of the demo failed: {message}",
+            hint=f"{error.get('hint') or step.command}; its words are in {log}",
+        )
+    return Outcome(step=step, seconds=seconds, document=document)
+
+
+def run_all(steps: Iterator[Step], folder: Path, tell: Callable[[str], None]) -> list[Outcome]:
+    """Run ``steps`` in order, saying what each does and how long it took."""
+    outcomes = []
+    for number, step in enumerate(steps, 1):
+        tell(f"{number}. {step.purpose}\n   {step.command}")
+        outcome = run_step(step, folder)
+        tell(f"   {outcome.seconds:.1f} s")
+        outcomes.append(outcome)
+    return outcomes
