@@ -20,7 +20,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -54,6 +55,7 @@ class _Worker:
             )
         self.pipe: Connection = Connection(ours.detach())
         self.index: int | None = None
+        self.kind: str | None = None
         self.since = 0.0
 
     def start(self, index: int, function: str, job: Any) -> None:
@@ -92,32 +94,55 @@ def _fate(returncode: int) -> str:
     return f"signal {-returncode}"
 
 
-def run_jobs(function: str, jobs: Sequence[Any], *, workers: int, log: Path) -> Iterator[Done]:
+class _Queue:
+    """What is still to do. A worker stays with one kind of job, so that few processes import each exporter."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        self.pending = list(enumerate(kinds))
+
+    def take(self, last: str | None, elsewhere: set[str | None]) -> tuple[int, str]:
+        """The first job of the kind ``last``, else of the kind with most left, preferring kinds not ``elsewhere``."""
+        left = Counter(kind for _, kind in self.pending)
+        kind = last if last in left else max(left, key=lambda k: (k not in elsewhere, left[k]))
+        at = next(i for i, (_, k) in enumerate(self.pending) if k == kind)
+        return self.pending.pop(at)
+
+
+def run_jobs(
+    function: str,
+    jobs: Sequence[Any],
+    *,
+    workers: int,
+    log: Path,
+    kind: Callable[[Any], str] = lambda job: "",
+) -> Iterator[Done]:
     """Run ``function`` (``"module:name"``) over ``jobs`` in ``workers`` processes; yield as they end.
 
-    Jobs start in order. Closing the iterator early kills what is running.
-
-    Raises:
-        nothing of the jobs' own: their errors are in :class:`Done`.
+    Jobs of one ``kind`` start in order; a worker prefers the kind it did last. Closing the iterator early kills what
+    is running. Errors of the jobs are in :class:`Done`, not raised.
     """
-    pending = list(enumerate(jobs))[::-1]
+    queue = _Queue([kind(job) for job in jobs])
     crew: list[_Worker] = []
     complete = False
+
+    def start(worker: _Worker) -> None:
+        others = {other.kind for other in crew if other is not worker and other.index is not None}
+        index, worker.kind = queue.take(worker.kind, others)
+        worker.start(index, function, jobs[index])
+
     try:
-        crew = [_Worker(log) for _ in range(min(workers, len(pending)))]
+        crew = [_Worker(log) for _ in range(min(workers, len(jobs)))]
         for worker in crew:
-            index, job = pending.pop()
-            worker.start(index, function, job)
+            start(worker)
         while busy := {worker.pipe: worker for worker in crew if worker.index is not None}:
             for pipe in wait(list(busy)):
                 worker = busy[pipe]  # type: ignore[index]
                 done = worker.finish()
-                if worker.process.poll() is not None and pending:
-                    worker.close(kill=True)
-                    crew[crew.index(worker)] = worker = _Worker(log)
-                if pending:
-                    index, job = pending.pop()
-                    worker.start(index, function, job)
+                if queue.pending:
+                    if worker.process.poll() is not None:
+                        worker.close(kill=True)
+                        crew[crew.index(worker)] = worker = _Worker(log)
+                    start(worker)
                 yield done
         complete = True
     finally:

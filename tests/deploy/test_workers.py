@@ -85,3 +85,12 @@ def test_children_leave_when_the_parent_is_killed(work: str, tmp_path: Path) -> 
     while time.monotonic() < deadline and Path(f"/proc/{child}").exists():
         time.sleep(0.05)
     assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_worker_stays_with_one_kind_of_job(work: str, tmp_path: Path) -> None:
+    jobs = [("square", n) for n in range(12)]
+    done = run_jobs(work, jobs, workers=2, log=tmp_path / "log", kind=lambda job: "even" if job[1] % 2 == 0 else "odd")
+    by_kind: dict[int, set[int]] = {0: set(), 1: set()}
+    for d in done:
+        by_kind[d.index % 2].add(d.value[1])
+    assert min(len(processes) for processes in by_kind.values()) == 1
