@@ -5,7 +5,7 @@ spec ─► registry.create ─► SlimmableModel ─ static(width) ─► Stati
 Checkpoint ◄─ checkpoint.load_checkpoint ◄─ own file, or a published US-/S-Net state dict
 """
 
-from edgeslim.models.registry import create, from_spec, names
+from edgeslim.models.registry import create, default_ladder, from_spec, names
 from edgeslim.models.spec import ModelSpec
 
-__all__ = ["ModelSpec", "create", "from_spec", "names"]
+__all__ = ["ModelSpec", "create", "default_ladder", "from_spec", "names"]

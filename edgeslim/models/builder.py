@@ -1,4 +1,4 @@
-"""What the network files are written with: layers wired to one width cell, strides that suit the image, first weights."""
+"""What the network files are written with: layers on one width cell, strides that suit the image, first values."""
 
 from __future__ import annotations
 

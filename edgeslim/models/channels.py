@@ -19,8 +19,8 @@ class Channels:
     """``ratio`` times the channels that ``rule`` makes of ``base``, which is the count at width 1.0.
 
     ``fixed`` never changes (RGB, classes, MobileNetV2's 1280); ``round8`` rounds to a multiple of 8
-    (``Width.channels``); ``floor`` is plain ``int(base·width)``, as in the published S-ResNet. ``ratio`` keeps expanded channels an exact
-    multiple of the *rounded* base. ``movable`` says whether the channels may be reordered among themselves.
+    (``Width.channels``); ``floor`` is plain ``int(base·width)``, as in the published S-ResNet. ``ratio`` keeps
+    expanded channels an exact multiple of the *rounded* base. ``movable``: may be reordered among themselves.
     Compared by identity: two bundles of the same size are still two.
     """
 

@@ -61,6 +61,14 @@ def network(name: str) -> Network:
     return NETWORKS[name]
 
 
+def default_ladder(spec: ModelSpec) -> tuple[Width, ...]:
+    """The published widths of ``spec``'s network that lie in its range, with both ends; the listed ones (S family)."""
+    if spec.widths:
+        return spec.widths
+    inside = {width for width in network(spec.name).ladder if spec.low <= width <= spec.high}
+    return tuple(sorted(inside | {spec.low, spec.high}))
+
+
 def make_spec(
     name: str,
     *,

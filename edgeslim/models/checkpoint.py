@@ -1,0 +1,250 @@
+"""A trained net as a file: weights, settings, statistics per width, accuracies, provenance.
+
+    load_checkpoint(path) ─► Checkpoint ─ build() ─► SlimmableModel with its statistics in place
+                                 └─ save(path) ─► one ``torch.save`` of plain containers and tensors
+
+Files are read with ``weights_only=True``, always: nothing in them is executed. Whatever does not fit is refused
+before anything is built from it, with the first missing, unexpected or misshapen key.
+
+    "format": "edgeslim-checkpoint", "version": 1,
+    "spec": ModelSpec.to_json(), "state_dict": {key: float32 tensor of the widest net},
+    "statistics": {permille: {BatchNorm name: (mean, population variance)}},
+    "accuracies": {permille: {…}}, "input": InputContract.to_json(),
+    "provenance": {…}, "data_sha256": str | None, "calibration_sha256": str | None
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeslim.core.files import check_free, write_atomically
+from edgeslim.core.width import Width
+from edgeslim.errors import CheckpointError, ModelError
+from edgeslim.models.input_contract import InputContract
+from edgeslim.models.reading import (
+    StatisticsByWidth,
+    check_names,
+    checked_state_dict,
+    checked_statistics,
+    meta_model,
+    read_document,
+)
+from edgeslim.models.registry import default_ladder
+from edgeslim.models.slimmable import SlimmableModel
+from edgeslim.models.spec import ModelSpec
+from edgeslim.models.static import Statistics
+
+FORMAT = "edgeslim-checkpoint"
+VERSION = 1
+RESUME_FORMAT = "edgeslim-resume"  # what the trainer continues from; no checkpoint
+_FIELDS = (
+    "format",
+    "version",
+    "spec",
+    "state_dict",
+    "statistics",
+    "accuracies",
+    "input",
+    "provenance",
+    "data_sha256",
+    "calibration_sha256",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkpoint:
+    """Everything needed to rebuild a trained net without its trainer.
+
+    ``state_dict`` holds the master weights (float32, CPU); ``statistics`` the complete BatchNorm statistics of every
+    calibrated width by permille; ``accuracies`` what ``evaluate`` measured; ``provenance`` plain values for people
+    (its ``notes`` are shown when a file is used).
+    """
+
+    spec: ModelSpec
+    state_dict: dict[str, Tensor]
+    statistics: StatisticsByWidth = field(default_factory=dict)
+    accuracies: dict[int, dict[str, Any]] = field(default_factory=dict)
+    input_contract: InputContract = field(default_factory=InputContract)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    data_sha256: str | None = None
+    calibration_sha256: str | None = None
+
+    @classmethod
+    def from_model(
+        cls,
+        model: SlimmableModel,
+        *,
+        input_contract: InputContract | None = None,
+        accuracies: Mapping[int, dict[str, Any]] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        data_sha256: str | None = None,
+        calibration_sha256: str | None = None,
+    ) -> Checkpoint:
+        """A snapshot of ``model`` with the statistics it has (copies; the model may train on)."""
+        statistics: StatisticsByWidth = {}
+        for width in model.calibrated():
+            known = model.statistics(width)
+            assert known is not None
+            statistics[width.permille] = {name: (_owned(mean), _owned(var)) for name, (mean, var) in known.items()}
+        return cls(
+            spec=model.spec,
+            state_dict={name: _owned(tensor) for name, tensor in model.state_dict().items()},
+            statistics=statistics,
+            accuracies=dict(accuracies or {}),
+            input_contract=input_contract or InputContract(),
+            provenance=dict(provenance or {}),
+            data_sha256=data_sha256,
+            calibration_sha256=calibration_sha256,
+        )
+
+    @property
+    def trained(self) -> tuple[Width, Width]:
+        """The range of widths the net was trained over."""
+        return self.spec.low, self.spec.high
+
+    @property
+    def ladder(self) -> tuple[Width, ...]:
+        """Widths that can be used as they are: those with statistics (without BatchNorm: the default ladder)."""
+        if self.spec.norm == "none":
+            return default_ladder(self.spec)
+        return tuple(Width(permille) for permille in sorted(self.statistics))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user of this file should know, for instance after an import."""
+        notes = self.provenance.get("notes", ())
+        return tuple(str(note) for note in notes) if isinstance(notes, list | tuple) else ()
+
+    def with_statistics(
+        self, statistics: Mapping[int, Statistics], *, calibration_sha256: str | None = None
+    ) -> Checkpoint:
+        """The same net with these statistics added or replaced; measured accuracies of those widths are dropped.
+
+        Raises:
+            CheckpointError: they do not fit the net.
+        """
+        checked = checked_statistics(self.spec, statistics, "statistics")
+        return dataclasses.replace(
+            self,
+            statistics={**self.statistics, **checked},
+            accuracies={permille: row for permille, row in self.accuracies.items() if permille not in checked},
+            calibration_sha256=calibration_sha256,
+        )
+
+    def build(self) -> SlimmableModel:
+        """The net with weights and statistics of its own, at its widest width, in evaluation mode.
+
+        Raises:
+            CheckpointError: weights or statistics do not fit the spec.
+        """
+        state_dict = checked_state_dict(self.spec, self.state_dict, "checkpoint")
+        model = meta_model(self.spec)
+        model.load_state_dict({name: nn.Parameter(tensor) for name, tensor in state_dict.items()}, assign=True)
+        for permille, statistics in self.statistics.items():
+            model.set_statistics(Width(permille), statistics)
+        return model.eval()
+
+    def save(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write the file; it appears whole or not at all.
+
+        Raises:
+            OutputError: it exists, or cannot be written.
+            CheckpointError: NaN or infinite weights, or anything else that ``load_checkpoint`` would refuse.
+        """
+        check_free(Path(path), overwrite=overwrite)
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "spec": self.spec.to_json(),
+            "state_dict": checked_state_dict(self.spec, self.state_dict, "checkpoint"),
+            "statistics": checked_statistics(self.spec, self.statistics, "checkpoint"),
+            "accuracies": _plain(self.accuracies, "accuracies"),
+            "input": self.input_contract.to_json(),
+            "provenance": _plain(self.provenance, "provenance"),
+            "data_sha256": self.data_sha256,
+            "calibration_sha256": self.calibration_sha256,
+        }
+        with write_atomically(Path(path), overwrite=overwrite) as file:
+            torch.save(document, file)
+
+
+def load_checkpoint(path: str | Path, *, model: str | None = None, widths: Sequence[Width] | None = None) -> Checkpoint:
+    """Read an edgeslim checkpoint or a published US-/S-Net state dict.
+
+    Args:
+        model: name of the network; a published file's is found from its keys, so it is rarely needed.
+        widths: what the BatchNorm statistics of a published file stand for; needed where buffer sizes do not tell.
+
+    Raises:
+        CheckpointError: unreadable, damaged, foreign, of another model, or incomplete; nothing was executed.
+        ModelError: ``model`` is no known network.
+    """
+    path = Path(path)
+    document = read_document(path)
+    if isinstance(document, Mapping) and document.get("format") == FORMAT:
+        checkpoint = _from_document(document, str(path))
+        if model is not None and model != checkpoint.spec.name:
+            raise CheckpointError(f"{path} holds {checkpoint.spec.name}, not {model}", hint="leave out --model")
+        return checkpoint
+    if isinstance(document, Mapping) and document.get("format") == RESUME_FORMAT:
+        raise CheckpointError(
+            f"{path} is the state of an unfinished training run, not a checkpoint",
+            hint="finish it with edgeslim train … --resume",
+        )
+    raise CheckpointError(f"{path} is no edgeslim checkpoint")
+
+
+def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
+    version = document.get("version")
+    if version != VERSION:
+        raise CheckpointError(
+            f"{what} has checkpoint version {version!r}, this edgeslim reads {VERSION}",
+            hint='pip install --upgrade "edgeslim[train]"',
+        )
+    check_names(_FIELDS, document, what)
+    try:
+        spec = ModelSpec.from_json(document["spec"])
+        state_dict = checked_state_dict(spec, document["state_dict"], what)
+    except ModelError as error:
+        raise CheckpointError(f"{what}: {error.message}", hint=error.hint) from error
+    accuracies, provenance = _plain(document["accuracies"], "accuracies"), _plain(document["provenance"], "provenance")
+    hashes = document["data_sha256"], document["calibration_sha256"]
+    if not isinstance(accuracies, dict) or not isinstance(provenance, dict):
+        raise CheckpointError(f"{what}: accuracies and provenance are dictionaries")
+    if not all(isinstance(value, str | None) for value in hashes):
+        raise CheckpointError(f"{what}: a hash is text or nothing")
+    return Checkpoint(
+        spec=spec,
+        state_dict=state_dict,
+        statistics=checked_statistics(spec, document["statistics"], what),
+        accuracies=accuracies,
+        input_contract=InputContract.from_json(document["input"]),
+        provenance=provenance,
+        data_sha256=hashes[0],
+        calibration_sha256=hashes[1],
+    )
+
+
+def _owned(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(device="cpu", copy=True).contiguous()
+
+
+def _plain(value: Any, what: str) -> Any:
+    """``value`` if it is made of plain finite JSON-like values only (keys may be whole numbers)."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item, what) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str | int) for key in value):
+        return {key: _plain(item, f"{what}.{key}") for key, item in value.items()}
+    raise CheckpointError(f"{what}: expected plain finite values, got {value!r}"[:300])
