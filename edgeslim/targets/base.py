@@ -10,6 +10,7 @@ with these two methods and one row in the table of ``edgeslim.targets``.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
+METADATA_NAME = "edgeslim_meta"  # JSON text, in every artifact
+LABELS_NAME = "edgeslim_labels"  # class labels, one per line, in every artifact that has them
 
 
 class InputOption(StrEnum):
@@ -59,19 +62,34 @@ class Metadata:
     licence: str = ""
     description: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        """The document that every target embeds under the name ``edgeslim_meta``."""
-        return {
+    def __post_init__(self) -> None:
+        for label in self.labels:
+            if not label or label != label.strip() or len(label.splitlines()) != 1:
+                raise UsageError(f"label {label!r} is not one line of text without spaces around it")
+
+    def to_text(self) -> str:
+        """The JSON text that every artifact holds under the name ``edgeslim_meta``."""
+        document = {
             "format": "edgeslim",
             "model": self.model,
             "version": self.version,
             "width_permille": self.width.permille,
             "input": {"mean": list(self.mean), "std": list(self.std), "channel_order": self.channel_order},
-            "labels": list(self.labels),
             "author": self.author,
             "licence": self.licence,
             "description": self.description,
         }
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    def labels_text(self) -> str:
+        """The class labels, one per line: the same bytes in every artifact, so a bundle can keep them once."""
+        return "".join(f"{label}\n" for label in self.labels)
+
+    def input_words(self, spec: TensorSpec) -> str:
+        """What to feed, in words, for the file's own description of its input."""
+        if spec.dtype == "uint8":
+            return f"{self.channel_order.upper()} pixels, 0 to 255"
+        return f"{self.channel_order.upper()} pixels as {spec.layout}: (pixel / 255 - mean) / std"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,8 +189,15 @@ class RuntimeInfo:
 class Runner(Protocol):
     """A loaded artifact. Not thread-safe: one thread at a time."""
 
+    input: TensorSpec
+
     @property
-    def input(self) -> TensorSpec: ...
+    def metadata(self) -> dict[str, Any]:
+        """What the file says about itself: ``Metadata.to_text``, parsed."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class labels inside the file; empty if it has none."""
 
     def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Logits ``[1, classes]`` of one input with the shape and dtype of ``self.input``; the array is the caller's.

@@ -1,6 +1,7 @@
-"""ExecuTorch: the whole net as one XNNPACK delegate in a ``.pte``; metadata as a constant method.
+"""ExecuTorch: the whole net as one XNNPACK delegate in a ``.pte``; metadata as constant methods.
 
-Any app can read the metadata without edgeslim: ``module.execute("edgeslim_meta")`` returns the JSON text.
+Any app can read the metadata without edgeslim: ``module.execute("edgeslim_meta")`` returns the JSON text,
+``module.execute("edgeslim_labels")`` the class labels, one per line.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from edgeslim.core.files import write_atomically
 from edgeslim.errors import ExportError, UsageError
 from edgeslim.targets.base import (
+    LABELS_NAME,
+    METADATA_NAME,
     Artifact,
     InputOption,
     Metadata,
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
 
-METADATA_METHOD = "edgeslim_meta"
 _DELEGATE = "XnnpackBackend"
 _IDENTIFIER = b"ET12"  # at byte 4 of every .pte
 # What may stay outside the delegate: XNNPACK has no uint8 → float32 cast.
@@ -65,7 +67,7 @@ class ExecutorchTarget:
 
             prepared = prepare(net, example, input_option, metadata)
             program = torch.export.export(prepared.module, (prepared.example,))
-            lowered = _lower(program, json.dumps(metadata.to_json(), sort_keys=True, ensure_ascii=False))
+            lowered = _lower(program, metadata)
             _check_one_delegate(lowered.exported_program(), metadata)
             with write_atomically(out, overwrite=False) as file:
                 lowered.to_executorch().write_to_file(file)
@@ -90,13 +92,14 @@ class ExecutorchTarget:
         return ExecutorchRunner(path, threads=threads)
 
 
-def _lower(program: ExportedProgram, meta: str) -> Any:
+def _lower(program: ExportedProgram, metadata: Metadata) -> Any:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    return to_edge_transform_and_lower(
-        program, partitioner=[XnnpackPartitioner()], constant_methods={METADATA_METHOD: meta}
-    )
+    texts = {METADATA_NAME: metadata.to_text()}
+    if metadata.labels:
+        texts[LABELS_NAME] = metadata.labels_text()
+    return to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=texts)
 
 
 def _check_one_delegate(program: ExportedProgram, metadata: Metadata) -> None:
@@ -143,10 +146,18 @@ class ExecutorchRunner:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the file says about itself."""
-        (text,) = self._program.load_method(METADATA_METHOD).execute([])
-        document: dict[str, Any] = json.loads(text)
+        document: dict[str, Any] = json.loads(self._text(METADATA_NAME))
         return document
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self._text(LABELS_NAME).splitlines())
+
+    def _text(self, method: str) -> str:
+        if method not in self._program.method_names:
+            return ""
+        (text,) = self._program.load_method(method).execute([])
+        return str(text)
 
     def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
         import torch

@@ -86,8 +86,10 @@ def _redirected(descriptor: int) -> Iterator[None]:
 class Prepared:
     """A net with its input front, ready for ``torch.export``."""
 
-    module: torch.nn.Module
+    module: torch.nn.Module  # takes ``example``, whose shape and dtype are those of ``input``
     example: torch.Tensor
+    nchw_module: torch.nn.Module  # the same without cast and permute, for runtimes that take images themselves
+    nchw_shape: tuple[int, ...]
     input: TensorSpec
     output: TensorSpec
 
@@ -99,21 +101,32 @@ def prepare(net: torch.nn.Module, example: torch.Tensor, option: InputOption, me
         example: float32 ``[1, C, H, W]``.
 
     Raises:
-        ExportError: ``metadata`` has not one mean and std per input channel.
+        ExportError: ``metadata`` has not one mean and std per input channel, or not one label per class.
     """
     import torch
 
-    from edgeslim.targets.front import PixelFront
+    from edgeslim.targets.front import Normalised, Pixels
 
     net = net.eval()
     with torch.inference_mode():
-        output = TensorSpec(name=OUTPUT_NAME, shape=tuple(net(example).shape), dtype="float32", layout="NC")
-    if option is InputOption.NCHW_FLOAT32:
-        spec = TensorSpec(name=INPUT_NAME, shape=tuple(example.shape), dtype="float32", layout="NCHW")
-        return Prepared(module=net, example=torch.zeros(spec.shape), input=spec, output=output)
-    batch, channels, height, width = example.shape
+        classes = net(example).shape[1]
+    if metadata.labels and len(metadata.labels) != classes:
+        raise ExportError(f"the net has {classes} classes, but there are {len(metadata.labels)} labels")
+    output = TensorSpec(name=OUTPUT_NAME, shape=(1, classes), dtype="float32", layout="NC")
+    shape = batch, channels, height, width = tuple(example.shape)
     if not len(metadata.mean) == len(metadata.std) == channels:
         raise ExportError(f"the net takes {channels} channels, but mean and std are for {len(metadata.mean)}")
+    if option is InputOption.NCHW_FLOAT32:
+        spec = TensorSpec(name=INPUT_NAME, shape=shape, dtype="float32", layout="NCHW")
+        zeros = torch.zeros(shape)
+        return Prepared(module=net, example=zeros, nchw_module=net, nchw_shape=shape, input=spec, output=output)
+    normalised = Normalised(net, metadata.mean, metadata.std).eval()
     spec = TensorSpec(name=INPUT_NAME, shape=(batch, height, width, channels), dtype="uint8", layout="NHWC")
-    front = PixelFront(net, metadata.mean, metadata.std).eval()
-    return Prepared(module=front, example=torch.zeros(spec.shape, dtype=torch.uint8), input=spec, output=output)
+    return Prepared(
+        module=Pixels(normalised).eval(),
+        example=torch.zeros(spec.shape, dtype=torch.uint8),
+        nchw_module=normalised,
+        nchw_shape=shape,
+        input=spec,
+        output=output,
+    )

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 
-class PixelFront(nn.Module):
-    """``net((pixels - 255·mean) · 1/(255·std))``, with pixels uint8 ``[1, H, W, C]`` and ``net`` taking NCHW float32.
+class Normalised(nn.Module):
+    """``net((pixels - 255·mean) · 1/(255·std))`` for float pixels ``[1, C, H, W]`` in [0, 255].
 
-    Cast, permute, subtract, multiply: the net's own weights stay as they are. Folding mean and std into the stem
-    would be wrong at its zero padding.
+    Explicit operations: folding mean and std into the stem would be wrong at its zero padding, and would change the
+    weights that a bundle shares between widths.
     """
 
     offset: Tensor
@@ -23,8 +23,19 @@ class PixelFront(nn.Module):
         self.register_buffer("offset", torch.tensor([255 * m for m in mean]).reshape(shape))
         self.register_buffer("factor", torch.tensor([1 / (255 * s) for s in std]).reshape(shape))
 
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.net((pixels - self.offset) * self.factor)
+        return logits
+
+
+class Pixels(nn.Module):
+    """Camera pixels, uint8 ``[1, H, W, C]``, cast and permuted for a ``Normalised`` net."""
+
+    def __init__(self, normalised: Normalised) -> None:
+        super().__init__()
+        self.normalised = normalised
+
     def forward(self, image: Tensor) -> Tensor:
         # contiguous: or global pooling leaves an as_strided of the channels-last layout, which no delegate takes
-        pixels = image.to(torch.float32).permute(0, 3, 1, 2).contiguous()
-        logits: Tensor = self.net((pixels - self.offset) * self.factor)
+        logits: Tensor = self.normalised(image.to(torch.float32).permute(0, 3, 1, 2).contiguous())
         return logits

@@ -55,7 +55,8 @@ class ReferenceTarget:
             prepared = prepare(net, example, input_option, metadata)
             program = torch.export.export(prepared.module, (prepared.example,))
             header, constants = _describe(program)
-            header["metadata"] = metadata.to_json()
+            header["metadata"] = json.loads(metadata.to_text())
+            header["labels"] = list(metadata.labels)
             header["input"] = {
                 "shape": list(prepared.input.shape),
                 "dtype": prepared.input.dtype,
@@ -166,9 +167,12 @@ class ReferenceRunner:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the file says about itself."""
         document: dict[str, Any] = self._header["metadata"]
         return document
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self._header["labels"])
 
     def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
         import torch
