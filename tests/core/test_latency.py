@@ -15,7 +15,8 @@ from edgeslim import LatencyTable
 from edgeslim.core.latency import SCHEMA_FILE, BatterySpan, Quality, Statistics, ThermalSpan, WidthValue
 from edgeslim.errors import OutputError, TableError
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "golden")]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 import make_schemas
 from latency_rows import failed_row, full_table, row, table
 
