@@ -117,6 +117,11 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise StrictJsonError(f"{where} is {_kind(value)}, expected a list")
         return tuple(_decode(inner, item, f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is dict:  # a table with free keys, or free JSON
+        if not isinstance(value, dict):
+            raise StrictJsonError(f"{where} is {_kind(value)}, expected an object")
+        inner = get_args(kind)[1]
+        return value if inner is Any else {key: _decode(inner, item, f"{where}.{key}") for key, item in value.items()}
     if dataclasses.is_dataclass(kind):
         return decode(kind, value, where)  # type: ignore[arg-type]
     return _decode_plain(kind, value, where)
