@@ -26,6 +26,14 @@ class Builder:
         """Channels that every width keeps."""
         return Channels(base=count, rule="fixed")
 
+    def joined(self, *parts: Channels) -> Channels:
+        """The concatenation of ``parts``."""
+        return Channels(base=sum(part.base * part.ratio for part in parts), movable=False, parts=parts)
+
+    def repeated(self, channels: Channels, times: int) -> Channels:
+        """All of ``channels`` again and again (``blocks.Repeat``)."""
+        return self.joined(*(channels,) * times)
+
     def strides(self, *strides: int) -> tuple[int, ...]:
         """The strides of a network, with the first halvings left out for small images.
 

@@ -21,6 +21,7 @@ class Channels:
     ``fixed`` never changes (RGB, classes, MobileNetV2's 1280); ``round8`` rounds to a multiple of 8
     (``Width.channels``); ``floor`` is plain ``int(base·width)``, as in the published S-ResNet. ``ratio`` keeps
     expanded channels an exact multiple of the *rounded* base. ``movable``: may be reordered among themselves.
+    ``parts``: the concatenation of other bundles, which then alone decide.
     Compared by identity: two bundles of the same size are still two.
     """
 
@@ -28,9 +29,12 @@ class Channels:
     ratio: int = 1
     rule: Rule = "round8"
     movable: bool = True
+    parts: tuple[Channels, ...] = ()
 
     def at(self, width: Width) -> int:
         """Channels that are there at ``width``: always the first ones."""
+        if self.parts:
+            return sum(part.at(width) for part in self.parts)
         if self.rule == "fixed":
             return self.base * self.ratio
         if self.rule == "floor":

@@ -5,23 +5,13 @@ features.0: conv3x3 BN ReLU · features.1…13.body: dw3x3 BN ReLU conv1x1 BN Re
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
+from edgeslim.models.blocks import Chain
 from edgeslim.models.builder import Builder
 
 # (channels at 1.0, repetitions, stride of the first)
 STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
-
-
-class DepthwiseSeparable(nn.Module):
-    """Depthwise then pointwise convolution; (N, C, H, W) → (N, C', H/stride, W/stride)."""
-
-    def __init__(self, body: nn.Sequential) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)  # type: ignore[no-any-return]
 
 
 def build(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
@@ -41,6 +31,6 @@ def build(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
                 *b.conv_norm(inputs, inputs, 3, stride=stride, depthwise=True, activation=nn.ReLU),
                 *b.conv_norm(inputs, channels, activation=nn.ReLU),
             )
-            layers.append(DepthwiseSeparable(body))
+            layers.append(Chain(body))
     layers.append(nn.AdaptiveAvgPool2d(1))
     return nn.Sequential(*layers), b.classifier(channels)

@@ -6,8 +6,9 @@ features.18: conv1x1 to 1280 at every width, BN, ReLU6 · features.19: pool · c
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
+from edgeslim.models.blocks import Chain, Residual
 from edgeslim.models.builder import Builder
 from edgeslim.models.channels import Channels
 
@@ -16,20 +17,7 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 TAIL_CHANNELS = 1280
 
 
-class InvertedResidual(nn.Module):
-    """Expand, filter depthwise, project; added to its input where shapes agree."""
-
-    def __init__(self, body: nn.Sequential, *, residual: bool) -> None:
-        super().__init__()
-        self.body = body
-        self.residual = residual
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.body(x)
-        return x + y if self.residual else y
-
-
-def _block(b: Builder, inputs: Channels, outputs: Channels, *, expansion: int, stride: int) -> InvertedResidual:
+def _block(b: Builder, inputs: Channels, outputs: Channels, *, expansion: int, stride: int) -> nn.Module:
     layers: list[nn.Module] = []
     hidden = inputs
     if expansion != 1:
@@ -37,7 +25,8 @@ def _block(b: Builder, inputs: Channels, outputs: Channels, *, expansion: int, s
         layers += b.conv_norm(inputs, hidden, activation=nn.ReLU6)
     layers += b.conv_norm(hidden, hidden, 3, stride=stride, depthwise=True, activation=nn.ReLU6)
     layers += b.conv_norm(hidden, outputs)
-    return InvertedResidual(nn.Sequential(*layers), residual=inputs is outputs)
+    body = nn.Sequential(*layers)
+    return Residual(body) if inputs is outputs else Chain(body)
 
 
 def build(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:

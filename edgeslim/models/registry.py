@@ -10,7 +10,7 @@ from torch import nn
 
 from edgeslim.core.width import Width
 from edgeslim.errors import ModelError
-from edgeslim.models import mobilenet_v1, mobilenet_v2
+from edgeslim.models import mobilenet_v1, mobilenet_v2, resnet, shufflenet
 from edgeslim.models.builder import Builder, initialise
 from edgeslim.models.channels import Rule
 from edgeslim.models.slimmable import SlimmableModel
@@ -38,8 +38,12 @@ def _list(*permille: int) -> tuple[Width, ...]:
 NETWORKS = {
     "us_mobilenet_v1": Network(build=mobilenet_v1.build, ladder=_every_25(250), listed=False),
     "us_mobilenet_v2": Network(build=mobilenet_v2.build, ladder=_every_25(350), listed=False),
+    "us_resnet18": Network(build=resnet.build18, ladder=_every_25(250), listed=False),
+    "us_resnet50": Network(build=resnet.build50, ladder=_every_25(250), listed=False),
     "s_mobilenet_v1": Network(build=mobilenet_v1.build, ladder=_list(250, 500, 750, 1000), listed=True),
     "s_mobilenet_v2": Network(build=mobilenet_v2.build, ladder=_list(350, 500, 750, 1000), listed=True),
+    "s_resnet50": Network(build=resnet.build50, ladder=_list(250, 500, 750, 1000), listed=True, rule="floor"),
+    "s_shufflenet": Network(build=shufflenet.build, ladder=_list(500, 1000, 2000), listed=True, rule="floor"),
 }
 
 

@@ -1,0 +1,55 @@
+"""Containers that the networks share; they hold no weights of their own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Chain(nn.Module):
+    """``body`` and nothing around it; gives its layers the published names ``….body.<i>``."""
+
+    def __init__(self, body: nn.Sequential) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)  # type: ignore[no-any-return]
+
+
+class Residual(nn.Module):
+    """activation(shortcut(x) + body(x)); shortcut and activation may be absent."""
+
+    def __init__(
+        self, body: nn.Sequential, *, shortcut: nn.Sequential | None = None, activation: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.shortcut = shortcut if shortcut is not None else nn.Identity()
+        self.activation = activation if activation is not None else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.shortcut(x) + self.body(x))  # type: ignore[no-any-return]
+
+
+class Repeat(nn.Module):
+    """(N, C, H, W) → (N, times·C, H, W), all channels again and again: gives every group of a convolution the whole."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x] * self.times, dim=1)
+
+
+class Shuffle(nn.Module):
+    """Channel j of group g becomes channel j·groups + g, so that the next grouped convolution sees every group."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        grouped: Tensor = x.unflatten(1, (self.groups, -1))  # type: ignore[no-untyped-call]
+        return grouped.transpose(1, 2).flatten(1, 2)
