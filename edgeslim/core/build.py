@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.deflate import deflated, shuffled
+from edgeslim.core.deflate import Stored, deflated, deflated_template, shuffled
 from edgeslim.core.files import write_atomically
 from edgeslim.core.header import header_bytes
 from edgeslim.core.manifest import (
@@ -44,7 +44,6 @@ from edgeslim.core.width import Width
 from edgeslim.errors import InternalError, UsageError
 
 Array = npt.NDArray[Any]
-Stored = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -155,6 +154,7 @@ class BundleBuilder:
         self._folds: dict[int, Sequence[LayerFold]] = {}
         self._variants: dict[str, VariantInfo] = {}
         self._artifacts: dict[tuple[str, int], ArtifactEntry] = {}
+        self._templates: dict[tuple[str, int], bytes] = {}
         self._stored: dict[str, Stored] = {}
 
     def _layer(self, source: MasterSource) -> MasterLayer:
@@ -228,7 +228,7 @@ class BundleBuilder:
         constants = [layer.constant for layer in self.layers(width)]
         recipe = encode_recipe(packed.segments, [segment_bytes(s, constants) for s in packed.segments])
         self._stored[f"recipe/{identifier}"] = deflated(recipe)
-        self._stored[f"template/{identifier}"] = deflated(packed.template)
+        self._templates[variant.id, width.permille] = packed.template
         self._artifacts[variant.id, width.permille] = ArtifactEntry(
             permille=width.permille,
             files=packed.files,
@@ -269,11 +269,26 @@ class BundleBuilder:
         )
         masters = {f"weight/{name}": array.data.cast("B") for name, array in self._masters.items()}
         biases = {f"bias/{name}": array.data.cast("B") for name, array in self._biases.items()}
-        return BundleContent(manifest=manifest, stored={**self._stored, **masters, **biases})
+        templates: dict[str, Stored] = {}
+        for variant in variants:
+            raw = {a.permille: self._templates[variant.id, a.permille] for a in variant.artifacts}
+            templates.update(stored_templates(variant.id, raw))
+        return BundleContent(manifest=manifest, stored={**self._stored, **templates, **masters, **biases})
 
     def write(self, path: Path, *, overwrite: bool) -> int:
         """Write the bundle; returns its size in bytes."""
         return write_bundle(self.content(), path, overwrite=overwrite)
+
+
+def stored_templates(variant: str, templates: Mapping[int, bytes]) -> dict[str, bytes]:
+    """Deflate the templates of one variant, given by permille; the widest is the base of the others."""
+    widest = max(templates)
+    return {
+        f"template/{artifact_id(variant, permille)}": deflated_template(
+            content, None if permille == widest else templates[widest]
+        )
+        for permille, content in templates.items()
+    }
 
 
 def write_bundle(content: BundleContent, path: Path, *, overwrite: bool) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from edgeslim.core.deflate import InflateReader, inflated, unshuffled
+from edgeslim.core.deflate import BLOCK_BYTES, Stored, TemplateReader, inflated, unshuffled
 from edgeslim.core.files import recover_directory, replace_directory, temporary_directory_beside, write_atomically
 from edgeslim.core.header import Header, header_length, parse_header
 from edgeslim.core.manifest import (
@@ -37,6 +38,7 @@ from edgeslim.core.recipe import Segment, decode_recipe, segment_bytes
 from edgeslim.core.width import Width
 from edgeslim.errors import FormatError, UsageError, WidthError
 
+_FINITE_CHUNK = 1 << 18
 _DTYPES = {"F32": "<f4", "F16": "<f2", "U8": "u1"}
 
 
@@ -158,8 +160,7 @@ class SlimBundle:
             content = unshuffled(inflated(self.stored(name), 4 * self.manifest.fold_values(width), name))
             _check_hash(content, width.fold_sha256, name)
             values = np.frombuffer(content, "<f4")
-            if not np.isfinite(values).all():
-                raise FormatError("non-finite", f"{name} holds a NaN or an infinity")
+            _check_finite(values, name)
         wants = ((x.in_scale, x.scale, x.shift, cut) for x, cut in zip(layers, cuts, strict=True))
         return split_fold(values, wants)
 
@@ -197,10 +198,9 @@ class SlimBundle:
             )
         return segments
 
-    def template(self, variant: Variant, artifact: ArtifactEntry) -> InflateReader:
+    def template(self, variant: Variant, artifact: ArtifactEntry) -> TemplateReader:
         """The literal bytes of an artifact, to be read in pieces."""
-        name = f"template/{artifact_id(variant.id, artifact.permille)}"
-        return InflateReader(self.stored(name), artifact.template_bytes, name)
+        return template_reader(self.stored, variant, artifact)
 
     # What one does with it
 
@@ -249,9 +249,11 @@ class SlimBundle:
             FormatError: naming the broken rule.
         """
         for layer in self.manifest.layers:
-            _check_hash(self.stored(f"weight/{layer.name}"), layer.weight_sha256, f"weight/{layer.name}")
-            if layer.bias_sha256 is not None:
-                _check_hash(self.stored(f"bias/{layer.name}"), layer.bias_sha256, f"bias/{layer.name}")
+            for kind, expected in (("weight", layer.weight_sha256), ("bias", layer.bias_sha256)):
+                if expected is not None:
+                    name = f"{kind}/{layer.name}"
+                    _check_hash(self.stored(name), expected, name)
+                    _check_finite(self.tensor(name), name)
         for width in self.manifest.widths:
             self.fold(width)
         for variant in self.manifest.variants:
@@ -264,12 +266,20 @@ class SlimBundle:
         digest = hashlib.sha256()
         left = artifact.template_bytes
         while left:
-            piece = reader.read(min(left, 1 << 18))
+            piece = reader.read(min(left, BLOCK_BYTES))
             digest.update(piece)
             left -= len(piece)
         reader.finish()
         if digest.hexdigest() != artifact.template_sha256:
             raise FormatError("hash-mismatch", f"template/{artifact_id(variant.id, artifact.permille)} is damaged")
+
+
+def template_reader(stored: Callable[[str], Stored], variant: Variant, artifact: ArtifactEntry) -> TemplateReader:
+    """Reads a template out of the stored tensors, with the template of the variant's widest net beside it."""
+    name = f"template/{artifact_id(variant.id, artifact.permille)}"
+    widest = variant.artifacts[-1]
+    base = None if artifact.permille == widest.permille else template_reader(stored, variant, widest)
+    return TemplateReader(stored(name), artifact.template_bytes, name, base)
 
 
 def _manifest(view: memoryview, header: Header) -> SlimManifest:
@@ -299,6 +309,12 @@ def _manifest(view: memoryview, header: Header) -> SlimManifest:
 def _check_hash(content: bytes | memoryview, expected: str, name: str) -> None:
     if hashlib.sha256(content).hexdigest() != expected:
         raise FormatError("hash-mismatch", f"{name} is damaged: its SHA-256 is not the one in the bundle")
+
+
+def _check_finite(values: npt.NDArray[Any], name: str) -> None:
+    for part in np.array_split(values.reshape(-1), values.size // _FINITE_CHUNK + 1):
+        if not np.isfinite(part).all():
+            raise FormatError("non-finite", f"{name} holds a NaN or an infinity")
 
 
 def _no_width(permille: int, there: list[int], where: str) -> WidthError:

@@ -6,14 +6,16 @@ merge(content, content)          ─► BundleContent   same bytes as packing ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from edgeslim.core.build import BundleContent, Stored, difference
+from edgeslim.core.build import BundleContent, difference, stored_templates
+from edgeslim.core.bundle import template_reader
+from edgeslim.core.deflate import Stored
 from edgeslim.core.manifest import ArtifactEntry, SlimManifest, Variant, WidthEntry, expected_tensors
 from edgeslim.core.width import Width
-from edgeslim.errors import UsageError
+from edgeslim.errors import InternalError, UsageError
 
 T = TypeVar("T")
 
@@ -49,11 +51,32 @@ def subset(
     smaller = replace(
         manifest, variants=tuple(variants), widths=tuple(w for w in manifest.widths if w.permille in chosen)
     )
-    return BundleContent(manifest=smaller, stored=_kept(smaller, content.stored))
+    return BundleContent(manifest=smaller, stored=_kept(smaller, [content]))
 
 
-def _kept(manifest: SlimManifest, stored: Mapping[str, Stored]) -> dict[str, Stored]:
-    return {name: stored[name] for name in expected_tensors(manifest) if name != "manifest"}
+def _kept(manifest: SlimManifest, sources: Sequence[BundleContent]) -> dict[str, Stored]:
+    """The stored tensors of ``manifest``; templates are deflated again where the widest net has become another."""
+    stored: dict[str, Stored] = {}
+    for source in reversed(sources):
+        stored.update(source.stored)
+    stored = {name: stored[name] for name in expected_tensors(manifest) if name != "manifest"}
+    for variant in manifest.variants:
+        before = [v for source in sources for v in source.manifest.variants if v.id == variant.id]
+        if any(v.artifacts[-1].permille != variant.artifacts[-1].permille for v in before):
+            templates = {a.permille: _template(variant.id, a, sources) for a in variant.artifacts}
+            stored.update(stored_templates(variant.id, templates))
+    return stored
+
+
+def _template(identifier: str, artifact: ArtifactEntry, sources: Sequence[BundleContent]) -> bytes:
+    for source in sources:
+        variant = source.manifest.variant(identifier)
+        if variant is not None and variant.artifact(artifact.permille) is not None:
+            reader = template_reader(source.stored.__getitem__, variant, artifact)
+            content = reader.read(artifact.template_bytes)
+            reader.finish()
+            return content
+    raise InternalError(f"no source has artifact {identifier} of {artifact.permille}")
 
 
 def merge(first: BundleContent, second: BundleContent) -> BundleContent:
@@ -74,7 +97,7 @@ def merge(first: BundleContent, second: BundleContent) -> BundleContent:
     widths = _merged(a.widths, b.widths, lambda w: w.permille, _join_widths)
     variants = _merged(a.variants, b.variants, lambda v: v.id, _join_variants)
     manifest = _without_twins(replace(a, widths=widths, variants=variants))
-    return BundleContent(manifest=manifest, stored=_kept(manifest, {**second.stored, **first.stored}))
+    return BundleContent(manifest=manifest, stored=_kept(manifest, [first, second]))
 
 
 def _merged(

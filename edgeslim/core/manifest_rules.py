@@ -17,7 +17,8 @@ from edgeslim.core.width import MAX_PERMILLE
 from edgeslim.errors import FormatError
 
 MAX_MANIFEST_BYTES = 2 << 20
-MAX_TEMPLATE_BYTES = 64 << 20
+MAX_TEMPLATE_BYTES = 16 << 20
+MAX_FOLD_VALUES = 1 << 20
 MAX_FILE_BYTES = 1 << 32
 MAX_FILES = 64
 MAX_DIM = 1 << 24
@@ -147,7 +148,10 @@ def _check_width(width: WidthEntry, manifest: SlimManifest) -> None:
     for layer, channels in zip(manifest.layers, width.channels, strict=True):
         if len(channels) != 3 or not _fits(layer, *channels):
             raise FormatError("bad-channels", f"{what}: {list(channels)[:9]} does not fit layer {layer.name!r}")
-    if (manifest.fold_values(width) > 0) != (width.fold_sha256 is not None):
+    values = manifest.fold_values(width)
+    if values > MAX_FOLD_VALUES:
+        raise FormatError("inflate-limit", f"{what} has a fold of {values} numbers, at most {MAX_FOLD_VALUES} fit")
+    if (values > 0) != (width.fold_sha256 is not None):
         raise FormatError("bad-fold", f"{what} must have a fold exactly when a layer has scales or shifts")
 
 

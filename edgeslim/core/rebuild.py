@@ -1,7 +1,7 @@
 """From a bundle's parts back to the exporter's bytes, numpy only.
 
     LayerArrays (master, fold) ── segment_values ──┐
-    template (deflated) ── InflateReader ──────────┴─► files, hashed while written
+    template ── TemplateReader ────────────────────┴─► files, hashed while written
 
 Memory beyond the mapped bundle: one constant in its stored form, plus its float32 form where it is cast.
 """
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from edgeslim.core.deflate import InflateReader
+from edgeslim.core.deflate import ByteSource
 from edgeslim.core.manifest import FileEntry
 from edgeslim.core.recipe import Constant, Part, Segment, cast, segment_bytes
 from edgeslim.core.slicing import Cut
@@ -25,7 +25,7 @@ from edgeslim.errors import FormatError
 
 Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
-_CHUNK_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -143,7 +143,7 @@ def write_files(
     files: Sequence[FileEntry],
     segments: Sequence[Segment],
     layers: Sequence[LayerArrays],
-    template: InflateReader,
+    template: ByteSource,
     open_file: Callable[[FileEntry], AbstractContextManager[BinaryIO]],
 ) -> None:
     """Write every file of an artifact and check its hash before ``open_file``'s block ends.
@@ -177,7 +177,7 @@ def write_files(
     template.finish()
 
 
-def _copy(template: InflateReader, count: int, stream: BinaryIO, digest: Any) -> None:
+def _copy(template: ByteSource, count: int, stream: BinaryIO, digest: Any) -> None:
     while count:
         piece = template.read(min(count, _CHUNK_BYTES))
         stream.write(piece)

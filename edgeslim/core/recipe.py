@@ -22,8 +22,8 @@ import numpy.typing as npt
 from edgeslim.core.slicing import Cut
 from edgeslim.errors import FormatError
 
-MAX_RECIPE_BYTES = 1 << 20
-MAX_SEGMENTS = 65_536
+MAX_RECIPE_BYTES = 1 << 18
+MAX_SEGMENTS = 16_384
 _MAX_VALUE = 1 << 53
 
 Array = npt.NDArray[Any]

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeslim.core.build import PackedArtifact
-from edgeslim.core.deflate import InflateReader, deflated
+from edgeslim.core.deflate import TemplateReader, deflated_template
 from edgeslim.core.manifest import FileEntry
 from edgeslim.core.rebuild import LayerArrays, segment_values, write_files
 from edgeslim.core.recipe import Layout, Part, Rule, Segment, cast
@@ -297,7 +297,7 @@ def _prove(packed: PackedArtifact, files: Sequence[tuple[str, bytes]], layers: S
     """Rebuild from the parts and compare, so that a fault in the search can never reach a bundle."""
     streams = [io.BytesIO() for _ in files]
     waiting = iter(streams)
-    template = InflateReader(memoryview(deflated(packed.template)), len(packed.template), "the template")
+    template = TemplateReader(deflated_template(packed.template, None), len(packed.template), "the template")
     write_files(packed.files, packed.segments, layers, template, lambda _: nullcontext(next(waiting)))
     for (path, content), stream in zip(files, streams, strict=True):
         if stream.getbuffer() != content:
