@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edgeslim.targets.base import OUTPUT_NAME
+
 
 class Normalised(nn.Module):
     """``net((pixels - 255·mean) · 1/(255·std))`` for float pixels ``[1, C, H, W]`` in [0, 255].
@@ -39,3 +41,14 @@ class Pixels(nn.Module):
         # contiguous: or global pooling leaves an as_strided of the channels-last layout, which no delegate takes
         logits: Tensor = self.normalised(image.to(torch.float32).permute(0, 3, 1, 2).contiguous())
         return logits
+
+
+class Named(nn.Module):
+    """Gives the output its name, for exporters that take it from the module's result."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {OUTPUT_NAME: self.net(image)}
