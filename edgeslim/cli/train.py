@@ -1,0 +1,272 @@
+"""``edgeslim train``: data ─► slimmable net ─► calibrated checkpoint with its accuracy per width.
+
+us.pt             the result
+us.log.jsonl      one line per step: learning rate, loss per width
+us.pt.resume      while the run is unfinished; ``--resume`` goes on from it
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.table import Table
+
+from edgeslim import __version__
+from edgeslim.cli.console import WIDTH, WIDTHS, Console, common_options, resolve_widths
+from edgeslim.core.files import check_free
+from edgeslim.core.width import Width
+from edgeslim.errors import HostError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgeslim.models.spec import ModelSpec
+    from edgeslim.training.config import TrainConfig
+    from edgeslim.training.images import ImageSet
+    from edgeslim.training.loop import Trainer
+    from edgeslim.training.resume import RunFiles
+
+
+@click.command()
+@click.option("--model", help="network, for example us_mobilenet_v2  [default: that of --init]")
+@click.option("--data", default="digits", show_default=True, help="data set by name, or folder:PATH")
+@click.option("--data-root", type=click.Path(path_type=Path), help="where downloaded sets are kept")
+@click.option("--download", is_flag=True, help="fetch the data set if it is missing")
+@click.option("--images", type=click.IntRange(1), help="train on so many images only")
+@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="processes that decode photos")
+@click.option("--widths", help="trained range lo:hi; for an s_ network a list  [default: 0.25:1.0]")
+@click.option("--ladder", type=WIDTHS, help="widths to calibrate, and to draw from  [default: 4 over the range]")
+@click.option("--input-size", type=click.IntRange(8), help="pixels per side  [default: the data set's]")
+@click.option("--norm", type=click.Choice(["batch", "none"]), default="batch", show_default=True)
+@click.option("--init", help="start from a checkpoint FILE, or torchvision:NAME")
+@click.option(
+    "--teacher", default="none", show_default=True, help="soft targets from: ema, a checkpoint FILE, or the net"
+)
+@click.option("--epochs", type=click.IntRange(1))
+@click.option("--batch-size", type=click.IntRange(2), help="over all processes")
+@click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True)
+@click.option("--lr", type=float, help="peak learning rate")
+@click.option("--schedule", type=click.Choice(["cosine", "linear"]), default="cosine", show_default=True)
+@click.option("--warmup", type=float, default=1.0, show_default=True, help="epochs")
+@click.option("--weight-decay", type=float)
+@click.option("--label-smoothing", type=float, help="of the widest")
+@click.option("--clip", type=float, default=5.0, show_default=True, help="largest gradient norm, 0: none")
+@click.option("--jitter", type=float, default=0.0, show_default=True, help="colour jitter")
+@click.option("--n-widths", type=click.IntRange(1), help="widths per step  [default: 4; s_ networks: all]")
+@click.option("--sample", type=click.Choice(["ladder", "continuous"]), help="[default: ladder where one is given]")
+@click.option("--no-distill", is_flag=True, help="hard labels for every width (ablation)")
+@click.option("--no-bounds", is_flag=True, help="all widths random: no widest, no narrowest (ablation)")
+@click.option("--alone", type=WIDTH, help="a net of this one width (baseline)")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", "device_name", default="auto", show_default=True, help="auto, cpu, cuda")
+@click.option("--save-seconds", type=float, default=60.0, show_default=True, help="between two resume files")
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="checkpoint to write")
+@click.option("--resume", is_flag=True, help="go on with a killed run")
+@click.option("--overwrite", is_flag=True)
+@common_options
+def command(*, console: Console, **o: Any) -> None:
+    """Train a slimmable network, calibrate its ladder and measure it on the test images."""
+    from edgeslim.training.data import load_data
+    from edgeslim.training.distributed import joined
+    from edgeslim.training.loop import Trainer
+    from edgeslim.training.resume import RunFiles
+
+    check_free(o["out"], overwrite=o["overwrite"])
+    device = _device(o["device_name"])
+    source = {
+        "input_size": o["input_size"],
+        "root": o["data_root"],
+        "download": o["download"],
+        "workers": o["workers"],
+    }
+    data = load_data(o["data"], "train", images=o["images"], **source)
+    spec = _spec(o, data)
+    ladder = _ladder(o, spec)
+    config = _config(o, spec, data, ladder)
+    files = RunFiles(out=o["out"])
+    with joined(device) as ranks:
+        trainer = Trainer(
+            _model(o, spec, console),
+            data,
+            config,
+            ranks=ranks,
+            files=files,
+            device=device,
+            save_seconds=o["save_seconds"],
+        )
+        _train(trainer, console, resume=o["resume"])
+        if ranks.first:
+            _finish(trainer, files, o, ladder, source, console)
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"no such device {name!r}", hint="--device cpu, or cuda") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise HostError("this machine has no CUDA device that PyTorch can use", hint="--device cpu")
+        torch.cuda.set_device(device)
+    return device
+
+
+def _spec(o: dict[str, Any], data: ImageSet) -> ModelSpec:
+    from edgeslim.models.registry import make_spec, network
+    from edgeslim.training.widths import DEFAULT_RANGE, parse_trained
+
+    if o["model"] is None:
+        raise UsageError("no network given", hint="--model us_mobilenet_v2")
+    listed = network(o["model"]).listed
+    widths = (o["alone"],) if o["alone"] else parse_trained(o["widths"]) if o["widths"] else None
+    chosen: dict[str, Any] = {}
+    if listed:
+        chosen = {"widths": widths}
+    else:
+        low_high = widths or DEFAULT_RANGE
+        chosen = {"low": low_high[0], "high": low_high[-1]}
+    return make_spec(
+        o["model"],
+        num_classes=data.num_classes,
+        input_size=data.input_size,
+        in_channels=data.in_channels,
+        norm=o["norm"],
+        **chosen,
+    )
+
+
+def _ladder(o: dict[str, Any], spec: ModelSpec) -> tuple[Width, ...]:
+    if spec.low == spec.high:
+        return (spec.low,)
+    if o["ladder"]:
+        return resolve_widths(o["ladder"], (spec.low, spec.high))
+    return spec.widths or resolve_widths("4", (spec.low, spec.high))
+
+
+def _config(o: dict[str, Any], spec: ModelSpec, data: ImageSet, ladder: tuple[Width, ...]) -> TrainConfig:
+    from edgeslim.training.augment import Augment
+    from edgeslim.training.config import TrainConfig, defaults_for
+    from edgeslim.training.optim import OptimConfig
+    from edgeslim.training.sandwich import Sandwich
+
+    known = defaults_for(data.name, data.input_size)
+    batch_size = o["batch_size"] or known.batch_size
+    sample = o["sample"] or ("ladder" if o["ladder"] or spec.widths else "continuous")
+
+    def or_default(name: str) -> Any:
+        return getattr(known, name) if o[name] is None else o[name]
+
+    return TrainConfig(
+        data=data.name,
+        epochs=or_default("epochs"),
+        batch_size=batch_size,
+        sandwich=Sandwich(
+            low=spec.low,
+            high=spec.high,
+            ladder=(spec.widths or ladder) if sample == "ladder" else None,
+            per_step=o["n_widths"] or len(spec.widths) or 4,
+            bounds=not o["no_bounds"],
+        ),
+        optim=OptimConfig(
+            optimizer=o["optimizer"],
+            lr=known.lr_for(o["optimizer"], batch_size) if o["lr"] is None else o["lr"],
+            weight_decay=or_default("weight_decay"),
+            schedule=o["schedule"],
+            warmup=o["warmup"],
+            clip=o["clip"],
+        ),
+        augment=Augment(padding=known.padding_for(data.input_size), flip=data.flips, jitter=o["jitter"]),
+        label_smoothing=or_default("label_smoothing"),
+        distill=not o["no_distill"],
+        seed=o["seed"],
+    )
+
+
+def _model(o: dict[str, Any], spec: ModelSpec, console: Console) -> Any:
+    from edgeslim.training.start import fresh
+
+    return fresh(spec, o["seed"])
+
+
+def _train(trainer: Trainer, console: Console, *, resume: bool) -> None:
+    """Run to the end under a progress bar (rank 0 only)."""
+    from edgeslim.training.loop import Progress
+
+    first = trainer.ranks.first
+    if resume and trainer.resume() and first:
+        console.say(f"resuming at step {trainer.step} of {trainer.steps}")
+    with console.progress("losses", "speed") as bar:
+        task = bar.add_task("training", total=trainer.steps, completed=trainer.step, losses="", speed="")
+
+        def show(progress: Progress) -> None:
+            losses = "  ".join(f"{Width(int(p))}x {loss:.3f}" for p, loss in progress.losses.items())
+            bar.update(task, completed=progress.step, losses=losses, speed=f"{progress.images_per_s:.0f} images/s")
+
+        trainer.report = show
+        trainer.run()
+
+
+def _finish(
+    trainer: Trainer,
+    files: RunFiles,
+    o: dict[str, Any],
+    ladder: tuple[Width, ...],
+    source: dict[str, Any],
+    console: Console,
+) -> None:
+    """Calibrate, measure, write the checkpoint, remove the resume file, say what comes next."""
+    from edgeslim.deploy.calibrate_pass import pooled_statistics
+    from edgeslim.models.checkpoint import Checkpoint
+    from edgeslim.models.input_contract import InputContract
+    from edgeslim.models.static import set_statistics
+    from edgeslim.training.data import load_data
+    from edgeslim.training.evaluation import evaluate
+
+    data = trainer.data
+    checkpoint = Checkpoint.from_model(
+        trainer.model.cpu(),
+        input_contract=InputContract(
+            mean=data.mean,
+            std=data.std,
+            channel_order="rgb" if data.in_channels == 3 else "gray",
+            labels=data.classes,
+        ),
+        provenance={"trained_by": "edgeslim", "version": __version__, "settings": trainer.settings()},
+        data_sha256=data.data_sha256,
+    )
+    calib = load_data(o["data"], "calib", in_channels=data.in_channels, **source)
+    test = load_data(o["data"], "test", in_channels=data.in_channels, **source)
+    model = checkpoint.build()
+    statistics: dict[int, Any] = {}
+    rows: list[dict[str, Any]] = []
+    with console.progress() as bar:
+        for width in bar.track(model.distinct(ladder), description="calibrating"):
+            net = model.static(width).eval()
+            statistics[width.permille] = pooled_statistics(net, calib)
+            set_statistics(net, statistics[width.permille])
+            rows.append({"permille": width.permille, **evaluate(net, test)})
+    checkpoint = replace(
+        checkpoint.with_statistics(statistics, calibration_sha256=calib.data_sha256),
+        accuracies={row["permille"]: {"data": test.name, "images": len(test), **row} for row in rows},
+    )
+    checkpoint.save(o["out"], overwrite=o["overwrite"])
+    files.resume.unlink(missing_ok=True)
+    console.result({"checkpoint": str(o["out"]), "epochs": trainer.config.epochs, "rows": rows}, _table(rows))
+    console.next_commands(
+        f"edgeslim evaluate {o['out']} --data {o['data']} --widths {ladder[0]}:{ladder[-1]}:0.125 --plot spectrum.png",
+        f"edgeslim pack {o['out']} --target all",
+    )
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("width", "loss", "top-1 %")
+    for row in rows:
+        table.add_row(str(Width(row["permille"])), f"{row['loss']:.4f}", f"{100 * row['top1']:.2f}")
+    return table

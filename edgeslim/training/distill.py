@@ -1,0 +1,94 @@
+"""Soft targets: where they come from and how far a net is from them.
+
+inplace   the widest's own logits of this step, detached ("Universally Slimmable Networks", ICCV 2019, §3.3)
+ema       logits of an exponential moving average of the weights, at the widest
+a file    logits of another trained checkpoint at its widest, in evaluation mode
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgeslim.core.width import Width
+from edgeslim.models.slimmable import SlimmableModel
+
+
+def hard_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy with the labels, mean over the batch; float32 whatever the autocast type."""
+    return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+
+
+def soft_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy with ``softmax(targets)`` at temperature 1, mean over the batch.
+
+    ``logits``, ``targets``: (B, classes). No gradient flows into ``targets``.
+    """
+    probabilities = targets.detach().float().softmax(dim=1)
+    return F.cross_entropy(logits.float(), probabilities)
+
+
+class Teacher(Protocol):
+    """Gives soft targets from outside the step."""
+
+    def logits(self, images: Tensor) -> Tensor: ...
+
+    def after_step(self, model: SlimmableModel, step: int) -> None: ...
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def load(self, state: dict[str, Tensor]) -> None: ...
+
+
+class EmaTeacher:
+    """Mean-teacher weights: ``average ← average + (1 - decay)·(weights - average)`` after every step.
+
+    The decay grows as (1 + t) / (10 + t) up to ``decay``, so that the first average is not the random start.
+    BatchNorm uses the batch's statistics, as the training nets do.
+    """
+
+    def __init__(self, model: SlimmableModel, widest: Width, decay: float = 0.999) -> None:
+        self._average = copy.deepcopy(model).requires_grad_(False)
+        self._widest, self._decay = widest, decay
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        with self._average.at(self._widest):
+            output: Tensor = self._average(images)
+        return output
+
+    @torch.no_grad()
+    def after_step(self, model: SlimmableModel, step: int) -> None:
+        decay = min(self._decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self._average.parameters()), list(model.parameters()), 1 - decay)
+
+    def state(self) -> dict[str, Tensor]:
+        return dict(self._average.state_dict())
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        self._average.load_state_dict(state)
+
+
+class FixedTeacher:
+    """Another net, trained before, in evaluation mode."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        self._net = net.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        output: Tensor = self._net(images)
+        return output
+
+    def after_step(self, model: SlimmableModel, step: int) -> None:
+        """It does not learn."""
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Nothing to restore: the file it came from is named again on resuming."""

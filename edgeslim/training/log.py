@@ -1,0 +1,84 @@
+"""The run's log: one JSON object per line, one line per step.
+
+    {"step": 17, "epoch": 0, "lr": 0.05, "losses": {"1000": 1.2, "250": 1.7}}
+
+Lines hold only what the settings decide, never a time, so two runs can be compared with ``cmp``. Losses stay on
+the device until ``flush``: no synchronisation per step.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeslim.core.files import write_atomically
+from edgeslim.core.width import Width
+from edgeslim.errors import UsageError
+from edgeslim.training.distributed import Ranks
+
+
+class RunLog:
+    """Buffers steps; ``flush`` writes and returns them."""
+
+    def __init__(self, path: Path | None, ranks: Ranks, *, first_step: int = 0) -> None:
+        """Go on with the log at ``path`` (None: nowhere) from ``first_step``; later lines are dropped."""
+        self._ranks = ranks
+        self._pending: list[tuple[dict[str, Any], tuple[Width, ...], Tensor]] = []
+        self._path = path if ranks.first else None
+        if self._path is not None:
+            kept = [line for line in _lines(self._path) if line["step"] < first_step]
+            with write_atomically(self._path, overwrite=True) as stream:
+                stream.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def add(self, step: int, epoch: int, lr: float, widths: tuple[Width, ...], losses: Tensor) -> None:
+        """Remember one step; ``losses``: (len(widths),) on any device."""
+        self._pending.append(({"step": step, "epoch": epoch, "lr": lr}, widths, losses))
+
+    def flush(self) -> list[dict[str, Any]]:
+        """Write what is pending, durably.
+
+        Raises:
+            UsageError: a loss is not finite: the run has diverged.
+        """
+        if not self._pending:
+            return []
+        losses = self._ranks.mean(torch.cat([losses for _, _, losses in self._pending])).tolist()
+        lines = []
+        for line, widths, _ in self._pending:
+            mine, losses = losses[: len(widths)], losses[len(widths) :]
+            lines.append({**line, "losses": {str(w.permille): loss for w, loss in zip(widths, mine, strict=True)}})
+        self._pending.clear()
+        for line in lines:
+            if not all(math.isfinite(loss) for loss in line["losses"].values()):
+                raise UsageError(
+                    f"training diverged: a loss of step {line['step']} is not finite",
+                    hint="try a smaller --lr, a longer --warmup or a smaller --clip",
+                )
+        if self._path is not None:
+            with self._path.open("a") as stream:
+                stream.writelines(json.dumps(line) + "\n" for line in lines)
+                stream.flush()
+                os.fsync(stream.fileno())
+        return lines
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log; a last line that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text().splitlines(keepends=True):
+        if not text.endswith("\n"):
+            break
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            break
+        lines.append(line)
+    return lines

@@ -1,0 +1,146 @@
+"""The training loop.
+
+batch ─► widths of the step ─► gradients of every width ─► one all-reduce ─► clip ─► one optimiser step
+  ▲                                                                                       │
+  └──────── step + 1 ◄── log (losses stay on the device) ◄── resume file from time to time ◄┘
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeslim.models.slimmable import SlimmableModel
+from edgeslim.training.config import TrainConfig
+from edgeslim.training.distill import Teacher
+from edgeslim.training.distributed import ALONE, Ranks
+from edgeslim.training.images import ImageSet
+from edgeslim.training.log import RunLog
+from edgeslim.training.optim import set_lr
+from edgeslim.training.plan import BatchPlan
+from edgeslim.training.resume import RunFiles, RunState
+from edgeslim.training.step import accumulate_gradients
+from edgeslim.training.stream import batches
+
+FLUSH_STEPS = 10  # steps between two looks at the losses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """``step`` of ``steps`` is done; ``losses`` of the last one by permille."""
+
+    step: int
+    steps: int
+    epoch: int
+    losses: dict[str, float]
+    images_per_s: float
+
+
+class Trainer:
+    """Trains ``model`` on ``data``; everything it does follows from ``config`` and the step number."""
+
+    def __init__(
+        self,
+        model: SlimmableModel,
+        data: ImageSet,
+        config: TrainConfig,
+        *,
+        teacher: Teacher | None = None,
+        ranks: Ranks = ALONE,
+        files: RunFiles | None = None,
+        device: torch.device | str = "cpu",
+        save_seconds: float = 60.0,
+        report: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.model = model.to(device=self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.data, self.config, self.teacher, self.ranks, self.files = data, config, teacher, ranks, files
+        self.plan = BatchPlan(
+            images=len(data), batch_size=config.batch_size, seed=config.seed, rank=ranks.rank, ranks=ranks.count
+        )
+        self.steps = config.epochs * self.plan.steps_per_epoch
+        self.optimizer = config.optim.build(model)
+        self.step = 0
+        self.save_seconds, self.report = save_seconds, report
+        ranks.share_weights(model)
+
+    def run(self) -> None:
+        """Train to the end.
+
+        Raises:
+            UsageError: the loss is not finite any more.
+        """
+        log = RunLog(self.files.log if self.files else None, self.ranks, first_step=self.step)
+        stream = batches(self.data, self.plan, self.config.augment, range(self.step, self.steps), self.device)
+        saved = flushed = time.monotonic()
+        for images, labels in stream:
+            step, epoch = self.step, self.step // self.plan.steps_per_epoch
+            lr = self.config.optim.lr_at(step, self.steps, self.plan.steps_per_epoch)
+            widths = self.config.sandwich.widths_at(self.config.seed, step)
+            losses = self.train_step(images, labels, lr)
+            log.add(step, epoch, lr, widths, losses)
+            self.step += 1
+            last = self.step == self.steps
+            if last or self.step % FLUSH_STEPS == 0:
+                lines, now = log.flush(), time.monotonic()
+                speed = len(lines) * self.plan.size / max(now - flushed, 1e-9)
+                self._report(lines[-1]["losses"], epoch, speed)
+                flushed = now
+                if last or now - saved >= self.save_seconds:
+                    self.save()
+                    saved = now
+
+    def train_step(self, images: Tensor, labels: Tensor, lr: float) -> Tensor:
+        """One optimiser step; returns the loss per width on the device."""
+        widths = self.config.sandwich.widths_at(self.config.seed, self.step)
+        losses = accumulate_gradients(self.model, images, labels, widths, self.config, self.teacher)
+        self.ranks.average_gradients(self.model.parameters())
+        if self.config.optim.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
+        set_lr(self.optimizer, lr)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.teacher is not None:
+            self.teacher.after_step(self.model, self.step)
+        return losses
+
+    def save(self) -> None:
+        """Replace the resume file."""
+        if self.files is None or not self.ranks.first:
+            return
+        RunState(
+            settings=self.settings(),
+            step=self.step,
+            model=dict(self.model.state_dict()),
+            optimizer=self.optimizer.state_dict(),
+            teacher=self.teacher.state() if self.teacher else {},
+        ).save(self.files.resume)
+
+    def resume(self) -> bool:
+        """Go on where the resume file stands; False when there is none.
+
+        Raises:
+            CheckpointError: the file is unreadable or of a run with other settings.
+        """
+        if self.files is None or not self.files.resume.exists():
+            return False
+        state = RunState.load(self.files.resume, self.settings())
+        self.model.load_state_dict(state.model)
+        self.optimizer.load_state_dict(state.optimizer)
+        if self.teacher is not None:
+            self.teacher.load(state.teacher)
+        self.step = state.step
+        return True
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the numbers of this run; a resumed run must have the same."""
+        return {"model": self.model.spec.to_json(), "ranks": self.ranks.count, **self.config.to_json()}
+
+    def _report(self, losses: dict[str, float], epoch: int, speed: float) -> None:
+        if self.ranks.first:
+            self.report(Progress(step=self.step, steps=self.steps, epoch=epoch, losses=losses, images_per_s=speed))

@@ -1,0 +1,54 @@
+"""One sandwich step, up to the optimiser.
+
+widest ─ hard labels ─► loss, backward ─► its logits, detached ─┐
+others ─ soft targets ◄─ inplace, or a teacher's logits ◄────────┘ ─► loss, backward (gradients add up)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edgeslim.core.width import Width
+from edgeslim.models.slimmable import SlimmableModel
+from edgeslim.training.config import TrainConfig
+from edgeslim.training.distill import Teacher, hard_loss, soft_loss
+
+
+def accumulate_gradients(
+    model: SlimmableModel,
+    images: Tensor,
+    labels: Tensor,
+    widths: tuple[Width, ...],
+    config: TrainConfig,
+    teacher: Teacher | None = None,
+) -> Tensor:
+    """Add the gradients of every width; returns their losses, float32 (len(widths),), still on the device.
+
+    ``widths`` come widest first. Without distillation every width has hard labels; label smoothing is for the
+    widest only.
+    """
+    targets: Tensor | None = None
+    if teacher is not None and len(widths) > 1:
+        with _autocast(images.device):
+            targets = teacher.logits(images)
+    losses = []
+    for i, width in enumerate(widths):
+        with model.at(width), _autocast(images.device):
+            logits = model(images)
+        if i == 0:
+            loss = hard_loss(logits, labels, config.label_smoothing)
+            targets = logits.detach() if targets is None else targets
+        elif config.distill:
+            assert targets is not None
+            loss = soft_loss(logits, targets)
+        else:
+            loss = hard_loss(logits, labels, 0.0)
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+    return torch.stack(losses)
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    """bf16 on CUDA. On CPUs bf16 is slower than float32 in channels_last unless they have AMX."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
