@@ -103,6 +103,19 @@ class SlimBundle:
 
     # What stands in it
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the whole file."""
+        return self.header.data_start + sum(entry.end - entry.begin for entry in self.header.tensors.values())
+
+    def parts(self) -> dict[str, int]:
+        """Bytes of the file per kind of part; they add up to ``size_bytes``."""
+        kinds = {"weight": "weights", "bias": "weights", "fold": "folds", "template": "templates", "recipe": "recipes"}
+        found = {"header": self.header.data_start, **dict.fromkeys(kinds.values(), 0), "manifest": 0}
+        for name, entry in self.header.tensors.items():
+            found[kinds.get(name.partition("/")[0], "manifest")] += entry.end - entry.begin
+        return found
+
     def resolve(self, width: Width | int) -> WidthEntry:
         """The net that ``width`` or one of its aliases names.
 
@@ -131,6 +144,19 @@ class SlimBundle:
             names = ", ".join(v.id for v in self.manifest.variants if v.target == target)
             raise UsageError(f"{self.path} has these variants of {target!r}: {names}", hint="name one with --variant")
         return found[0]
+
+    def nearest(self, target: str, width: Width, *, variant: str | None = None) -> Width:
+        """``width`` itself where ``target`` has it, else the next narrower one that it has.
+
+        Raises:
+            WidthError: all are wider.
+        """
+        there = {a.permille for a in self.variant(target, variant).artifacts}
+        names = {name: w.permille for w in self.manifest.widths for name in (w.permille, *w.aliases)}
+        fitting = [name for name, permille in names.items() if permille in there and name <= width.permille]
+        if not fitting:
+            raise _no_width(width.permille, sorted(there), f"{self.path} has")
+        return Width(names[max(fitting)])
 
     def artifact(self, target: str, width: Width | int, *, variant: str | None = None) -> tuple[Variant, ArtifactEntry]:
         """The artifact of ``width`` for ``target``.
@@ -324,5 +350,5 @@ def _no_width(permille: int, there: list[int], where: str) -> WidthError:
     listed = ", ".join(str(Width(p)) for p in sorted(there))
     return WidthError(
         f"no width {Width(permille)}: the nearest are {nearest}; {where} {listed}",
-        hint="choose one of them, or the next narrower with --nearest",
+        hint="choose one of them" + (", or the next narrower with --nearest" if below is not None else ""),
     )

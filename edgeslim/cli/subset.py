@@ -1,0 +1,65 @@
+"""``edgeslim subset``: a smaller bundle with some targets or widths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from edgeslim.cli.bundle_options import artifact_row, target_name
+from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
+from edgeslim.core.build import BundleContent, write_bundle
+from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.combine import subset
+from edgeslim.core.files import sha256_file
+from edgeslim.core.width import Width
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--target", "targets", help="targets to keep, separated by commas [all]")
+@click.option("--widths", type=WIDTHS, help="widths to keep: 0.35,0.5,1.0 [all]")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="the smaller bundle")
+@click.option("--overwrite", is_flag=True, help="replace an existing bundle")
+@common_options
+def command(
+    *, bundle: Path, targets: str | None, widths: str | None, out: Path, overwrite: bool, console: Console
+) -> None:
+    """Keep only some targets and widths of BUNDLE; the weights stay whole."""
+    with SlimBundle.open(bundle) as opened:
+        manifest = opened.manifest
+        trained = Width(manifest.low), Width(manifest.high)
+        content = subset(
+            BundleContent.of(opened),
+            targets=None if targets is None else [target_name(manifest, t.strip()) for t in targets.split(",")],
+            widths=None if widths is None else resolve_widths(widths, trained),
+        )
+        before = opened.size_bytes
+        write_bundle(content, out, overwrite=overwrite)
+    with SlimBundle.open(out) as smaller:
+        document = {
+            "bundle": str(out),
+            "bytes": smaller.size_bytes,
+            "sha256": sha256_file(out),
+            "weights_bytes": smaller.parts()["weights"],
+            "rows": [
+                {"target": variant.target, **artifact_row(smaller, variant, artifact), "sqnr_db": None, "seconds": None}
+                for variant in smaller.manifest.variants
+                for artifact in variant.artifacts
+            ],
+        }
+    console.say(f"{out}: {document['bytes']:,} bytes, {bundle} has {before:,}")
+    console.result(document, _table(document))
+    console.next_commands(f"edgeslim inspect {out}", f"edgeslim verify {out}")
+
+
+def _table(document: dict[str, Any]) -> Table:
+    table = Table(title=document["bundle"])
+    for head in ("target", "width", "file, bytes", "kept, bytes"):
+        table.add_column(head, justify="left" if head == "target" else "right")
+    for row in document["rows"]:
+        kept = row["template_bytes"] + row["recipe_bytes"]
+        table.add_row(row["target"], str(Width(row["permille"])), f"{row['artifact_bytes']:,}", f"{kept:,}")
+    return table
