@@ -29,6 +29,7 @@ from edgeslim.core.files import check_free, write_atomically
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, ModelError
 from edgeslim.models.input_contract import InputContract
+from edgeslim.models.published import import_published
 from edgeslim.models.reading import (
     StatisticsByWidth,
     check_names,
@@ -199,7 +200,13 @@ def load_checkpoint(path: str | Path, *, model: str | None = None, widths: Seque
             f"{path} is the state of an unfinished training run, not a checkpoint",
             hint="finish it with edgeslim train … --resume",
         )
-    raise CheckpointError(f"{path} is no edgeslim checkpoint")
+    imported = import_published(document, what=str(path), model=model, widths=widths)
+    return Checkpoint(
+        spec=imported.spec,
+        state_dict=imported.state_dict,
+        statistics=imported.statistics,
+        provenance={"imported_from": "published state dict", "notes": list(imported.notes)},
+    )
 
 
 def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:

@@ -1,0 +1,326 @@
+"""Importing the published US-Net and S-Net state dicts.
+
+    {"model": state dict} or a state dict, keys perhaps prefixed ``module.``
+        │ network from the keys        │ widths from the sizes of the statistics, or from the caller
+        ▼                              ▼
+    weights under our names        one set of statistics per width
+
+Layout of those files: a BatchNorm of the universally slimmable family has one ``weight`` and ``bias`` and, for width
+i of its training list, ``bn.{i}.running_mean``, ``.running_var``, ``.num_batches_tracked``, already cut to that width's
+channels; in the S family ``bn.{i}`` hold ``weight`` and ``bias`` as well. MobileNetV2's last BatchNorm is a plain one,
+used by every width. ShuffleNet has one convolution per group (``head_i``, ``a_i``, ``c_i``).
+
+The widths themselves are not in the file. They are taken from the sizes where those leave no choice on the published
+grid of 0.025 (or equal the network's published ladder); otherwise the caller has to name them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeslim.core.width import Width
+from edgeslim.errors import CheckpointError
+from edgeslim.models.reading import StatisticsByWidth, checked_state_dict, checked_statistics, meta_model
+from edgeslim.models.registry import Network, make_spec, network
+from edgeslim.models.slimmable import SlimmableModel
+from edgeslim.models.spec import ModelSpec
+
+_GRID_PERMILLE = 25
+_INDEXED = re.compile(r"(.+)\.bn\.(\d+)\.running_mean")
+Sizes = tuple[int, ...]  # channels of every per-width BatchNorm, in module order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Imported:
+    """A published file in our terms; ``notes`` say what it leaves open."""
+
+    spec: ModelSpec
+    state_dict: dict[str, Tensor]
+    statistics: StatisticsByWidth
+    notes: tuple[str, ...]
+
+
+def import_published(
+    document: Any, *, what: str, model: str | None = None, widths: Sequence[Width] | None = None
+) -> Imported:
+    """Weights and statistics of a published file, every key accounted for.
+
+    Args:
+        document: what ``reading.read_document`` gave.
+        what: the file's name, for errors.
+        model: the network; found from the keys when None.
+        widths: names for the statistics; needed only where their sizes fit several widths.
+
+    Raises:
+        CheckpointError: not such a file; names the first missing, unexpected or misshapen key, or the statistics
+            whose width cannot be told.
+    """
+    source = _Source(_state_dict(document, what), what)
+    name = model or _network_name(source)
+    entry = network(name)
+    sketch = _sketch(name, entry, source)
+    pieces = {norm: source.pieces(norm) for norm in sketch.norms()}
+    plain = {norm for norm, parts in pieces.items() if f"{parts[0]}.running_mean" in source.tensors}
+    per_width = [norm for norm in pieces if norm not in plain]
+    sizes = source.sizes(pieces, per_width)
+    named = _name_statistics(sketch, per_width, sizes, widths, what)
+
+    order = sorted(set(named.values()))
+    spec = make_spec(
+        name,
+        num_classes=sketch.spec.num_classes,
+        in_channels=sketch.spec.in_channels,
+        low=None if entry.listed else min([entry.ladder[0], *order]),
+        widths=order if entry.listed else None,
+    )
+    state_dict = _weights(spec, source, pieces, plain, named)
+    statistics = _statistics(source, pieces, plain, named)
+    source.refuse_leftovers()
+    return Imported(
+        spec=spec,
+        state_dict=checked_state_dict(spec, state_dict, what),
+        statistics=checked_statistics(spec, statistics, what),
+        notes=_notes(order, statistics, plain, widths, repeated=len(sizes) - len(named)),
+    )
+
+
+class _Source:
+    """The file's tensors; remembers which were used."""
+
+    def __init__(self, tensors: dict[str, Tensor], what: str) -> None:
+        self.tensors = tensors
+        self.what = what
+        self.used: set[str] = set()
+        self.shuffle = "head_0.0.weight" in tensors
+
+    def pieces(self, name: str) -> tuple[str, ...]:
+        """The file's modules that our module ``name`` is made of, in order: three branches in a ShuffleNet."""
+        if not self.shuffle:
+            return (name,)
+        stem = re.fullmatch(r"features\.0\.([12])", name)
+        if stem:
+            return tuple(f"head_{group}.{int(stem[1]) - 1}" for group in range(3))
+        unit = re.fullmatch(r"features\.(\d+)\.([abc])\.(\d)", name)
+        if unit is None:
+            return (name,)
+        block = f"features.{int(unit[1]) - 1}.{unit[2]}"
+        return (f"{block}.{unit[3]}",) if unit[2] == "b" else tuple(f"{block}_{g}.{unit[3]}" for g in range(3))
+
+    def take(self, modules: Sequence[str], parameter: str) -> Tensor:
+        """The parameter of these modules, branches concatenated."""
+        parts = []
+        for module in modules:
+            key = f"{module}.{parameter}"
+            if key not in self.tensors:
+                raise CheckpointError(f"{self.what}: missing key {key!r}")
+            self.used.add(key)
+            parts.append(self.tensors[key])
+        if len({part.shape for part in parts}) > 1:
+            raise CheckpointError(f"{self.what}: {modules[0]}.{parameter} and its sister branches differ in shape")
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def sizes(self, pieces: Mapping[str, tuple[str, ...]], norms: Sequence[str]) -> dict[int, Sizes]:
+        """Channels of every BatchNorm in ``norms`` for every index in the file."""
+        found = (_INDEXED.fullmatch(key) for key in self.tensors)
+        indices = sorted({int(match[2]) for match in found if match})
+        if not norms or not indices:
+            raise CheckpointError(
+                f"{self.what}: no BatchNorm statistics per width (bn.0.running_mean, …) in this state dict",
+                hint="to start training from the weights of one width: edgeslim train --init FILE",
+            )
+        return {
+            index: tuple(self.statistics(pieces[norm], f"bn.{index}.")[0].numel() for norm in norms)
+            for index in indices
+        }
+
+    def statistics(self, modules: Sequence[str], prefix: str) -> tuple[Tensor, Tensor]:
+        """Mean and variance of these modules."""
+        self.used.update(f"{module}.{prefix}num_batches_tracked" for module in modules)
+        return self.take(modules, f"{prefix}running_mean"), self.take(modules, f"{prefix}running_var")
+
+    def saw_a_batch(self, modules: Sequence[str], prefix: str) -> bool:
+        """Whether these statistics were ever updated: by their counter, else by not being zeros and ones."""
+        counter = self.tensors.get(f"{modules[0]}.{prefix}num_batches_tracked")
+        if counter is not None:
+            return bool((counter > 0).all())
+        mean, var = self.statistics(modules, prefix)
+        return bool((mean != 0).any() or (var != 1).any())
+
+    def refuse_leftovers(self) -> None:
+        for key in self.tensors:
+            if key not in self.used:
+                raise CheckpointError(f"{self.what}: unexpected key {key!r}")
+
+
+def _state_dict(document: Any, what: str) -> dict[str, Tensor]:
+    inner = document.get("model") if isinstance(document, Mapping) else None
+    tensors = inner if isinstance(inner, Mapping) else document
+    fits = isinstance(tensors, Mapping) and tensors
+    if not fits or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in tensors.items()):
+        raise CheckpointError(f"{what} is neither an edgeslim checkpoint nor a state dict")
+    prefixed = all(key.startswith("module.") for key in tensors)
+    return {key.removeprefix("module.") if prefixed else key: tensor for key, tensor in tensors.items()}
+
+
+def _network_name(source: _Source) -> str:
+    keys = source.tensors.keys()
+    if "layer1.0.conv1.weight" in keys or "features.1.conv.0.0.weight" in keys:
+        raise CheckpointError(
+            f"{source.what} is a torchvision state dict: one width, so there is nothing to deploy yet",
+            hint=f"train a slimmable net from it: edgeslim train --init {source.what} …",
+        )
+    private = any(re.search(r"\.bn\.\d+\.weight$", key) for key in keys)
+    if source.shuffle:
+        return "s_shufflenet"
+    if "features.18.0.weight" in keys and "features.17.body.6.weight" in keys:
+        return "s_mobilenet_v2" if private else "us_mobilenet_v2"
+    if "features.13.body.3.weight" in keys and "features.14.body.0.weight" not in keys:
+        return "s_mobilenet_v1" if private else "us_mobilenet_v1"
+    if private and "features.1.shortcut.0.weight" in keys and "features.16.body.6.weight" in keys:
+        return "s_resnet50"
+    raise CheckpointError(
+        f"{source.what}: cannot tell the network from its keys (first: {next(iter(keys))!r})",
+        hint="name it with --model",
+    )
+
+
+def _sketch(name: str, entry: Network, source: _Source) -> SlimmableModel:
+    """The network with the file's classes and input channels at its widest published width, without weights."""
+    stem = source.take(source.pieces("features.0.1" if source.shuffle else "features.0.0"), "weight")
+    classes = source.take(("classifier.0",), "weight")
+    if stem.dim() != 4 or classes.dim() != 2:
+        raise CheckpointError(f"{source.what}: stem or classifier has an unexpected shape")
+    widest = entry.ladder[-1]
+    return meta_model(
+        make_spec(
+            name,
+            num_classes=classes.shape[0],
+            in_channels=stem.shape[1],
+            widths=(widest,) if entry.listed else None,
+        )
+    )
+
+
+def _name_statistics(
+    sketch: SlimmableModel,
+    norms: Sequence[str],
+    sizes: Mapping[int, Sizes],
+    widths: Sequence[Width] | None,
+    what: str,
+) -> dict[int, Width]:
+    """Which width each index stands for; of repeated widths the first index, which is the one that was evaluated."""
+    layers = sketch.norms()
+
+    def sizes_at(width: Width) -> Sizes:
+        return tuple(layers[norm].outputs.at(width) for norm in norms)
+
+    entry = network(sketch.spec.name)
+    if widths:
+        by_caller = _match(sizes, sorted(set(widths)), sizes_at)
+        if by_caller.keys() == sizes.keys() or (by_caller and not entry.listed):
+            return _first_of_each(by_caller)
+    if [sizes[index] for index in sorted(sizes)] == [sizes_at(width) for width in entry.ladder]:
+        return dict(zip(sorted(sizes), entry.ladder, strict=True))
+    grid = [Width(p) for p in range(_GRID_PERMILLE, entry.ladder[-1].permille + 1, _GRID_PERMILLE)]
+    named: dict[int, Width] = {}
+    for index, size in sizes.items():
+        fitting = [width for width in grid if sizes_at(width) == size]
+        if len(fitting) == 1 and entry.listed and fitting[0] in named.values():
+            fitting.append(fitting[0])  # two private BatchNorms of the same channels: no way to tell which is which
+        if len(fitting) != 1:
+            fit = f"fit {fitting[0]}, as others do" if fitting else "fit no width on the grid of 0.025"
+            raise CheckpointError(
+                f"{what}: cannot tell the widths from the file: the statistics bn.{index} {fit}",
+                hint="name the widths the net was trained or calibrated at with --widths",
+            )
+        named[index] = fitting[0]
+    return _first_of_each(named)
+
+
+def _match(sizes: Mapping[int, Sizes], widths: Sequence[Width], sizes_at: Callable[[Width], Sizes]) -> dict[int, Width]:
+    """Indices and widths of equal sizes, paired in ascending order; further indices repeat the last such width."""
+    by_size: dict[Sizes, list[Width]] = defaultdict(list)
+    for width in widths:
+        by_size[sizes_at(width)].append(width)
+    named: dict[int, Width] = {}
+    for index in sorted(sizes):
+        fitting = by_size.get(sizes[index])
+        if fitting:
+            named[index] = fitting.pop(0) if len(fitting) > 1 else fitting[0]
+    return named
+
+
+def _first_of_each(named: Mapping[int, Width]) -> dict[int, Width]:
+    first: dict[Width, int] = {}
+    for index in sorted(named):
+        first.setdefault(named[index], index)
+    return {index: width for width, index in first.items()}
+
+
+def _weights(
+    spec: ModelSpec,
+    source: _Source,
+    pieces: Mapping[str, tuple[str, ...]],
+    plain: set[str],
+    named: Mapping[int, Width],
+) -> dict[str, Tensor]:
+    index_of = {width: index for index, width in named.items()}
+    weights: dict[str, Tensor] = {}
+    for key in meta_model(spec).state_dict():
+        private = re.fullmatch(r"(.+)\.bn\.(\d+)\.(weight|bias)", key)
+        if private is None:
+            module, _, parameter = key.rpartition(".")
+            weights[key] = source.take(source.pieces(module), parameter)
+        else:
+            norm, width = private[1], spec.widths[int(private[2])]
+            indexed = private[3] if norm in plain else f"bn.{index_of[width]}.{private[3]}"
+            weights[key] = source.take(pieces[norm], indexed)
+    return weights
+
+
+def _statistics(
+    source: _Source,
+    pieces: Mapping[str, tuple[str, ...]],
+    plain: set[str],
+    named: Mapping[int, Width],
+) -> StatisticsByWidth:
+    """Statistics of the widths that have them: a BatchNorm that never saw a batch has none."""
+    statistics: StatisticsByWidth = {}
+    for index, width in named.items():
+        prefixes = {norm: "" if norm in plain else f"bn.{index}." for norm in pieces}
+        by_norm = {norm: source.statistics(modules, prefixes[norm]) for norm, modules in pieces.items()}
+        if all(source.saw_a_batch(modules, prefixes[norm]) for norm, modules in pieces.items()):
+            statistics[width.permille] = by_norm
+    return statistics
+
+
+def _notes(
+    order: Sequence[Width],
+    statistics: StatisticsByWidth,
+    plain: set[str],
+    widths: Sequence[Width] | None,
+    *,
+    repeated: int,
+) -> tuple[str, ...]:
+    """What the file left open and how it was read."""
+    notes = []
+    if not widths:
+        notes.append(f"widths are not in the file; from its sizes: {', '.join(map(str, order))}")
+    if repeated:
+        notes.append(f"{repeated} more sets of statistics left out: of equal channels the first set is used")
+    empty = [width for width in order if width.permille not in statistics]
+    if empty:
+        notes.append(f"no statistics at {', '.join(map(str, empty))}: never calibrated")
+    if plain and statistics:
+        notes.append(
+            f"{', '.join(sorted(plain))} has one set of statistics for all widths, as published; "
+            "calibration gives every width its own and improves accuracy"
+        )
+    return tuple(notes)
