@@ -1,0 +1,132 @@
+"""``edgeslim profile``: multiply-adds and parameters of every width, counted on the sliced net."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
+from edgeslim.core.width import Width
+from edgeslim.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgeslim.models.slimmable import SlimmableModel
+
+
+@click.command("profile")
+@click.argument("source", required=False, metavar="[NAME|CKPT]")
+@click.option("--model", metavar="NAME|CKPT", help="a network's name or a checkpoint (same as the argument)")
+@click.option("--widths", type=WIDTHS, help="widths, lo:hi:step or a number of them [default: the published ladder]")
+@click.option("--input-size", type=click.IntRange(min=4), help="pixels of the square input [default: the net's own]")
+@click.option("--classes", type=click.IntRange(min=1), help="classes of a network named here [default: 1000]")
+@click.option("--layers", is_flag=True, help="count every layer too")
+@common_options
+def command(
+    source: str | None,
+    model: str | None,
+    widths: str | None,
+    input_size: int | None,
+    classes: int | None,
+    layers: bool,
+    console: Console,
+) -> None:
+    """Multiply-adds and parameters of every width of a network or checkpoint.
+
+    Multiply-adds are those of convolutions, linear layers and average pooling (one per input element) for one image.
+    """
+    asked = model if source is None else source
+    if asked is None or (source is not None and model is not None):
+        raise click.UsageError("name one network or checkpoint, for example: edgeslim profile us_mobilenet_v2")
+    from edgeslim.models.registry import names
+
+    if asked in names():
+        net, chosen = _network(asked, widths, input_size, classes)
+    else:
+        net, chosen = _checkpoint(asked, widths, classes, console)
+    size = net.spec.input_size if input_size is None else input_size
+    rows = _rows(net, chosen, size, layers=layers)
+    console.result({"model": net.spec.name, "input_size": size, "rows": rows}, _table(net.spec.name, size, rows))
+
+
+def _network(
+    name: str, widths: str | None, input_size: int | None, classes: int | None
+) -> tuple[SlimmableModel, tuple[Width, ...]]:
+    """A network by name without weights; the universally slimmable ones may be counted at any width."""
+    from dataclasses import replace
+
+    from edgeslim.models.reading import meta_model
+    from edgeslim.models.registry import default_ladder, make_spec
+
+    spec = make_spec(name, input_size=input_size or 224, num_classes=classes or 1000)
+    chosen = resolve_widths(widths, (spec.low, spec.high)) if widths else default_ladder(spec)
+    if not spec.widths:
+        spec = replace(spec, low=min(spec.low, *chosen), high=max(spec.high, *chosen))
+    return meta_model(spec), chosen
+
+
+def _checkpoint(
+    path: str, widths: str | None, classes: int | None, console: Console
+) -> tuple[SlimmableModel, tuple[Width, ...]]:
+    from edgeslim.models.checkpoint import load_checkpoint
+    from edgeslim.models.reading import meta_model
+    from edgeslim.models.registry import default_ladder, network
+
+    if not Path(path).exists() and Path(path).name == path and not Path(path).suffix:
+        network(path)  # raises: unknown name, with the nearest
+    if classes is not None:
+        raise UsageError("--classes is for a network's name: a checkpoint has its own classes", hint="leave it out")
+    named = None if widths is None or widths.strip().isdigit() else resolve_widths(widths, (Width(1), Width(1)))
+    checkpoint = load_checkpoint(path, widths=named)
+    for note in checkpoint.notes:
+        console.say(f"note: {note}")
+    chosen = resolve_widths(widths, checkpoint.trained) if widths else checkpoint.ladder
+    return meta_model(checkpoint.spec), chosen or default_ladder(checkpoint.spec)
+
+
+def _rows(net: SlimmableModel, widths: tuple[Width, ...], size: int, *, layers: bool) -> list[dict[str, Any]]:
+    """One row per width, ascending; ``alias_of`` is the smaller width that is the same net, if there is one."""
+    from edgeslim.models.count import count
+
+    alias_of = {alias: width for width, aliases in net.distinct(widths).items() for alias in aliases}
+    rows: list[dict[str, Any]] = []
+    for width in sorted(set(widths)):
+        counts = count(net, width, size)
+        signature = ",".join(map(str, net.channel_signature(width)))
+        same = alias_of.get(width)
+        row: dict[str, Any] = {
+            "permille": width.permille,
+            "macs": counts.macs,
+            "params": counts.params,
+            "channels_sha256": hashlib.sha256(signature.encode()).hexdigest(),
+            "alias_of": None if same is None else same.permille,
+        }
+        if layers:
+            row["layers"] = [asdict(layer) for layer in counts.layers]
+        rows.append(row)
+    return rows
+
+
+def _table(name: str, size: int, rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=f"{name}, {size} x {size} px, one image")
+    for title in ("width", "multiply-adds", "parameters", "share of widest", "same net as"):
+        table.add_column(title, justify="right")
+    widest = rows[-1]["macs"]
+    for row in rows:
+        same = row["alias_of"]
+        table.add_row(
+            str(Width(row["permille"])),
+            f"{row['macs']:,}",
+            f"{row['params']:,}",
+            f"{100 * row['macs'] / widest:.1f} %",
+            "" if same is None else str(Width(same)),
+        )
+        for layer in row.get("layers", ()):
+            shape = " x ".join(map(str, layer["out_shape"]))
+            table.add_row(f"  {layer['name']}", f"{layer['macs']:,}", f"{layer['params']:,}", shape, layer["kind"])
+    return table
