@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
 import os
 import resource
 import signal
@@ -25,8 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslim import targets
-from edgeslim.bench.fake import FakeTarget
+from edgeslim.bench import runtimes
 from edgeslim.bench.job import Cell
 from edgeslim.bench.load import Counters
 from edgeslim.bench.machine import EnergyMeter
@@ -51,22 +49,6 @@ from edgeslim.targets.base import Runner, TensorSpec
 
 _PR_SET_PDEATHSIG = 1
 _INPUT_SEED = 7
-# Imported before the clock runs: an app has its runtime linked in, Python's import is no part of a load.
-_RUNTIME_MODULES = {
-    "executorch": ("torch", "executorch.runtime", "executorch.extension.pybindings.portable_lib"),
-    "litert": ("ai_edge_litert.interpreter", "ai_edge_litert.compiled_model"),
-}
-
-
-def runtime_for(name: str) -> Any:
-    """The target (only its ``load`` is used), its runtime's modules imported."""
-    if name == FakeTarget.name:
-        return FakeTarget()
-    target = targets.get(name)
-    target.ensure_available(exporting=False)
-    for module in _RUNTIME_MODULES.get(target.name, ()):
-        importlib.import_module(module)
-    return target
 
 
 class Measurer:
@@ -92,7 +74,7 @@ class Measurer:
         raise InternalError(f"a child was asked for {type(request).__name__}")
 
     def _prepare(self, request: Prepare) -> Prepared:
-        target = runtime_for(request.cell.target)
+        target = runtimes.imported(request.cell.target)
         path, rebuild_ms = _artifact(request.cell, request.bundle, Path(request.folder))
         _drop_cached_pages(path)
         _forget_peak_rss()
@@ -118,9 +100,10 @@ class Measurer:
                 version=said.version,
                 delegate_requested=said.delegate_requested,
                 delegate_actual=said.delegate_actual,
-                threads=said.threads,
+                threads=request.cell.threads,
                 load_mode=said.load_mode,
             ),
+            threads_used=said.threads,
             note=said.note,
         )
 
@@ -164,8 +147,9 @@ def _artifact(cell: Cell, bundle: str | None, folder: Path) -> tuple[Path, float
     from edgeslim.core.bundle import SlimBundle
 
     start = time.perf_counter_ns()
-    out = folder / f"{cell.target}-{cell.permille}-{cell.threads}"
-    SlimBundle.open(Path(bundle)).rebuild(cell.target, Width(cell.permille), out, variant=cell.variant)
+    out = folder / f"{cell.target}-{cell.permille}-{cell.threads}{cell.suffix}"
+    with SlimBundle.open(bundle) as opened:
+        opened.rebuild(cell.target, Width(cell.permille), out, variant=cell.variant)
     return out, (time.perf_counter_ns() - start) / 1e6
 
 

@@ -26,7 +26,8 @@ class Cell:
     target: str
     permille: int
     threads: int
-    variant: str | None
+    variant: str | None = None
+    suffix: str = ""
     precision: str
     input_shape: tuple[int, ...]
     file_sha256: str

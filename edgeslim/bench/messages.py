@@ -40,6 +40,8 @@ class Prepared:
     load_warm_ms: float
     first_inference_ms: float
     runtime: RuntimeInfo
+    """With the threads asked for; ``threads_used`` is what the runtime says."""
+    threads_used: int
     note: str
 
 

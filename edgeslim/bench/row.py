@@ -110,7 +110,14 @@ class RowMaker:
         samples_ms = tuple(round(ns / 1e6, _NS_DIGITS) for block in blocks for ns in block.samples_ns)
         if failure is None:
             reasons = validity.reasons(
-                job, blocks, thermal=thermal, battery=battery, clock=clock, load=load, runtime=runtime
+                job,
+                blocks,
+                thermal=thermal,
+                battery=battery,
+                clock=clock,
+                load=load,
+                runtime=runtime,
+                threads_used=runtime.threads if prepared is None else prepared.threads_used,
             )
         else:
             reasons = (failure,)

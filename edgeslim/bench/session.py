@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -123,11 +124,12 @@ class Session:
         tallies = [Tally(cell=cell, order=order.index(index), root=self._root) for index, cell in enumerate(cells)]
         rows: dict[int, LatencyRow] = {}
         with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(self._own_folder())
             children: dict[int, Child] = {}
             for index, tally in enumerate(tallies):
-                child = stack.enter_context(Child(self._folder / f"child-{index}.log"))
+                child = stack.enter_context(Child(folder / f"child-{index}.log"))
                 with self._failures(tally, child, rows, index):
-                    self._start(tally, child)
+                    self._start(tally, child, folder)
                     children[index] = child
             for around in turns(len(cells), self._job.seed):
                 waiting = [index for index in around if index in children and index not in rows]
@@ -168,8 +170,12 @@ class Session:
         if not cooled:
             tally.notes.append(f"started warm: not cool again after {self._job.cool_wait_s:g} s")
         rows: dict[int, LatencyRow] = {}
-        with Child(self._folder / "child-0.log") as child, self._failures(tally, child, rows, 0):
-            self._start(tally, child)
+        with (
+            self._own_folder() as folder,
+            Child(folder / "child.log") as child,
+            self._failures(tally, child, rows, 0),
+        ):
+            self._start(tally, child, folder)
             while tally.measured_s < self._job.limit_s and not (
                 tally.runs >= self._job.runs and tally.measured_s >= self._job.seconds
             ):
@@ -182,10 +188,16 @@ class Session:
 
     # one child
 
-    def _start(self, tally: Tally, child: Child) -> None:
+    @contextlib.contextmanager
+    def _own_folder(self) -> Iterator[Path]:
+        """For rebuilt files and logs; gone afterwards, so that the next rebuild starts from nothing."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as name:
+            yield Path(name)
+
+    def _start(self, tally: Tally, child: Child, folder: Path) -> None:
         job, cell = self._job, tally.cell
         self._sink(Progress(doing=f"preparing {cell}", done=self._done, of=len(job.cells), left_s=self._left_s([])))
-        request = Prepare(cell=cell, bundle=self._bundle, folder=str(self._folder))
+        request = Prepare(cell=cell, bundle=self._bundle, folder=str(folder))
         tally.prepared = self._ask(child, request, Prepared, _PREPARE_S)
         warmed = self._ask(child, Warm(runs=job.warmup_runs, seconds=job.warmup_s), Warmed, job.warmup_s)
         tally.run_ms, tally.warmup_runs = warmed.run_ms, warmed.runs

@@ -75,12 +75,18 @@ def reasons(
     clock: ClockSpan,
     load: LoadSpan,
     runtime: RuntimeInfo,
+    threads_used: int,
 ) -> tuple[str, ...]:
     """Why a measured row does not count; empty when it does.
 
     Heat, a falling clock and a drifting p50 are what a sustained row is there to show: they are no reasons against it.
     """
-    found = [*_amount_reasons(job, blocks), *_load_reasons(load), *_power_reasons(battery), *_delegate_reasons(runtime)]
+    found = [
+        *_amount_reasons(job, blocks),
+        *_load_reasons(load),
+        *_power_reasons(battery),
+        *_runtime_reasons(runtime, threads_used),
+    ]
     if job.kind == "burst":
         found += [*_thermal_reasons(thermal), *_clock_reasons(clock), *_spread_reasons(blocks)]
     return tuple(found)
@@ -114,7 +120,9 @@ def _power_reasons(battery: BatterySpan) -> Iterator[str]:
         yield "power-save: the system was saving power"
 
 
-def _delegate_reasons(runtime: RuntimeInfo) -> Iterator[str]:
+def _runtime_reasons(runtime: RuntimeInfo, threads_used: int) -> Iterator[str]:
+    if runtime.threads != threads_used:
+        yield f"threads: asked for {runtime.threads}, the runtime used {threads_used}"
     if runtime.delegate_requested != runtime.delegate_actual:
         yield f"delegate: asked for {runtime.delegate_requested}, ran on {runtime.delegate_actual}"
 

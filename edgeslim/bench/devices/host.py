@@ -1,0 +1,36 @@
+"""This machine."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeslim.bench import runtimes
+from edgeslim.bench.events import Sink
+from edgeslim.bench.job import Job
+from edgeslim.bench.session import Session
+
+
+class HostDevice:
+    """Measures in child processes of this one."""
+
+    name = "host"
+
+    def __init__(self, rest: str = "") -> None:
+        assert not rest
+
+    def runnable(self, targets: Sequence[str]) -> tuple[str, ...]:
+        return runnable_here(targets, platform.system())
+
+    def measure(self, job: Job, bundle: Path | None, sink: Sink) -> None:
+        for target in sorted({cell.target for cell in job.cells}):
+            runtimes.check(target)
+        with tempfile.TemporaryDirectory(prefix="edgeslim-bench-") as folder:
+            Session(job, bundle=bundle, folder=Path(folder), sink=sink).run()
+
+
+def runnable_here(targets: Sequence[str], system: str) -> tuple[str, ...]:
+    """Core ML has its real runtime on macOS only; elsewhere its files are evaluated, which says nothing about time."""
+    return tuple(target for target in targets if target != "coreml" or system == "Darwin")

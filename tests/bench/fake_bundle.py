@@ -1,0 +1,90 @@
+"""A real bundle whose artifacts are those of the honest fake: ``.fake`` files with a known latency."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeslim.core.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
+from edgeslim.core.manifest import FileEntry, InputContract, ModelInfo, Quality, TensorInfo
+from edgeslim.core.rebuild import LayerFold
+from edgeslim.core.slicing import Cut
+from edgeslim.core.width import Width
+
+NET = NetInfo(
+    model=ModelInfo(id="fake", version="1", task="classify", author="", licence="", description="", spec={"name": "f"}),
+    input=InputContract(
+        channels=1, height=1, width=1, channel_order="rgb", mean=("0.5",), std=("0.5",)
+    ),
+    labels=None,
+    low=Width(250),
+    high=Width(1000),
+)
+
+
+def variant(target: str = "fake") -> VariantInfo:
+    return VariantInfo(
+        target=target,
+        name="fp32-1",
+        precision="fp32",
+        backend="cpu",
+        input_option="nchw-float32",
+        suffix=".fake",
+        directory=False,
+        normalisation="none",
+        inputs=(TensorInfo(name="image", shape=(1, 1), dtype="float32", layout="NC"),),
+        outputs=(TensorInfo(name="logits", shape=(1, 1), dtype="float32", layout="NC"),),
+        requires={},
+        exporters={},
+    )
+
+
+def write_bundle(
+    path: Path,
+    plans: Mapping[int, Mapping[str, float]],
+    *,
+    target: str = "fake",
+    top1: Mapping[int, float] | None = None,
+    aliases: Mapping[int, int] | None = None,
+) -> Path:
+    """A bundle at ``path``: per permille one ``.fake`` file with that plan."""
+    weight = np.ones((4, 4), np.float32)
+    builder = BundleBuilder(NET, [MasterSource(name="head", weight=weight, scale=False, shift=False)])
+    for channels, (permille, plan) in enumerate(sorted(plans.items()), 1):
+        width = Width(permille)
+        builder.add_width(
+            width,
+            [Cut(out_channels=channels, in_channels=channels)],
+            [LayerFold()],
+            macs=1_000_000 * permille,
+            params=16,
+            aliases=[Width(a) for a, p in (aliases or {}).items() if p == permille],
+            quality=None if top1 is None else _quality(top1[permille]),
+        )
+        builder.add_artifact(variant(target), width, packed(plan))
+    builder.write(path, overwrite=True)
+    return path
+
+
+def packed(plan: Mapping[str, float]) -> PackedArtifact:
+    content = json.dumps(dict(plan)).encode()
+    entry = FileEntry(path="model.fake", bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    return PackedArtifact(files=(entry,), segments=(), template=content, explained_bytes=0, literal_bytes=0)
+
+
+def _quality(value: float) -> Quality:
+    return Quality(metric="top1", value=str(value), images=10, data_sha256=None, agreement=None)
+
+
+def cell_of(path: Path, plan: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    """The fields of a cell for a ``.fake`` file on the disk; writes it if there is a plan."""
+    if plan is not None:
+        path.write_text(json.dumps(dict(plan)))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = {"target": "fake", "permille": 500, "threads": 1, "precision": "fp32", "input_shape": (1, 1)}
+    return {**known, "file_sha256": digest, "path": str(path), **fields}
