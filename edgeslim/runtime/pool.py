@@ -1,0 +1,328 @@
+"""The widths in memory, and the loader that brings the next one in while frames go on.
+
+    session ─ want(decided, likely next) ─► loading thread: cache.ensure ─► load ─► one inference ─► ready
+       └──── pick(decided) ◄── ready ────────────────────────────────────────────────────────────────┘
+
+At most ``max_loaded`` widths are in memory (with 1: two during a switch, since the old one answers until the new one is
+ready). Loading, warming up and closing happen on the process's loading thread, between two frames.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeslim.core.width import Width
+from edgeslim.errors import OutputError
+from edgeslim.runtime.cache import ArtifactCache, CachedArtifact
+from edgeslim.runtime.events import EventLog
+from edgeslim.runtime.journal import LoadJournal
+from edgeslim.runtime.loading import FrameGate, LoadingThread, brisk_switching
+from edgeslim.runtime.plan import ArtifactPlan, Deployment
+from edgeslim.targets.base import Runner, Target
+
+RETRY_S = 10.0  # after the cache could not be written
+_LOAD_ATTEMPTS = 5  # a file that is changed or removed while it is being loaded
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class LoadedWidth:
+    """One width, warm: its next run takes as long as any other."""
+
+    width: Width
+    runner: Runner
+    artifact: CachedArtifact
+    load_us: int
+    in_use: threading.Lock
+    """Held while it runs: a frame and a measurement in a gap must not meet."""
+
+    def close(self) -> None:
+        try:
+            self.runner.close()
+        finally:
+            self.artifact.close()
+
+
+class WidthPool:
+    """Thread-safe; one frame at a time may run what ``pick`` handed out last.
+
+    Args:
+        caches: where files are kept; the second and later ones are used when those before cannot be written.
+        clock: monotonic seconds, for waiting after a full disk.
+    """
+
+    def __init__(
+        self,
+        deployment: Deployment,
+        target: Target,
+        *,
+        caches: tuple[ArtifactCache, ...],
+        journal: LoadJournal,
+        threads: int,
+        max_loaded: int,
+        gate: FrameGate,
+        events: EventLog,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._deployment = deployment
+        self._target = target
+        self._caches = caches
+        self._journal = journal
+        self._threads = threads
+        self._capacity = max_loaded
+        self._gate = gate
+        self._events = events
+        self._clock = clock
+        self._change = threading.Condition()
+        self._ready: dict[Width, LoadedWidth] = {}
+        self._wanted: tuple[Width, ...] = ()
+        self._current: LoadedWidth | None = None
+        self._closing: list[LoadedWidth] = []
+        self._retry_at: dict[Width, float] = {}
+        self._failed: dict[Width, str] = {}
+        self._news: list[tuple[Width, str]] = []
+        self._pumping = False
+        self._closed = False
+        self.longest_load_us = 0
+        self.refusal: OutputError | None = None
+        """Why a cache could not be written lately; None once it could."""
+
+    # The session's side
+
+    def want(self, *widths: Width) -> None:
+        """These, the most urgent first, should be ready; others may be dropped for them."""
+        with self._change:
+            self._wanted = widths
+            self._pump_soon()
+
+    def pick(self, width: Width) -> LoadedWidth | None:
+        """What to run when ``width`` was decided: that, else the widest ready one below it, else the narrowest above.
+
+        None when nothing is ready. A width whose file was written into is dropped and rebuilt.
+        """
+        current = self._current
+        if current is not None and current.width == width and current.artifact.intact():
+            return current
+        with self._change:
+            for loaded in list(self._ready.values()):
+                if not loaded.artifact.intact():
+                    self._retire(loaded)
+            below = [w for w in self._ready if w <= width]
+            chosen = max(below) if below else min(self._ready, default=None)
+            self._current = None if chosen is None else self._ready[chosen]
+            self._pump_soon()  # the old one may go now, or make room
+            return self._current
+
+    def wait(self) -> bool:
+        """Until anything is ready, or nothing more can come for now; whether something is ready."""
+        with self._gate.opened(), self._change:
+            self._change.wait_for(lambda: bool(self._ready) or not self._pumping)
+            return bool(self._ready)
+
+    def bring(self, width: Width) -> LoadedWidth | None:
+        """``width``, waited for; None if it cannot be had now (``refusal`` and ``take_failures`` say why)."""
+        self.want(width)
+        with self._gate.opened(), self._change:
+            self._change.wait_for(lambda: width in self._ready or not self._pumping)
+        return loaded if (loaded := self.pick(width)) is not None and loaded.width == width else None
+
+    def peek(self, width: Width) -> LoadedWidth | None:
+        """``width`` if it is ready, without choosing it; for the loading thread, which alone closes widths."""
+        with self._change:
+            return self._ready.get(width)
+
+    def has_failed(self, width: Width) -> bool:
+        return width in self._failed
+
+    @property
+    def has_news(self) -> bool:
+        """Whether ``take_failures`` has something."""
+        return bool(self._news)
+
+    def take_failures(self) -> list[tuple[Width, str]]:
+        """Widths that turned out unusable since the last call, and why."""
+        with self._change:
+            news, self._news = self._news, []
+            return news
+
+    def fail(self, loaded: LoadedWidth, reason: str) -> None:
+        """A loaded width misbehaved: never run it again."""
+        with self._change:
+            self._retire(loaded)
+            self._give_up(loaded.width, reason)
+            self._pump_soon()
+
+    @property
+    def ready(self) -> tuple[Width, ...]:
+        with self._change:
+            return tuple(sorted(self._ready))
+
+    def idle(self) -> bool:
+        """Whether everything wanted is ready, given up or waiting for a retry."""
+        with self._change:
+            return not self._pumping and not self._closing and self._next() is None
+
+    def close(self) -> None:
+        """Free every width; returns when it is done."""
+        with self._change:
+            self._closed = True
+            self._wanted = ()
+            self._current = None
+            for loaded in list(self._ready.values()):
+                self._retire(loaded)
+            self._change.notify_all()
+        with self._gate.opened():
+            LoadingThread.shared().wait_for(self._close_retired)
+
+    # The loading thread's side
+
+    def _pump_soon(self) -> None:
+        if not self._pumping and not self._closed and (self._closing or self._excess() or self._next() is not None):
+            self._pumping = True
+            LoadingThread.shared().submit(self._pump)
+
+    def _pump(self) -> None:
+        """One step: close what is retired, or load one width; then again if there is more to do."""
+        try:
+            with self._change:
+                for loaded in self._excess():
+                    self._retire(loaded)
+                width = None if self._closed else self._next()
+            self._close_retired()
+            if width is not None:
+                with brisk_switching():
+                    self._bring_in(width)
+        finally:
+            with self._change:
+                self._pumping = False
+                self._pump_soon()
+                self._change.notify_all()
+
+    def _next(self) -> Width | None:
+        """The most urgent width that is missing, may be tried, and has room (or can be made room for)."""
+        now = self._clock()
+        for rank, width in enumerate(self._wanted):
+            if width in self._ready or width in self._failed or self._retry_at.get(width, now) > now:
+                continue
+            limit = max(self._capacity, 2) if rank == 0 else self._capacity
+            keeping = [w for w in self._ready if w in self._wanted[:rank] or self._ready[w] is self._current]
+            return width if len(keeping) < limit else None
+        return None
+
+    def _excess(self) -> list[LoadedWidth]:
+        """Widths to drop now: those beyond the limit, and those in the way of what is to be loaded next."""
+        coming = self._next()
+        limit = self._capacity
+        if coming is not None:
+            limit = max(self._capacity, 2) - 1 if coming == self._wanted[0] else self._capacity - 1
+        spare = [w for w in self._ready if self._ready[w] is not self._current and w not in self._wanted[:1]]
+        order = sorted(spare, key=lambda w: self._wanted.index(w) if w in self._wanted else len(self._wanted))
+        over = max(len(self._ready) - limit, 0)
+        return [self._ready[w] for w in reversed(order)][:over]
+
+    def _retire(self, loaded: LoadedWidth) -> None:
+        self._ready.pop(loaded.width, None)
+        if self._current is loaded:
+            self._current = None
+        self._closing.append(loaded)
+
+    def _close_retired(self) -> None:
+        with self._change:
+            retired, self._closing = self._closing, []
+        for loaded in retired:
+            self._gate.wait_for_gap()
+            loaded.close()
+
+    def _give_up(self, width: Width, reason: str) -> None:
+        self._failed[width] = reason
+        self._news.append((width, reason))
+        self._events.add("lost", reason, width)
+
+    def _bring_in(self, width: Width) -> None:
+        plan = self._deployment.plans[width]
+        try:
+            loaded = self._load(plan)
+        except OutputError as error:
+            with self._change:
+                self._retry_at[width] = self._clock() + RETRY_S
+                self.refusal = error
+            self._events.add("cache", f"{error.message}; staying at the widths that are loaded", width)
+        except Exception as error:  # whatever a runtime or a damaged bundle throws: the other widths go on
+            with self._change:
+                self._give_up(width, f"{type(error).__name__}: {error}")
+        else:
+            with self._change:
+                if self._closed:
+                    self._closing.append(loaded)
+                else:
+                    self.refusal = None
+                    self._ready[width] = loaded
+                    self.longest_load_us = max(self.longest_load_us, loaded.load_us)
+            self._close_retired()
+
+    def _load(self, plan: ArtifactPlan) -> LoadedWidth:
+        """Rebuild, load and warm up; again if the file was touched meanwhile."""
+        started = time.monotonic_ns()
+        for attempt in range(_LOAD_ATTEMPTS):
+            artifact = self._ensure(plan)
+            ensured = time.monotonic_ns()
+            try:
+                with self._journal.loading(plan.key):
+                    runner = self._start(artifact.root)
+            except BaseException:
+                changed = not artifact.in_place()
+                artifact.close()
+                if changed and attempt < _LOAD_ATTEMPTS - 1:
+                    continue
+                raise
+            if artifact.in_place():
+                self._journal.succeeded(plan.key)
+                load_us = (time.monotonic_ns() - started) // 1000
+                rebuild_us = (ensured - started) // 1000
+                self._events.add(
+                    "loaded",
+                    f"ready after {load_us / 1000:.1f} ms ({rebuild_us / 1000:.1f} ms for its file)",
+                    plan.width,
+                )
+                return LoadedWidth(
+                    width=plan.width, runner=runner, artifact=artifact, load_us=load_us, in_use=threading.Lock()
+                )
+            runner.close()
+            artifact.close()
+        raise OutputError(f"the cached file of width {plan.width} keeps changing while it is loaded")
+
+    def _ensure(self, plan: ArtifactPlan) -> CachedArtifact:
+        def build(out: Path) -> None:
+            self._deployment.build(plan.width, out)
+
+        for cache in self._caches:
+            repaired = cache.repaired
+            try:
+                artifact = cache.ensure(plan, build)
+            except OutputError as error:
+                refusal = error
+                continue
+            if cache.repaired > repaired:
+                self._events.add("repaired", "its cached file was damaged and has been rebuilt", plan.width)
+            return artifact
+        raise refusal
+
+    def _start(self, path: Path) -> Runner:
+        """Load and run once, each when a frame has just ended; the first run of a runtime packs weights."""
+        need_s = self.longest_load_us / 2e6
+        self._gate.wait_for_gap(need_s)
+        runner = self._target.load(path, threads=self._threads)
+        try:
+            image: NDArray[np.generic] = np.zeros(runner.input.shape, runner.input.dtype)
+            self._gate.wait_for_gap(need_s)
+            runner.run(image)
+        except BaseException:
+            runner.close()
+            raise
+        return runner

@@ -1,0 +1,111 @@
+"""Which latencies a session reckons with, and the ladder it climbs.
+
+table given ──────────────────────┐
+stored for this device and bundle ┼─► rows of this bundle's files ─► ladder, without widths that crashed lately
+measured now (measure.py) ────────┘
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgeslim.bench import machine
+from edgeslim.bench.plan import quality
+from edgeslim.core.ladder import DroppedWidth, Ladder, ladder
+from edgeslim.core.latency import LatencyTable
+from edgeslim.core.strict_json import StrictJsonError, canonical, encode
+from edgeslim.core.width import Width
+from edgeslim.errors import OutputError, TableError
+from edgeslim.runtime.plan import Deployment
+
+PRIOR = "latency_table"
+"""Where ``manifest.extra`` may hold another device's table."""
+MACS = "macs"
+"""The metric of a quality that multiply-adds stand in for."""
+_KEPT = 32
+
+
+class TableStore:
+    """Tables that sessions measured here, one file per device, bundle, variant and thread count."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "tables"
+
+    def load(self, deployment: Deployment, threads: int) -> LatencyTable | None:
+        """None where there is none, or it cannot be read: then it is measured again."""
+        try:
+            return LatencyTable.read(self._path(deployment, threads))
+        except TableError:
+            return None
+
+    def save(self, table: LatencyTable, deployment: Deployment, threads: int) -> None:
+        """Raises ``OutputError``."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            old = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+            for path in old[: max(len(old) - _KEPT + 1, 0)]:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot keep the table in {self._folder}: {error.strerror}") from error
+        table.write(self._path(deployment, threads), overwrite=True)
+
+    def _path(self, deployment: Deployment, threads: int) -> Path:
+        document = {
+            "device": encode(machine.device()),
+            "os": encode(machine.operating_system()),
+            "bundle": deployment.bundle.header.manifest_sha256,
+            "variant": deployment.variant.id,
+            "threads": threads,
+        }
+        return self._folder / f"{hashlib.sha256(canonical(document).encode()).hexdigest()[:32]}.json"
+
+
+def prior_of(deployment: Deployment) -> LatencyTable | None:
+    """Another device's table that travels in the bundle."""
+    document = deployment.bundle.manifest.extra.get(PRIOR)
+    if document is None:
+        return None
+    try:
+        return LatencyTable.from_json(canonical(document))
+    except (TableError, StrictJsonError):
+        return None  # a hint that cannot be read is no hint
+
+
+def rungs(
+    table: LatencyTable,
+    deployment: Deployment,
+    *,
+    threads: int | None = None,
+    without: Mapping[Width, str] | None = None,
+) -> Ladder:
+    """The ladder of ``table`` for this bundle.
+
+    Args:
+        without: widths that must not be used, and why.
+
+    Raises:
+        TableError: the table has no row for this bundle's files, or none is left.
+    """
+    without = without or {}
+    variant = deployment.variant
+    mine = [row for row in table.rows if row.target == variant.target and row.precision == variant.precision]
+    rows = [row for row in mine if row.width in deployment.plans]
+    bound = [row for row in rows if row.file_sha256 == deployment.plans[row.width].key]
+    if not bound:
+        measured = ", ".join(sorted({f"{row.target} {row.precision}" for row in table.rows})) or "nothing"
+        wanted = f"{variant.target} {variant.precision}"
+        raise TableError(
+            f"the table holds {measured}, but no row of this bundle's files for {wanted}",
+            hint=f"edgeslim bench {deployment.bundle.path} --target {variant.target} -o TABLE.json",
+        )
+    kept = tuple(row for row in bound if row.width not in without)
+    if not kept:
+        raise TableError(f"every measured width is left out: {'; '.join(sorted(set(without.values())))}")
+    own = quality(deployment.bundle)
+    better = own if table.quality is None or own.metric != MACS else table.quality
+    built = ladder(dataclasses.replace(table, rows=kept, quality=better), threads=threads)
+    out = [DroppedWidth(width=width, reason=reason) for width, reason in without.items()]
+    return dataclasses.replace(built, dropped=tuple(sorted((*built.dropped, *out), key=lambda item: item.width)))

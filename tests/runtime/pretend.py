@@ -1,0 +1,285 @@
+"""A bundle with many small widths, and a runtime that pretends: it needs nothing installed and its answers tell
+exactly which bytes it was given.
+
+    pretend_bundle(path)        widths 0.25 … 1.0 of one layer; each artifact says how long it takes
+    PretendTarget(clock, …)     "runs" an artifact by letting the clock go on; can raise, crash, die on purpose
+    expected(bundle, width, x)  what a correct file of that width answers
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import edgeslim
+from edgeslim.bench import machine
+from edgeslim.bench.plan import artifact_sha256
+from edgeslim.core.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
+from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.latency import LatencyRow, LatencyTable, Statistics
+from edgeslim.core.latency import RuntimeInfo as RowRuntime
+from edgeslim.core.manifest import FileEntry, InputContract, ModelInfo, Quality, TensorInfo
+from edgeslim.core.rebuild import LayerFold, segment_values
+from edgeslim.core.recipe import Layout, Part, Rule, Segment
+from edgeslim.core.slicing import Cut
+from edgeslim.core.width import Width
+from edgeslim.targets.base import RuntimeInfo, TensorSpec
+
+NAME = "pretend"
+SHAPE = (1, 3, 8, 8)
+CLASSES = 4
+WIDTHS = tuple(Width(p) for p in (250, 500, 750, 1000))
+TIMES_US = {250: 6_000, 500: 12_000, 750: 20_000, 1000: 30_000}
+ACCURACIES = {250: "54", 500: "64", 750: "69", 1000: "72"}
+_HEAD = 256
+
+
+def pretend_bundle(
+    path: Path,
+    *,
+    times_us: Mapping[int, int] = TIMES_US,
+    accuracies: Mapping[int, str] | None = ACCURACIES,
+    directory: bool = False,
+    channels: int = 64,
+    policy: dict[str, Any] | None = None,
+) -> Path:
+    """Write a bundle whose artifacts hold about ``4·channels²`` bytes at 1.0x."""
+    weight = np.random.default_rng(1).standard_normal((channels, channels, 1, 1)).astype(np.float32)
+    net = NetInfo(
+        model=ModelInfo(
+            id="pretend", version="1", task="classify", author="", licence="", description="", spec={"name": "pretend"}
+        ),
+        input=InputContract(channels=3, height=8, width=8, channel_order="rgb", mean=("0.5",) * 3, std=("0.25",) * 3),
+        labels=("ant", "bee", "cat", "dog"),
+        low=Width(250),
+        high=Width(1000),
+        policy=policy,
+    )
+    builder = BundleBuilder(net, [MasterSource(name="layer", weight=weight)])
+    variant = _variant(directory)
+    for permille, t_us in times_us.items():
+        width = Width(permille)
+        cut = Cut(out_channels=channels * permille // 1000, in_channels=channels * permille // 1000)
+        scale = np.full(cut.out_channels, permille / 1000, np.float32)
+        accuracy = (accuracies or {}).get(permille)
+        builder.add_width(
+            width,
+            [cut],
+            [LayerFold(scale=scale, shift=scale)],
+            macs=t_us * 1000,
+            params=permille,
+            quality=None
+            if accuracy is None
+            else Quality(metric="top1", value=accuracy, images=100, data_sha256=None, agreement=None),
+        )
+        builder.add_artifact(variant, width, _packed(builder, width, t_us, directory))
+    builder.write(path, overwrite=False)
+    return path
+
+
+def _variant(directory: bool) -> VariantInfo:
+    return VariantInfo(
+        target=NAME,
+        name="fp32-8",
+        precision="fp32",
+        backend="none",
+        input_option="nchw-float32",
+        suffix=".package" if directory else ".bin",
+        directory=directory,
+        normalisation="none",
+        inputs=(TensorInfo(name="image", shape=SHAPE, dtype="float32", layout="NCHW"),),
+        outputs=(TensorInfo(name="logits", shape=(1, CLASSES), dtype="float32", layout="NC"),),
+        requires={},
+        exporters={},
+    )
+
+
+def _packed(builder: BundleBuilder, width: Width, t_us: int, directory: bool) -> PackedArtifact:
+    """A file: a padded JSON head, then the folded weights. As a package: the head in a file of its own."""
+    (layer,) = builder.layers(width)
+    head = json.dumps({"permille": width.permille, "t_us": t_us}).encode().ljust(_HEAD)
+    segment = Segment(offset=_HEAD, layer=0, part=Part.WEIGHT, layout=Layout.OIHW, rule=Rule.F32)
+    weights = segment_values(segment, layer).tobytes()
+    contents = {"Data/head.json": head, "Data/weights.bin": weights} if directory else {"model.bin": head + weights}
+    return PackedArtifact(
+        files=tuple(
+            FileEntry(path=path, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+            for path, content in contents.items()
+        ),
+        segments=(segment,),
+        template=head,
+        explained_bytes=len(weights),
+        literal_bytes=0,
+    )
+
+
+@dataclass(slots=True)
+class SimulatedClock:
+    """Microseconds that go on only when told."""
+
+    now_us: int = 1_000_000
+
+    def __call__(self) -> int:
+        return self.now_us
+
+    def advance(self, us: int) -> None:
+        self.now_us += us
+
+
+@dataclass(slots=True)
+class PretendTarget:
+    """``slowdown`` may be changed at any time; ``load_faults`` and ``run_faults``: permille → what happens.
+
+    Faults: ``"raise"``, ``"crash"`` (SIGSEGV), ``"kill"`` (SIGKILL); a callable is called.
+    """
+
+    clock: SimulatedClock | None = None
+    slowdown: float = 1.0
+    load_s: float = 0.0
+    mapped: bool = False
+    load_faults: dict[int, Any] = field(default_factory=dict)
+    run_faults: dict[int, Any] = field(default_factory=dict)
+    alive: list[PretendRunner] = field(default_factory=list)
+    loads: list[int] = field(default_factory=list)
+    name: str = NAME
+    suffix: str = ".bin"
+    precisions: tuple[str, ...] = ("fp32",)
+
+    def ensure_available(self, *, exporting: bool) -> None:
+        """Always there."""
+
+    def export(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+    def load(self, path: Path, *, threads: int = 1) -> PretendRunner:
+        runner = PretendRunner(self, path, threads)
+        self.alive.append(runner)
+        return runner
+
+
+def _misbehave(fault: Any) -> None:
+    if callable(fault):
+        fault()
+    elif fault == "raise":
+        raise RuntimeError("the runtime was told to fail")
+    elif fault is not None:
+        os.kill(os.getpid(), {"crash": signal.SIGSEGV, "kill": signal.SIGKILL}[fault])
+
+
+class PretendRunner:
+    input = TensorSpec(name="image", shape=SHAPE, dtype="float32", layout="NCHW")
+
+    def __init__(self, target: PretendTarget, path: Path, threads: int) -> None:
+        self._target, self._threads = target, threads
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        self._maps: list[Any] = []
+        for file in files:
+            with file.open("rb") as stream:
+                if target.mapped:
+                    self._maps.append(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+                else:
+                    self._maps.append(stream.read())
+        head = json.loads(bytes(self._maps[0][:_HEAD]))
+        self.permille, self._t_us = head["permille"], head["t_us"]
+        self._answer = None if target.mapped else answer(self._maps)
+        target.loads.append(self.permille)
+        time.sleep(target.load_s)
+        _misbehave(target.load_faults.get(self.permille))
+
+    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        self.input.check(image)
+        target = self._target
+        _misbehave(target.run_faults.get(self.permille))
+        if target.clock is not None:
+            target.clock.advance(int(self._t_us * target.slowdown))
+        found = answer(self._maps) if self._answer is None else self._answer
+        return found * image.reshape(-1)[0]
+
+    def describe(self) -> RuntimeInfo:
+        return RuntimeInfo(
+            name=NAME, version="1", delegate_requested="none", delegate_actual="none", threads=self._threads
+        )
+
+    def close(self) -> None:
+        if self in self._target.alive:
+            self._target.alive.remove(self)
+        for mapped in self._maps:
+            if isinstance(mapped, mmap.mmap):
+                mapped.close()
+        self._maps = []
+
+
+def answer(contents: list[Any]) -> NDArray[np.float32]:
+    """Four numbers that any changed byte changes."""
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content)
+    return np.frombuffer(digest.digest()[:16], np.uint32).astype(np.float32).reshape(1, CLASSES)
+
+
+def image(value: float = 1.0) -> NDArray[np.float32]:
+    return np.full(SHAPE, value, np.float32)
+
+
+def expected_answers(bundle: Path, folder: Path) -> dict[int, NDArray[np.float32]]:
+    """What every width answers to ``image(1)``, from files rebuilt outside any cache."""
+    found = {}
+    with SlimBundle.open(bundle) as opened:
+        for entry in opened.manifest.widths:
+            out = folder / f"direct-{entry.permille}"
+            opened.rebuild(NAME, entry.permille, out)
+            files = sorted(p for p in out.rglob("*") if p.is_file()) if out.is_dir() else [out]
+            found[entry.permille] = answer([file.read_bytes() for file in files])
+    return found
+
+
+def table_of(bundle: Path, *, threads: int = 1, times_us: Callable[[int], int] | None = None) -> LatencyTable:
+    """A measured table of this device, with the times the artifacts themselves name."""
+    rows = []
+    with SlimBundle.open(bundle) as opened:
+        (variant,) = opened.manifest.variants
+        for order, artifact in enumerate(variant.artifacts):
+            entry = opened.resolve(artifact.permille)
+            t_ms = (times_us(artifact.permille) if times_us else entry.macs // 1000) / 1000
+            rows.append(
+                LatencyRow(
+                    file_sha256=artifact_sha256(artifact),
+                    bundle_sha256=None,
+                    width_permille=artifact.permille,
+                    target=NAME,
+                    precision="fp32",
+                    input_shape=SHAPE,
+                    device=machine.device(),
+                    os=machine.operating_system(),
+                    runtime=RowRuntime(
+                        name=NAME, version="1", delegate_requested=None, delegate_actual=None, threads=threads,
+                        load_mode=None,
+                    ),
+                    warmup_runs=1,
+                    runs=1,
+                    duration_s=t_ms / 1000,
+                    p50_ms=t_ms, p90_ms=t_ms, p95_ms=t_ms, p99_ms=t_ms, mean_ms=t_ms, std_ms=0.0, min_ms=t_ms,
+                    max_ms=t_ms,
+                    samples_ms=(t_ms,),
+                    kind="burst",
+                    order=order,
+                    seed=0,
+                    valid=True,
+                    reasons=(),
+                    started_at="2026-01-01T00:00:00Z",
+                    edgeslim_version=edgeslim.__version__,
+                )
+            )  # fmt: skip
+    assert Statistics.of(rows[0].samples_ms or (1.0,)).p50_ms == rows[0].p50_ms
+    return LatencyTable(edgeslim_version=edgeslim.__version__, created_at="2026-01-01T00:00:00Z", rows=tuple(rows))
