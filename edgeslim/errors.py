@@ -110,14 +110,16 @@ class OutputError(UsageError):
 
 
 class MissingExtraError(EdgeslimError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed; ``where`` names the machine if it is not this one."""
 
     exit_code = 3
 
-    def __init__(self, module: str, extra: str) -> None:
+    def __init__(self, module: str, extra: str, *, where: str | None = None) -> None:
         super().__init__(
-            f"this needs the Python module {module!r}, which is not installed",
-            hint=f'pip install "edgeslim[{extra}]"',
+            f"{where or 'this'} needs the Python module {module!r}, which is not installed",
+            hint=f'pip install "edgeslim[{extra}]"'
+            if where is None
+            else f'on {where}: pip install "edgeslim[{extra}]"',
         )
         self.module = module
         self.extra = extra

@@ -36,6 +36,7 @@ _SUSTAINED_LIMIT_S = 600.0
 @click.option(
     "--device", "names", multiple=True, help="host (default), ssh://user@board[:port], adb[:serial], ios[:udid]"
 )
+@click.option("--board-python", default="python3", show_default=True, help="ssh: the Python there that has the runtime")
 @click.option("--kind", type=click.Choice(["burst", "sustained"]), default="burst", show_default=True)
 @click.option("--threads", default="1", show_default=True, help="thread counts, 1,2")
 @click.option("--runs", type=int, help=f"least samples per row; default {_BURST_RUNS}, sustained {SUSTAINED_RUNS}")
@@ -164,6 +165,7 @@ def _measure(
     widths: str | None,
     variant: str | None,
     names: Sequence[str],
+    board_python: str,
     threads: str,
     rerun: bool,
     prior: Path | None,
@@ -173,7 +175,8 @@ def _measure(
     **settings: Any,
 ) -> tuple[LatencyTable, EdgeslimError | None]:
     """All devices one after the other; the first error comes back with what was measured."""
-    chosen = [devices.get(name) for name in names or ("host",)]
+    options = devices.DeviceOptions(board_python=board_python)
+    chosen = [devices.get(name, options) for name in names or ("host",)]
     counts = _threads(threads)
     with SlimBundle.open(path) as bundle:
         bundle.check()

@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import importlib
 
-from edgeslim.bench.devices.base import Device
+from edgeslim.bench.devices.base import Device, DeviceOptions
 from edgeslim.errors import DeviceError
 
-# kind → module, class; the class takes the rest of the name
+# kind → module, class; the class takes the rest of the name and the options
 _TABLE = {
     "host": ("edgeslim.bench.devices.host", "HostDevice"),
     "ssh": ("edgeslim.bench.devices.ssh", "SshDevice"),
@@ -22,7 +22,7 @@ _TABLE = {
 FORMS = ("host", "ssh://user@board[:port]", "adb[:serial]", "ios[:udid]")
 
 
-def get(name: str) -> Device:
+def get(name: str, options: DeviceOptions | None = None) -> Device:
     """The device called ``name``; nothing is contacted yet.
 
     Raises:
@@ -35,8 +35,8 @@ def get(name: str) -> Device:
             f"no device {name!r}: there are {', '.join(FORMS)}", hint=f"did you mean {near[0]!r}?" if near else None
         )
     module, attribute = _TABLE[kind]
-    device: Device = getattr(importlib.import_module(module), attribute)(rest)
+    device: Device = getattr(importlib.import_module(module), attribute)(rest, options or DeviceOptions())
     return device
 
 
-__all__ = ["FORMS", "Device", "get"]
+__all__ = ["FORMS", "Device", "DeviceOptions", "get"]

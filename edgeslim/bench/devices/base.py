@@ -6,11 +6,20 @@ Job + bundle ─► Device.measure ─► Passport, Progress, RowDone …, Done 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from edgeslim.bench.events import Sink
 from edgeslim.bench.job import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceOptions:
+    """What some kinds of device need to know beyond their name."""
+
+    board_python: str = "python3"
+    """ssh: the Python on the board that has the runtime."""
 
 
 class Device(Protocol):

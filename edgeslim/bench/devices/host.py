@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeslim.bench import runtimes
+from edgeslim.bench.devices.base import DeviceOptions
 from edgeslim.bench.events import Sink
 from edgeslim.bench.job import Job
 from edgeslim.bench.session import Session
@@ -18,8 +19,8 @@ class HostDevice:
 
     name = "host"
 
-    def __init__(self, rest: str = "") -> None:
-        assert not rest
+    def __init__(self, rest: str, options: DeviceOptions) -> None:
+        """Needs neither."""
 
     def runnable(self, targets: Sequence[str]) -> tuple[str, ...]:
         return runnable_here(targets, platform.system())
