@@ -1,0 +1,169 @@
+"""``edgeslim pack``: all widths for all runtimes in one bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+from rich.table import Table
+
+from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
+from edgeslim.core.width import Width
+from edgeslim.errors import DataError, UsageError
+
+TARGETS_HELP = "executorch, coreml, litert (or tflite), separated by commas; or all"
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--target", "targets", required=True, help=TARGETS_HELP)
+@click.option("--widths", type=WIDTHS, help="0.35,0.5,1.0 or 0.35:1.0:0.05 or a count [the calibrated ones]")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="the bundle [CHECKPOINT with suffix .slim]")
+@click.option(
+    "--weights", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True, help="master weights"
+)
+@click.option("--coreml-precision", type=click.Choice(["fp16", "fp32"]), default="fp16", show_default=True)
+@click.option("--input-size", type=click.IntRange(4), help="pixels [what the checkpoint was made for]")
+@click.option("--input", "input_option", type=click.Choice(["nchw-float32", "nhwc-uint8"]), default="nchw-float32")
+@click.option("--calib", help="data set to take BatchNorm statistics from, for every width")
+@click.option("--calib-images", type=click.IntRange(1), help="how many of them")
+@click.option("--labels", type=click.Path(path_type=Path), help="class names, one per line")
+@click.option("--policy", type=click.Path(path_type=Path), help="controller policy (JSON) that travels in the bundle")
+@click.option("--model", help="network of a bare published state dict, where its keys do not tell")
+@click.option("--trained-widths", type=WIDTHS, help="widths of a published state dict's statistics")
+@click.option("--name", help="name of the net in the manifest [the network's]")
+@click.option("--model-version", help="its version [1]")
+@click.option("--author", help="its author")
+@click.option("--licence", help="its licence")
+@click.option("--jobs", type=click.IntRange(1), help="worker processes [cores and memory decide]")
+@click.option("--keep-artifacts", type=click.Path(path_type=Path), help="folder for the exporters' own files")
+@click.option("--into", type=click.Path(path_type=Path), help="add to this bundle of the same net")
+@click.option("--dry-run", is_flag=True, help="say what would be made and how big")
+@click.option("--overwrite", is_flag=True, help="replace an existing bundle")
+@common_options
+def command(
+    *,
+    checkpoint: Path,
+    targets: str,
+    widths: str | None,
+    out: Path | None,
+    weights: Literal["fp32", "fp16"],
+    coreml_precision: Literal["fp16", "fp32"],
+    input_size: int | None,
+    input_option: str,
+    calib: str | None,
+    calib_images: int | None,
+    labels: Path | None,
+    policy: Path | None,
+    model: str | None,
+    trained_widths: str | None,
+    jobs: int | None,
+    keep_artifacts: Path | None,
+    into: Path | None,
+    dry_run: bool,
+    overwrite: bool,
+    console: Console,
+    **about: str | None,
+) -> None:
+    """Export every width of CHECKPOINT for every target and keep one bundle that rebuilds each file byte for byte."""
+    from edgeslim import targets as target_table
+    from edgeslim.deploy.masters import with_input_size
+    from edgeslim.deploy.pack import default_jobs, make_plan, pack
+    from edgeslim.models.checkpoint import load_checkpoint
+    from edgeslim.targets.base import InputOption
+    from edgeslim.training.data import load_data
+
+    names = target_table.names() if targets == "all" else tuple(name.strip() for name in targets.split(","))
+    given = None if trained_widths is None else resolve_widths(trained_widths, _no_range)
+    loaded = load_checkpoint(checkpoint, model=model, widths=given)
+    for note in loaded.notes:
+        console.warn(note)
+    if input_size is not None:
+        loaded = with_input_size(loaded, input_size)
+    path = out or into or checkpoint.with_suffix(".slim")
+    chosen = None if widths is None else resolve_widths(widths, loaded.trained)
+    spec = loaded.spec
+    calibration = None
+    if calib is not None:
+        calibration = load_data(
+            calib, "calib", input_size=spec.input_size, in_channels=spec.in_channels, images=calib_images
+        )
+    options: dict[str, Any] = {"targets": names, "widths": chosen, "weights": weights, "calibration": calibration}
+    if dry_run:
+        plan = make_plan(loaded, out=path, coreml_precision=coreml_precision, **options)
+        console.say(f"would write {path}: about {plan.estimated_bytes:,} bytes for {plan.artifacts} files")
+        rows = [{"target": t, "permille": w.permille} for t in plan.precisions for w in plan.widths]
+        console.result({"bundle": str(path), "bytes": plan.estimated_bytes, "rows": rows}, _plan_table(rows))
+        return
+    console.say(f"packing {checkpoint} for {', '.join(names)} with {jobs or default_jobs()} worker processes")
+    with console.progress("last") as bar:
+        task = bar.add_task("exporting", total=None, last="")
+
+        def progress(target: str, width: Width, seconds: float) -> None:
+            bar.update(task, advance=1, last=f"{target} {width}x: {seconds:.1f} s")
+            console.detail(f"{target} {width}x exported in {seconds:.1f} s")
+
+        report = pack(
+            loaded,
+            out=path,
+            coreml_precision=coreml_precision,
+            input_option=InputOption(input_option),
+            labels=None if labels is None else _read_labels(labels),
+            policy=policy,
+            about={key.removeprefix("model_"): value for key, value in about.items() if value is not None},
+            jobs=jobs,
+            keep_artifacts=keep_artifacts,
+            into=into,
+            overwrite=overwrite,
+            progress=progress,
+            **options,
+        )
+    console.result(report.to_json(), _table(report))
+    separate = sum(row.artifact_bytes for row in report.rows)
+    console.say(
+        f"{report.bundle}: {report.bytes:,} bytes, {report.bytes / report.weights_bytes:.3f}x the full-width weights; "
+        f"the {len(report.rows)} files packed now have {separate:,} bytes"
+    )
+    console.next_commands(
+        f"edgeslim verify {report.bundle}",
+        f"edgeslim bench {report.bundle} --target {names[0]} -o table.json",
+        f"edgeslim export {report.bundle} --target {names[0]} --width {Width(report.rows[-1].permille)} -o model",
+    )
+
+
+_no_range = (Width(1), Width(1000))
+
+
+def _read_labels(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"cannot read labels {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"labels {path} are not UTF-8 text") from error
+
+
+def _plan_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("target", "widths")
+    for target in dict.fromkeys(row["target"] for row in rows):
+        table.add_row(target, ", ".join(str(Width(row["permille"])) for row in rows if row["target"] == target))
+    return table
+
+
+def _table(report: Any) -> Table:
+    table = Table(title=str(report.bundle))
+    for head in ("target", "width", "file, bytes", "kept, bytes", "explained", "SQNR, dB", "export, s"):
+        table.add_column(head, justify="left" if head == "target" else "right")
+    for row in report.rows:
+        constants = max(1, row.explained_bytes + row.literal_bytes)
+        table.add_row(
+            row.target,
+            str(Width(row.permille)),
+            f"{row.artifact_bytes:,}",
+            f"{row.template_bytes + row.recipe_bytes:,}",
+            f"{100 * row.explained_bytes / constants:.2f} %",
+            f"{row.sqnr_db:.1f}",
+            f"{row.seconds:.1f}",
+        )
+    return table

@@ -1,0 +1,234 @@
+"""pack: every width of a net for several targets in one bundle that rebuilds the exporters' files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+import edgeslim
+from edgeslim import models
+from edgeslim.cli.main import main
+from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.width import Width
+from edgeslim.deploy.pack import pack
+from edgeslim.errors import CheckpointError, ExportError, OutputError, UsageError, WidthError
+from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.input_contract import InputContract
+
+LOW, HIGH = Width(130), Width(250)
+WIDTHS = tuple(map(Width, (130, 190, 250)))
+
+
+def small_checkpoint(*, statistics: tuple[Width, ...] = WIDTHS, seed: int = 0) -> Checkpoint:
+    """A US-MobileNetV1 of at most 256 channels whose BatchNorms look as if trained: dead, tiny and negative gammas."""
+    torch.manual_seed(seed)
+    model = models.create("us_mobilenet_v1", num_classes=4, input_size=16, low=LOW, high=HIGH)
+    with torch.no_grad():
+        for norm in model.norms().values():
+            norm.weight.normal_()
+            norm.bias.normal_(std=0.1)
+            norm.weight[0], norm.weight[1], norm.weight[2] = 0.0, 1e-30, -0.5
+    for width in statistics:
+        twin = model.static(width)
+        model.set_statistics(
+            width,
+            {
+                name: (0.1 * torch.randn(norm.num_features), 0.5 + torch.rand(norm.num_features))
+                for name, norm in twin.named_modules()
+                if isinstance(norm, torch.nn.BatchNorm2d)
+            },
+        )
+    contract = InputContract(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), labels=("a", "b", "c", "d"))
+    accuracies = {width.permille: {"top1": 0.25 + width.permille / 1000, "images": 40} for width in statistics}
+    return Checkpoint.from_model(model, input_contract=contract, accuracies=accuracies)
+
+
+@pytest.fixture(scope="module")
+def checkpoint_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "net.pt"
+    small_checkpoint().save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def packed(checkpoint_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(bundle, folder with the exporters' own files) for the reference target and LiteRT."""
+    folder = tmp_path_factory.mktemp("packed")
+    report = pack(
+        checkpoint_file,
+        targets=["reference", "litert"],
+        out=folder / "net.slim",
+        keep_artifacts=folder / "kept",
+        jobs=2,
+    )
+    assert {(row.target, row.permille) for row in report.rows} == {
+        (target, width.permille) for target in ("reference", "litert") for width in WIDTHS
+    }
+    for row in report.rows:
+        assert row.sqnr_db >= 90, row
+        assert row.explained_bytes >= 0.99 * (row.explained_bytes + row.literal_bytes), row
+        assert row.template_bytes + row.recipe_bytes < row.artifact_bytes
+    assert report.bytes == (folder / "net.slim").stat().st_size
+    return folder / "net.slim", folder / "kept"
+
+
+def test_every_file_is_rebuilt_byte_for_byte(packed: tuple[Path, Path], tmp_path: Path) -> None:
+    bundle, kept = packed
+    with SlimBundle.open(bundle) as opened:
+        for exported in sorted(kept.iterdir()):
+            target, _, permille = exported.stem.partition("-")
+            rebuilt = opened.rebuild(target, Width(int(permille)), tmp_path / exported.name).path
+            assert rebuilt.read_bytes() == exported.read_bytes(), exported.name
+    assert len(list(kept.iterdir())) == 6
+
+
+def test_the_bundle_knows_the_net(packed: tuple[Path, Path]) -> None:
+    with SlimBundle.open(packed[0]) as opened:
+        manifest = opened.manifest
+        assert manifest.model.id == "us_mobilenet_v1"
+        assert manifest.labels == ("a", "b", "c", "d")
+        assert (manifest.low, manifest.high) == (130, 250)
+        assert manifest.input.mean == ("0.5", "0.5", "0.5")
+        assert [w.permille for w in manifest.widths] == [130, 190, 250]
+        assert [w.quality.value for w in manifest.widths if w.quality] == ["0.38", "0.44", "0.5"]
+    with safe_open(packed[0], framework="np") as stock:  # the format's own library opens it
+        weight = stock.get_tensor("weight/features.0.0")
+    assert np.array_equal(weight, small_checkpoint().state_dict["features.0.0.weight"].numpy())
+
+
+def test_same_bytes_with_any_number_of_workers(checkpoint_file: Path, tmp_path: Path) -> None:
+    digests = set()
+    for jobs in (1, 2):
+        out = tmp_path / f"{jobs}.slim"
+        report = pack(checkpoint_file, targets=["reference"], out=out, jobs=jobs)
+        digests.add(hashlib.sha256(out.read_bytes()).hexdigest())
+        assert digests == {report.sha256}
+
+
+def test_adding_gives_the_bytes_of_packing_together(
+    checkpoint_file: Path, packed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    growing = tmp_path / "growing.slim"
+    pack(checkpoint_file, targets=["reference"], widths=[Width(190)], out=growing)
+    pack(checkpoint_file, targets=["litert"], widths=WIDTHS, into=growing)
+    pack(checkpoint_file, targets=["reference"], widths=[Width(130), Width(250)], into=growing)
+    assert growing.read_bytes() == packed[0].read_bytes()
+
+
+def test_another_net_is_not_merged(packed: tuple[Path, Path], tmp_path: Path) -> None:
+    other = small_checkpoint(seed=1)
+    with pytest.raises(UsageError, match="cannot be merged"):
+        pack(other, targets=["reference"], out=tmp_path / "out.slim", into=packed[0])
+    assert not (tmp_path / "out.slim").exists()
+
+
+def test_aliases_resolve_to_the_smallest_name(tmp_path: Path) -> None:
+    near = (Width(248), Width(250))  # 253.9 and 256 of 1024 round to the same channels, as do all other layers
+    checkpoint = small_checkpoint(statistics=(Width(250),))
+    pack(checkpoint, targets=["reference"], widths=near, out=tmp_path / "net.slim")
+    with SlimBundle.open(tmp_path / "net.slim") as opened:
+        (entry,) = opened.manifest.widths
+        assert (entry.permille, entry.aliases) == (248, (250,))
+        assert opened.resolve(Width(250)) == entry
+
+
+def test_fp16_masters_halve_the_weights(checkpoint_file: Path, packed: tuple[Path, Path], tmp_path: Path) -> None:
+    report = pack(checkpoint_file, targets=["reference"], weights="fp16", out=tmp_path / "half.slim")
+    with SlimBundle.open(packed[0]) as full:
+        layers = full.manifest.layers
+    numbers = sum(int(np.prod(layer.shape)) + 4 * (layer.bias_sha256 is not None) for layer in layers)
+    assert report.weights_bytes == 2 * numbers
+    assert min(row.sqnr_db for row in report.rows) >= 90  # against the net with the same rounded weights
+
+
+def test_missing_statistics_name_the_way_out(tmp_path: Path) -> None:
+    checkpoint = small_checkpoint(statistics=(Width(250),))
+    with pytest.raises(CheckpointError, match=r"0\.13") as caught:
+        pack(checkpoint, targets=["reference"], widths=WIDTHS, out=tmp_path / "net.slim")
+    assert "--calib" in (caught.value.hint or "")
+    with pytest.raises(WidthError):
+        pack(checkpoint, targets=["reference"], widths=[Width(500)], out=tmp_path / "net.slim")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_bundle_stays(checkpoint_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net.slim"
+    out.write_bytes(b"mine")
+    with pytest.raises(OutputError):
+        pack(checkpoint_file, targets=["reference"], out=out)
+    assert out.read_bytes() == b"mine"
+
+
+def test_a_failed_exporter_is_named_and_leaves_no_bundle(
+    checkpoint_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken" / "litert_torch"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("print('what the exporter said')\nraise RuntimeError('cannot lower it')\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(broken.parent), *sys.path]))
+    out = tmp_path / "net.slim"
+    with pytest.raises(ExportError, match=r"litert.*0\.25.*cannot lower it") as caught:
+        pack(checkpoint_file, targets=["litert"], out=out, jobs=1)
+    log = tmp_path / "net.slim.log"
+    assert str(log) in (caught.value.hint or "")
+    assert "what the exporter said" in log.read_text()
+    assert not out.exists()
+
+
+def test_dry_run_writes_nothing(checkpoint_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "net.slim"
+    argv = ["pack", str(checkpoint_file), "--target", "litert", "-o", str(out), "--dry-run", "--json"]
+    assert main(argv) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["bundle"] == str(out)
+    assert [row["permille"] for row in document["rows"]] == [130, 190, 250]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        (["--target", "coreml2"], 2, "coreml"),
+        (["--target", "litert", "--widths", "0.9"], 2, "0.9"),
+        (["--target", "litert", "--widths", "x"], 2, "width"),
+        (["--target", ""], 2, "target"),
+    ],
+)
+def test_wrong_options(
+    checkpoint_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], code: int, words: str
+) -> None:
+    assert main(["pack", str(checkpoint_file), "-o", str(tmp_path / "net.slim"), *argv]) == code
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_sigkill_at_any_moment_leaves_the_old_bundle_or_the_new(checkpoint_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net.slim"
+    first = pack(checkpoint_file, targets=["reference"], widths=[Width(250)], out=out)
+    goal = tmp_path / "goal.slim"
+    second = pack(checkpoint_file, targets=["reference"], out=goal)
+    goal.unlink()
+    argv = [sys.executable, "-m", "edgeslim", "pack", str(checkpoint_file), "--target", "reference", "--overwrite"]
+    generator = np.random.default_rng(0)
+    seen = set()
+    for _ in range(12):
+        with subprocess.Popen([*argv, "-o", str(out)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+            try:
+                process.wait(timeout=float(generator.uniform(0.5, 14)))
+            except subprocess.TimeoutExpired:
+                process.kill()
+        digest = hashlib.sha256(out.read_bytes()).hexdigest()
+        assert digest in {first.sha256, second.sha256}
+        seen.add(digest)
+        assert [p.name for p in tmp_path.glob("*.slim")] == ["net.slim"]
+    assert edgeslim.SlimBundle is SlimBundle
