@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+# One thread per process, here and in every process a test starts: the runner already uses all cores, and OpenMP
+# threads that wait for each other on a busy machine are many times slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 _ROOT = Path(__file__).resolve().parent.parent
 
 
