@@ -77,16 +77,11 @@ def _integer(text: str) -> int:
 
 def _check_depth(value: Any) -> None:
     level, depth = [value], 0
-    while level:
+    while level := [node for node in level if type(node) in (dict, list)]:
         depth += 1
-        if depth > MAX_DEPTH + 1:
+        if depth > MAX_DEPTH:
             raise FormatError("too-deep", f"the manifest is nested more than {MAX_DEPTH} levels deep")
-        level = [
-            item
-            for node in level
-            if type(node) in (dict, list)
-            for item in (node.values() if type(node) is dict else node)
-        ]
+        level = [item for node in level for item in (node.values() if type(node) is dict else node)]
 
 
 def decimal_text(value: float) -> str:

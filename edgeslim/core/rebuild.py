@@ -3,13 +3,16 @@
     LayerArrays (master, fold) ── segment_values ──┐
     template ── TemplateReader ────────────────────┴─► files, hashed while written
 
-Memory beyond the mapped bundle: one constant in its stored form, plus its float32 form where it is cast.
+Memory beyond the mapped bundle: four blocks, or one constant whose slowest axis is not O (and its float32 form
+where it is cast).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -25,7 +28,8 @@ from edgeslim.errors import FormatError
 
 Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
-_CHUNK_BYTES = 1 << 16
+PIECE_BYTES = 1 << 18
+_BLOCKS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,7 +71,22 @@ def segment_values(segment: Segment, layer: LayerArrays) -> Array:
 
     Shape: the four axes in the order of ``segment.layout``. A view of the master where nothing has to be done.
     """
-    rows = slice(segment.first_row, segment.first_row + (segment.rows or layer.cut.out_channels))
+    first = segment.first_row
+    return _rows_of(segment, layer, slice(first, first + (segment.rows or layer.cut.out_channels)))
+
+
+def segment_pieces(segment: Segment, layer: LayerArrays) -> Iterator[Array]:
+    """``segment_values`` in pieces of about ``PIECE_BYTES``, in order; one piece where O is not the slowest axis."""
+    first = segment.first_row
+    last = first + (segment.rows or layer.cut.out_channels)
+    step = last - first
+    if segment.layout.axes[0] == 0:
+        step = max(1, step * PIECE_BYTES // max(1, math.prod(layer.constant.shape(segment)) * 4))
+    for row in range(first, last, step):
+        yield _rows_of(segment, layer, slice(row, min(row + step, last)))
+
+
+def _rows_of(segment: Segment, layer: LayerArrays, rows: slice) -> Array:
     axes = segment.layout.axes
     if segment.part is Part.BIAS:
         assert layer.bias is not None
@@ -139,6 +158,50 @@ def joined_fold(folds: Sequence[LayerFold]) -> bytes:
     return b"".join(np.asarray(part, "<f4").tobytes() for part in parts)
 
 
+class _HashedWriter:
+    """Collects small pieces into blocks; a second thread hashes a block while the next one is made.
+
+    At most ``_BLOCKS`` blocks of ``PIECE_BYTES`` exist. Hashing costs about as much as writing, so the overlap
+    nearly halves the time of a rebuild on two cores.
+    """
+
+    def __init__(self, stream: BinaryIO, pool: ThreadPoolExecutor, blocks: list[bytearray]) -> None:
+        self._stream = stream
+        self._pool = pool
+        self._blocks = blocks
+        self._busy: list[Future[None] | None] = [None] * len(blocks)
+        self._turn = self._filled = 0
+        self._digest = hashlib.sha256()
+
+    def write(self, content: memoryview) -> None:
+        at = 0
+        while at < len(content):
+            count = min(PIECE_BYTES - self._filled, len(content) - at)
+            self._blocks[self._turn][self._filled : self._filled + count] = content[at : at + count]
+            self._filled += count
+            at += count
+            if self._filled == PIECE_BYTES:
+                self._flush()
+
+    def _flush(self) -> None:
+        block = memoryview(self._blocks[self._turn])[: self._filled]
+        self._busy[self._turn] = self._pool.submit(self._digest.update, block)
+        self._stream.write(block)
+        self._turn = (self._turn + 1) % len(self._blocks)
+        self._filled = 0
+        waiting = self._busy[self._turn]
+        if waiting is not None:
+            waiting.result()
+
+    def sha256(self) -> str:
+        """Write and hash what is left."""
+        self._flush()
+        for waiting in self._busy:
+            if waiting is not None:
+                waiting.result()
+        return self._digest.hexdigest()
+
+
 def write_files(
     files: Sequence[FileEntry],
     segments: Sequence[Segment],
@@ -157,29 +220,30 @@ def write_files(
     """
     constants = [layer.constant for layer in layers]
     waiting = list(reversed(segments))
+    blocks = [bytearray(PIECE_BYTES) for _ in range(_BLOCKS)]
     start = 0
-    for file in files:
-        end = start + file.bytes
-        with open_file(file) as stream:
-            digest = hashlib.sha256()
-            position = start
-            while waiting and waiting[-1].offset < end:
-                segment = waiting.pop()
-                _copy(template, segment.offset - position, stream, digest)
-                content = segment_values(segment, layers[segment.layer]).data.cast("B")
-                stream.write(content)
-                digest.update(content)
-                position = segment.offset + segment_bytes(segment, constants)
-            _copy(template, end - position, stream, digest)
-            if digest.hexdigest() != file.sha256:
-                raise FormatError("hash-mismatch", f"{file.path} was rebuilt with another content than was packed")
-        start = end
-    template.finish()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="edgeslim-hash") as pool:
+        for file in files:
+            end = start + file.bytes
+            with open_file(file) as stream:
+                writer = _HashedWriter(stream, pool, blocks)
+                position = start
+                while waiting and waiting[-1].offset < end:
+                    segment = waiting.pop()
+                    _copy(template, segment.offset - position, writer)
+                    for piece in segment_pieces(segment, layers[segment.layer]):
+                        writer.write(piece.data.cast("B"))
+                    position = segment.offset + segment_bytes(segment, constants)
+                _copy(template, end - position, writer)
+                if writer.sha256() != file.sha256:
+                    raise FormatError("hash-mismatch", f"{file.path} was rebuilt with another content than was packed")
+                if file is files[-1]:
+                    template.finish()
+            start = end
 
 
-def _copy(template: ByteSource, count: int, stream: BinaryIO, digest: Any) -> None:
+def _copy(template: ByteSource, count: int, writer: _HashedWriter) -> None:
     while count:
-        piece = template.read(min(count, _CHUNK_BYTES))
-        stream.write(piece)
-        digest.update(piece)
+        piece = template.read(min(count, PIECE_BYTES))
+        writer.write(memoryview(piece))
         count -= len(piece)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -58,6 +59,9 @@ def cuts(width: Width) -> list[Cut]:
     ]
 
 
+TINY = (0.0, -0.0, 1e-9, -1e-9, 2.0**-25, -(2.0**-149), 2.0**-149, 1e-40)  # what dead channels leave behind
+
+
 def folds(width: Width) -> list[LayerFold]:
     rng = np.random.default_rng(width.permille)
 
@@ -65,8 +69,11 @@ def folds(width: Width) -> list[LayerFold]:
         return rng.uniform(-2, 2, count).astype(np.float32)
 
     stem, depthwise, grouped, head = cuts(width)
+    tiny = np.array(TINY, np.float32)
     return [
-        *(LayerFold(scale=numbers(c.out_channels), shift=numbers(c.out_channels)) for c in (stem, depthwise, grouped)),
+        LayerFold(scale=numbers(stem.out_channels), shift=tiny[: stem.out_channels]),
+        LayerFold(scale=tiny[: depthwise.out_channels], shift=numbers(depthwise.out_channels)),
+        LayerFold(scale=numbers(grouped.out_channels), shift=numbers(grouped.out_channels)),
         LayerFold(in_scale=numbers(head.in_channels)),
     ]
 
@@ -88,30 +95,48 @@ def variant(target: str = "executorch", *, rule: str = "fp32", directory: bool =
     )
 
 
-def artifact(layers: Sequence[LayerArrays], *, rule: Rule = Rule.F32, paths: tuple[str, ...] = ("model.pte",)):
+def constants(layers: Sequence[LayerArrays], rule: Rule) -> list[Segment]:
+    """Every constant once, in every layout in turn; the grouped convolution in two halves. Offsets are 0."""
+    found: list[Segment] = []
+    for index, layer in enumerate(layers):
+        for part in Part if layer.bias is not None else (Part.WEIGHT,):
+            layout = Layout(len(found) % len(Layout)) if part is Part.WEIGHT else Layout.OIHW
+            small = Rule.F16_COREML if rule is Rule.F16 and part is Part.BIAS else rule
+            whole = Segment(offset=0, layer=index, part=part, layout=layout, rule=small)
+            half = layer.cut.out_channels // 2
+            if layer.cut.groups == 2:
+                found += [replace(whole, first_row=row, rows=half) for row in (0, half)]
+            else:
+                found.append(whole)
+    return found
+
+
+def artifact(
+    layers: Sequence[LayerArrays], *, rule: Rule = Rule.F32, paths: tuple[str, ...] = ("model.pte",), filler: int = 0
+) -> tuple[PackedArtifact, dict[str, bytes]]:
     """An artifact made by hand: the constants in turn over the files, literal bytes between them.
+
+    Args:
+        filler: bytes of text between the constants of the first file, different at every width.
 
     Returns:
         The parts for the builder and {path: content}.
     """
+    text = " ".join(f"{i * i}:{i * layers[0].cut.out_channels % 97}" for i in range(filler)).encode()[:filler]
     contents = {path: bytearray(b"head of " + path.encode()) for path in paths}
     picks: dict[str, list[Segment]] = {path: [] for path in paths}
-    wanted = [
-        (i, part) for i, layer in enumerate(layers) for part in Part if part is Part.WEIGHT or layer.bias is not None
-    ]
-    for turn, (index, part) in enumerate(wanted):
+    for turn, segment in enumerate(constants(layers, rule)):
         path = paths[turn % len(paths)]
-        layout = Layout(turn % len(Layout)) if part is Part.WEIGHT else Layout.OIHW
-        segment = Segment(offset=len(contents[path]), layer=index, part=part, layout=layout, rule=rule)
-        picks[path].append(segment)
-        contents[path] += segment_values(segment, layers[index]).tobytes() + b"gap" * (turn % 3)
+        picks[path].append(replace(segment, offset=len(contents[path])))
+        contents[path] += segment_values(segment, layers[segment.layer]).tobytes() + b"gap" * (turn % 3)
+        contents[path] += text if turn == 0 else b""
     start, segments, template = 0, [], b""
     for path in paths:
         position = 0
-        for s in picks[path]:
-            template += bytes(contents[path][position : s.offset])
-            position = s.offset + segment_values(s, layers[s.layer]).nbytes
-            segments.append(Segment(offset=start + s.offset, layer=s.layer, part=s.part, layout=s.layout, rule=s.rule))
+        for segment in picks[path]:
+            template += bytes(contents[path][position : segment.offset])
+            position = segment.offset + segment_values(segment, layers[segment.layer]).nbytes
+            segments.append(replace(segment, offset=start + segment.offset))
         template += bytes(contents[path][position:])
         start += len(contents[path])
     entries = tuple(
@@ -132,7 +157,11 @@ PACKAGE = ("Data/weights/weight.bin", "Manifest.json")
 
 
 def builder(
-    widths: Sequence[Width] = WIDTHS, targets: Sequence[str] = ("coreml", "executorch"), *, weights: str = "f32"
+    widths: Sequence[Width] = WIDTHS,
+    targets: Sequence[str] = ("coreml", "executorch"),
+    *,
+    weights: str = "f32",
+    filler: int = 0,
 ) -> tuple[BundleBuilder, dict[tuple[str, int], dict[str, bytes]]]:
     """A builder with these widths and targets, and the artifacts' files by (target, permille)."""
     made = BundleBuilder(INFO, masters(), weights=weights)
@@ -145,6 +174,7 @@ def builder(
                 made.layers(width),
                 rule=Rule.F16 if coreml else Rule.F32,
                 paths=PACKAGE if coreml else ("model.pte",),
+                filler=filler,
             )
             made.add_artifact(variant(target, rule="fp16" if coreml else "fp32", directory=coreml), width, packed)
             contents[target, width.permille] = files

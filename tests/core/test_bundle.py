@@ -15,9 +15,9 @@ from edgeslim.core.width import Width
 from edgeslim.errors import OutputError, UsageError, WidthError
 
 
-@pytest.mark.parametrize("weights", ["f32", "f16"])
-def test_every_artifact_comes_back_byte_for_byte(tmp_path: Path, weights: str) -> None:
-    made, contents = builder(weights=weights)
+@pytest.mark.parametrize(("weights", "filler"), [("f32", 0), ("f16", 0), ("f32", 30_000)])
+def test_every_artifact_comes_back_byte_for_byte(tmp_path: Path, weights: str, filler: int) -> None:
+    made, contents = builder(weights=weights, filler=filler)
     path = tmp_path / "tiny.slim"
     size = made.write(path, overwrite=False)
     assert size == path.stat().st_size
@@ -57,19 +57,19 @@ def test_same_content_same_bytes_in_any_order(tmp_path: Path) -> None:
 
 
 def test_merging_gives_the_bytes_of_packing_together(tmp_path: Path) -> None:
-    everything, _ = builder()
+    everything, _ = builder(filler=30_000)
     everything.write(tmp_path / "all", overwrite=False)
     expected = (tmp_path / "all").read_bytes()
-    by_target = [builder(targets=(t,))[0].content() for t in ("executorch", "coreml")]
-    by_width = [builder(widths=(w,))[0].content() for w in (Width(1000), Width(500))]
+    by_target = [builder(targets=(t,), filler=30_000)[0].content() for t in ("executorch", "coreml")]
+    by_width = [builder(widths=(w,), filler=30_000)[0].content() for w in (Width(1000), Width(500))]
     for first, second in (by_target, by_width):
         write_bundle(merge(first, second), tmp_path / "merged", overwrite=True)
         assert (tmp_path / "merged").read_bytes() == expected
 
 
 def test_a_subset_is_what_packing_less_gives(tmp_path: Path) -> None:
-    builder()[0].write(tmp_path / "all", overwrite=False)
-    builder((Width(500),), ("coreml",))[0].write(tmp_path / "less", overwrite=False)
+    builder(filler=30_000)[0].write(tmp_path / "all", overwrite=False)
+    builder((Width(500),), ("coreml",), filler=30_000)[0].write(tmp_path / "less", overwrite=False)
     with SlimBundle.open(tmp_path / "all") as bundle:
         smaller = subset(BundleContent.of(bundle), targets=["coreml"], widths=[Width(500)])
         write_bundle(smaller, tmp_path / "subset", overwrite=False)

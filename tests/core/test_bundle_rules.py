@@ -1,0 +1,103 @@
+"""Every rule of FORMAT.md has a golden that breaks it, and the reader names the rule."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edgeslim.core
+from edgeslim.core.bundle import SlimBundle
+from edgeslim.errors import FormatError
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+INDEX = json.loads((GOLDEN / "bundles" / "index.json").read_text())
+DEPTHS = ("open", "rebuild", "check")
+
+sys.path.insert(0, str(GOLDEN))
+
+
+def golden(row: dict[str, Any], folder: Path) -> Path:
+    """The bundle's path; those stored deflated are inflated into ``folder``."""
+    path = GOLDEN / "bundles" / row["path"]
+    if path.suffix != ".z":
+        return path
+    inflated = folder / path.stem
+    inflated.write_bytes(zlib.decompress(path.read_bytes()))
+    return inflated
+
+
+def read(path: Path, depth: str, folder: Path) -> None:
+    """Look into a bundle as deep as ``depth`` says."""
+    with SlimBundle.open(path) as bundle:
+        if depth == "rebuild":
+            bundle.rebuild("executorch", 1000, folder / "out.pte")
+        if depth == "check":
+            bundle.check()
+
+
+@pytest.mark.parametrize("row", INDEX["bad"], ids=lambda row: Path(row["path"]).stem)
+def test_a_broken_rule_is_named(row: dict[str, Any], tmp_path: Path) -> None:
+    path = golden(row, tmp_path)
+    with pytest.raises(FormatError) as caught:
+        read(path, row["depth"], tmp_path)
+    assert caught.value.rule == row["rule"], caught.value
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "out.pte").exists()
+    for shallower in DEPTHS[: DEPTHS.index(row["depth"])]:
+        if shallower == "open":
+            read(path, "open", tmp_path)
+
+
+def test_every_rule_has_a_golden() -> None:
+    text = (Path(edgeslim.core.__file__).parent / "FORMAT.md").read_text()
+    tables = re.findall(r"\| rule \| refused.*?\n((?:\|.*\n)+)", text)
+    assert len(tables) == 4
+    rules = {
+        rule
+        for table in tables
+        for line in table.splitlines()
+        for rule in re.findall(r"`([a-z0-9-]+)`", line.split("|")[1])
+    }
+    assert rules == {row["rule"] for row in INDEX["bad"]}
+
+
+def test_rules_raised_by_the_code_are_documented() -> None:
+    root = Path(edgeslim.core.__file__).parent
+    raised = {
+        rule for path in root.glob("*.py") for rule in re.findall(r'FormatError\(\s*"([a-z0-9-]+)"', path.read_text())
+    }
+    assert raised <= {row["rule"] for row in INDEX["bad"]}
+
+
+@pytest.mark.parametrize("row", INDEX["good"], ids=lambda row: Path(row["path"]).stem)
+def test_good_goldens_rebuild(row: dict[str, Any], tmp_path: Path) -> None:
+    path = golden(row, tmp_path)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == row["sha256"]
+    with SlimBundle.open(path) as bundle:
+        bundle.check()
+        for artifact in row["artifacts"]:
+            out = tmp_path / f"{artifact['target']}-{artifact['permille']}"
+            done = bundle.rebuild(artifact["target"], artifact["permille"], out)
+            assert {file.path: file.sha256 for file in done.files} == artifact["files"]
+            for name, sha256 in artifact["files"].items():
+                content = (out / name if out.is_dir() else out).read_bytes()
+                assert hashlib.sha256(content).hexdigest() == sha256
+
+
+@pytest.mark.skipif(INDEX["zlib"] != zlib.ZLIB_RUNTIME_VERSION, reason="goldens were deflated by another zlib")
+def test_goldens_are_what_their_script_makes() -> None:
+    from make_bundles import GOOD, bad, good
+
+    for name in GOOD:
+        assert good(name)[0] == (GOLDEN / "bundles" / "good" / f"{name}.slim").read_bytes()
+    for row in INDEX["bad"]:
+        path = GOLDEN / "bundles" / row["path"]
+        content = path.read_bytes() if path.suffix != ".z" else zlib.decompress(path.read_bytes())
+        assert bad(path.name.partition(".slim")[0]) == content, path

@@ -1,0 +1,88 @@
+"""Writes tests/golden/bundles: good ones with the hash of every rebuilt file, bad ones that break one rule each.
+
+    python tests/golden/make_bundles.py
+
+``index.json`` is what every reader's test walks through: ``good`` (path, artifacts with their files) and ``bad``
+(path, rule, depth). Nothing here changes unless the format does; the same zlib gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+import zlib
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "core")]
+
+from breakages import BREAKAGES  # noqa: E402
+from raw_bundle import Raw  # noqa: E402
+from small_bundle import builder  # noqa: E402
+
+from edgeslim.core.build import bundle_parts  # noqa: E402
+
+GOOD = {
+    "tiny-f32": {},
+    "tiny-f16": {"weights": "f16"},
+    "tiny-blocks": {"filler": 30_000},  # templates of several blocks, with a base
+}
+OUT = HERE / "bundles"
+
+
+def good(name: str) -> tuple[bytes, list[dict[str, object]]]:
+    """The bundle and its artifacts' files, without writing anything."""
+    made, contents = builder(**GOOD[name])  # type: ignore[arg-type]
+    stream = io.BytesIO()
+    for part in bundle_parts(made.content()):
+        stream.write(part)
+    artifacts = [
+        {
+            "target": target,
+            "permille": permille,
+            "files": {path: hashlib.sha256(content).hexdigest() for path, content in sorted(files.items())},
+        }
+        for (target, permille), files in sorted(contents.items())
+    ]
+    return stream.getvalue(), artifacts
+
+
+def bad(name: str) -> bytes:
+    """The small good bundle with one thing wrong."""
+    (breakage,) = (b for b in BREAKAGES if b.name == name)
+    raw = Raw.read(good("tiny-f32")[0])
+    whole = breakage.change(raw)
+    return whole if isinstance(whole, bytes) else raw.to_bytes()
+
+
+def main() -> None:
+    for folder in ("good", "bad"):
+        (OUT / folder).mkdir(parents=True, exist_ok=True)
+        for old in (OUT / folder).iterdir():
+            old.unlink()
+    index: dict[str, object] = {"zlib": zlib.ZLIB_RUNTIME_VERSION, "good": [], "bad": []}
+    rows: list[dict[str, object]] = []
+    for name in GOOD:
+        content, artifacts = good(name)
+        (OUT / "good" / f"{name}.slim").write_bytes(content)
+        rows.append(
+            {"path": f"good/{name}.slim", "sha256": hashlib.sha256(content).hexdigest(), "artifacts": artifacts}
+        )
+    index["good"] = rows
+    broken = []
+    for breakage in BREAKAGES:
+        content = bad(breakage.name)
+        # large ones are deflated in the repository; readers inflate them before the test
+        packed = len(content) > 50_000
+        path = f"bad/{breakage.name}.slim" + (".z" if packed else "")
+        (OUT / path).write_bytes(zlib.compress(content, 9) if packed else content)
+        broken.append({"path": path, "rule": breakage.rule, "depth": breakage.depth})
+    index["bad"] = broken
+    (OUT / "index.json").write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n")
+    print(f"{len(rows)} good and {len(broken)} bad bundles in {OUT}")
+
+
+if __name__ == "__main__":
+    main()
