@@ -111,12 +111,12 @@ class TracedNet:
         args = fx.node.map_arg(node.args, lambda argument: values[argument])
         kwargs = fx.node.map_arg(node.kwargs, lambda argument: values[argument])
         if node in self.norms:
-            return normalise(node, args[0])
+            return normalise(node, cast(tuple[Tensor, ...], args)[0])
         if node.op == "call_module":
             module = self.called(node)
             assert module is not None
             if hasattr(module, "inplace"):
-                module.inplace = node in self.overwriting
+                setattr(module, "inplace", node in self.overwriting)  # noqa: B010  (its type is not nn.Module's)
             return module(*args, **kwargs)
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
