@@ -18,9 +18,7 @@ from edgeslim.core.width import Width
 
 NET = NetInfo(
     model=ModelInfo(id="fake", version="1", task="classify", author="", licence="", description="", spec={"name": "f"}),
-    input=InputContract(
-        channels=1, height=1, width=1, channel_order="rgb", mean=("0.5",), std=("0.5",)
-    ),
+    input=InputContract(channels=1, height=1, width=1, channel_order="rgb", mean=("0.5",), std=("0.5",)),
     labels=None,
     low=Width(250),
     high=Width(1000),
@@ -51,9 +49,10 @@ def write_bundle(
     target: str = "fake",
     top1: Mapping[int, float] | None = None,
     aliases: Mapping[int, int] | None = None,
+    master_size: int = 4,
 ) -> Path:
     """A bundle at ``path``: per permille one ``.fake`` file with that plan."""
-    weight = np.ones((4, 4), np.float32)
+    weight = np.ones((master_size, master_size), np.float32)
     builder = BundleBuilder(NET, [MasterSource(name="head", weight=weight, scale=False, shift=False)])
     for channels, (permille, plan) in enumerate(sorted(plans.items()), 1):
         width = Width(permille)
