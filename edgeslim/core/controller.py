@@ -173,9 +173,7 @@ class WidthController:
         )
 
     def _level_of(self, milli: int) -> int:
-        """Thermal level of a headroom, with hysteresis below the level held; -1 for unknown."""
-        if milli < 0:
-            return -1
+        """Thermal level of a headroom, with hysteresis below the level held; 0 for unknown."""
         held, p = self.state.lvl, self.policy
         for level in (4, 3, 2, 1):
             if milli >= p.headroom_milli[level - 1] - (p.headroom_hysteresis_milli if held >= level else 0):
@@ -240,10 +238,10 @@ class WidthController:
         """The widest rung within the power budget; the narrowest if none is."""
         budget = min(x.power_mw, MAX_POWER_MW) * 1_000_000  # mW x 1000 s in microjoules
         rate = min(max(x.rate, 0), MAX_RATE)
-        i = self._top
-        while i > 0 and self._e[i] * rate > budget:
-            i -= 1
-        return i
+        for i in range(self._top, 0, -1):
+            if self._e[i] * rate <= budget:
+                return i
+        return 0
 
     def _decide(self, x: Reading, now: int, deadline: int, forecast: int, cap: int, reasons: int) -> Decision:
         """The branches of the specification, first match wins."""
@@ -252,9 +250,11 @@ class WidthController:
         usable = deadline - (deadline >> p.headroom_shift)
         budget = usable << 20
         low = min(max(x.user_min, 0), cap)
-        fit = cap
-        while fit >= 0 and t[fit] * scale > budget:
-            fit -= 1
+        fit = -1
+        for i in range(cap, -1, -1):
+            if t[i] * scale <= budget:
+                fit = i
+                break
         if fit < 0:
             reasons |= INFEASIBLE
         new = w
@@ -296,9 +296,11 @@ class WidthController:
         previous = w if s.started else -1
         s.w = new
         s.started = 1
-        skip = 1
-        while skip < p.max_skip and t[new] * scale > budget * skip:
-            skip += 1
+        skip = p.max_skip
+        for m in range(1, p.max_skip):
+            if t[new] * scale <= budget * m:
+                skip = m
+                break
         if s.lvl == 4:
             skip = max(skip, p.critical_skip)
         return self._decision(new, skip, reasons, previous, s.lvl, cap)

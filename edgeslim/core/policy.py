@@ -117,6 +117,8 @@ class Policy:
             raise PolicyError(
                 "policy-not-ascending", f"thermal_thirds {list(self.thermal_thirds)} allow more when hotter"
             )
+        if self.headroom_milli[0] <= self.headroom_hysteresis_milli:  # so that unknown (-1) is never a level
+            raise PolicyError("policy-out-of-range", "headroom_hysteresis_milli reaches down to a headroom of 0")
         for low_name, high_name in (("min_permille", "max_permille"), ("k_min", "k_start"), ("k_start", "k_max")):
             if getattr(self, low_name) > getattr(self, high_name):
                 raise PolicyError("policy-not-ascending", f"{low_name} is above {high_name}")

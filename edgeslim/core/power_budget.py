@@ -2,15 +2,15 @@
 
     (capacity x charge) / time left - everything else = what inference may draw   ─► Reading.power_mw
 
-Reviewed every 15 s; a lower budget counts at once, a higher one only when it is 5 % above, so that the coarse steps of a battery
-gauge do not make the width dance.
+Reviewed every 15 s; a lower budget counts at once, a higher one only when it is 5 % above, so that the coarse steps of
+a battery gauge do not make the width dance.
 """
 
 from __future__ import annotations
 
 from edgeslim.core.controller import MAX_POWER_MW
 from edgeslim.core.ladder import Ladder
-from edgeslim.core.reading import UNKNOWN
+from edgeslim.core.signals import UNKNOWN
 
 REVIEW_US = 15_000_000
 _MW_PER_MWH_US = 3_600_000_000  # 1 mWh over 1 µs

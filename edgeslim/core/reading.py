@@ -8,25 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edgeslim.core.signals import UNKNOWN, Signals
 from edgeslim.core.width import Width
-
-UNKNOWN = -1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signals:
-    """What a device says about itself; everything may be unknown (-1)."""
-
-    status: int = UNKNOWN
-    """Thermal level 0..4 (none, light, moderate, severe, critical)."""
-    head_milli: int = UNKNOWN
-    """Thermal headroom now, 1000 = SEVERE."""
-    fc_milli: int = UNKNOWN
-    """Thermal headroom forecast for 30 s from now."""
-    soc: int = UNKNOWN
-    """Battery charge in permille."""
-    charging: bool = False
-    low_power: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,15 +4,15 @@
       ▲                                                          ├─► thermal status (with hysteresis)
       └── base load + energy of the inferences                   └─► headroom now and in 30 s (polled every 5 s)
 
-Foster chain of two stages, Euler per frame; the time constants fit a step of a Galaxy S25+ chassis (rms 0.43 K). The battery
-has an open-circuit voltage, so that the same power draws more charge when it is low.
+Foster chain of two stages, Euler per frame; the time constants fit a step of a Galaxy S25+ chassis (rms 0.43 K). The
+battery has an open-circuit voltage, so that the same power draws more charge when it is low.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeslim.core.reading import UNKNOWN
+from edgeslim.core.signals import UNKNOWN
 from edgeslim.simulate.scenario import Scenario
 
 # Open-circuit voltage of one lithium-ion cell at 0, 10, … 100 % charge.

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.power_budget import PowerBudget
-from edgeslim.core.reading import UNKNOWN, Reading
+from edgeslim.core.reading import Reading
+from edgeslim.core.signals import UNKNOWN
 from edgeslim.simulate.device import Device, DeviceModel
 from edgeslim.simulate.policies import Chooser, Oracle
 from edgeslim.simulate.scenario import Scenario, trace
