@@ -76,10 +76,14 @@ class CachedArtifact:
 
 
 class ArtifactCache:
-    """One folder of rebuilt artifacts, at most ``max_bytes`` of them (the one in use may be larger)."""
+    """One folder of rebuilt artifacts, at most ``max_bytes`` of them (those in use here may be more).
 
-    def __init__(self, folder: Path, *, max_bytes: int = DEFAULT_BYTES) -> None:
+    ``lock_wait_s``: how long to wait for a process that builds or removes; a stopped one must not stop this one.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int = DEFAULT_BYTES, lock_wait_s: float = 10.0) -> None:
         self.folder = folder
+        self._lock_wait_s = lock_wait_s
         self.max_bytes = max_bytes
         self._artifacts = folder / "artifacts"
         self._verified: dict[tuple[str, str], Identity] = {}
@@ -114,7 +118,7 @@ class ArtifactCache:
             if emptied or _errno(refusal) not in _NO_SPACE:
                 raise refusal
             emptied = True
-            with contextlib.suppress(OSError), folder_lock(self.folder):
+            with contextlib.suppress(OSError), folder_lock(self.folder, wait_s=self._lock_wait_s):
                 self._make_room(self.max_bytes, keep=plan.key)
         raise OutputError(
             f"cannot keep files in the cache {self.folder}: they vanish at once",
@@ -168,7 +172,7 @@ class ArtifactCache:
 
     def _find_or_build(self, plan: ArtifactPlan, build: Callable[[Path], None]) -> CachedArtifact:
         self._artifacts.mkdir(parents=True, exist_ok=True)
-        with folder_lock(self.folder) as alone:
+        with folder_lock(self.folder, wait_s=self._lock_wait_s) as alone:
             found = self._find(plan)  # another process may have built it while we waited
             if found is not None:
                 return found

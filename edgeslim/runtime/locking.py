@@ -19,7 +19,6 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-_WAIT_S = 10.0
 _POLL_S = 0.005
 
 
@@ -37,7 +36,7 @@ def try_lock(descriptor: int) -> bool | None:
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path, *, wait_s: float = _WAIT_S) -> Iterator[bool]:
+def folder_lock(folder: Path, *, wait_s: float) -> Iterator[bool]:
     """Hold ``folder/lock``; yields whether nobody else is inside.
 
     False after ``wait_s`` (a stopped process holds it) or where there are no locks.

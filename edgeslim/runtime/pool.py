@@ -89,6 +89,7 @@ class WidthPool:
         self._news: list[tuple[Width, str]] = []
         self._pumping = False
         self._closed = False
+        self._elsewhere = False  # whether files are kept in another cache than the first
         self.longest_load_us = 0
         self.refusal: OutputError | None = None
         """Why a cache could not be written lately; None once it could."""
@@ -251,8 +252,9 @@ class WidthPool:
         except OutputError as error:
             with self._change:
                 self._retry_at[width] = self._clock() + RETRY_S
-                self.refusal = error
-            self._events.add("cache", f"{error.message}; staying at the widths that are loaded", width)
+                known, self.refusal = self.refusal, error
+            if known is None:
+                self._events.add("cache", f"{error.message}; staying at the widths that are loaded", width)
         except Exception as error:  # whatever a runtime or a damaged bundle throws: the other widths go on
             with self._change:
                 self._give_up(width, f"{type(error).__name__}: {error}")
@@ -301,17 +303,21 @@ class WidthPool:
         def build(out: Path) -> None:
             self._deployment.build(plan.width, out)
 
+        refusals: list[OutputError] = []
         for cache in self._caches:
             repaired = cache.repaired
             try:
                 artifact = cache.ensure(plan, build)
             except OutputError as error:
-                refusal = error
+                refusals.append(error)
                 continue
             if cache.repaired > repaired:
                 self._events.add("repaired", "its cached file was damaged and has been rebuilt", plan.width)
+            if refusals and not self._elsewhere:
+                self._events.add("cache", f"{refusals[0].message}; files are kept in {cache.folder}")
+            self._elsewhere = bool(refusals)
             return artifact
-        raise refusal
+        raise refusals[0]
 
     def _start(self, path: Path) -> Runner:
         """Load and run once, each when a frame has just ended; the first run of a runtime packs weights."""

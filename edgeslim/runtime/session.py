@@ -27,6 +27,7 @@ from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.controller import WidthController
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyTable
+from edgeslim.core.manifest import TensorInfo
 from edgeslim.core.policy import Policy
 from edgeslim.core.power_budget import PowerBudget
 from edgeslim.core.reading import Decision, Reading
@@ -153,6 +154,11 @@ class SlimSession:
         return self._controller.ladder
 
     @property
+    def target(self) -> str:
+        """The runtime's name."""
+        return self._opened.deployment.variant.target
+
+    @property
     def policy(self) -> Policy:
         return self._controller.policy
 
@@ -166,7 +172,7 @@ class SlimSession:
         return self._opened.deployment.bundle
 
     @property
-    def input(self) -> Any:
+    def input(self) -> TensorInfo:
         """Name, shape, dtype and layout that ``run`` takes."""
         return self._opened.deployment.input
 
@@ -299,11 +305,11 @@ class SlimSession:
         rest = self._ladder
         for width, reason in self._pool.take_failures():
             self._lost[width] = reason
-        for width, reason in self._lost.items():
-            if width in rest.widths:
-                if len(rest.rungs) == 1:
-                    raise HostError(f"no width of the bundle can be used here; the last, {width}: {reason}")
-                rest = rest.without(width, reason)
+        for width in set(rest.widths) & self._lost.keys():
+            if len(rest.rungs) == 1:
+                whys = "; ".join(f"{width}: {reason}" for width, reason in sorted(self._lost.items()))
+                raise HostError(f"no width of the bundle can be used here ({whys})")
+            rest = rest.without(width, self._lost[width])
         self._adopt(rest)
 
     def _adopt(self, ladder: Ladder) -> None:

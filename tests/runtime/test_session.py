@@ -209,7 +209,7 @@ def test_a_width_that_throws_while_running_leaves_the_ladder_and_the_frame_is_an
 
 
 def test_when_every_width_fails_it_says_so(bundle: Path, tmp_path: Path) -> None:
-    target = PretendTarget(load_faults={permille: "raise" for permille in TIMES_US})
+    target = PretendTarget(load_faults=dict.fromkeys(TIMES_US, "raise"))
     with pytest.raises(HostError, match="no width"):
         Stage(bundle, tmp_path / "cache", target=target)
     assert target.alive == []

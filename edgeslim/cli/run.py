@@ -1,0 +1,219 @@
+"""``edgeslim run``: a bundle over a folder of images, at the width that the moment allows."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.run_view import RunView
+from edgeslim.core.latency import Statistics
+from edgeslim.core.policy import PRESETS, Policy
+from edgeslim.errors import PolicyError, UsageError
+from edgeslim.runtime.events import SessionEvent
+from edgeslim.runtime.frame_log import FrameLog
+from edgeslim.runtime.images import Preprocessor, image_files
+from edgeslim.runtime.result import FrameResult
+from edgeslim.runtime.session import SlimSession
+
+_DEFAULT_FPS = 30.0
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--target", help="litert, executorch, coreml; default: the first in the bundle that runs here")
+@click.option("--variant", help="which one, where the target has several (fp16-224)")
+@click.option("--images", type=click.Path(path_type=Path), required=True, help="folder of images, taken in turn")
+@click.option(
+    "--table", type=click.Path(path_type=Path), help="latencies of this device; default: measured at first use"
+)
+@click.option("--policy", help=f"{', '.join(PRESETS)}, or a JSON file; default: the bundle's own, else balanced")
+@click.option("--budget-ms", type=float, help="time per frame; default: what --fps leaves, else 33.3")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="frames per second; default: without a pause")
+@click.option("--frames", type=click.IntRange(min=1), help="how many; default: every image once")
+@click.option(
+    "--log", "log_path", type=click.Path(path_type=Path), help="one JSON object per frame, for simulate --replay"
+)
+@click.option("--overwrite", is_flag=True, help="replace the log if it is there")
+@click.option("--sysfs", type=click.Path(path_type=Path), help="read heat and battery below here instead of /sys")
+@click.option("--threads", type=click.IntRange(min=1), help="of the runtime; default: those of the table, else up to 4")
+@click.option("--max-loaded", type=click.IntRange(min=1), default=2, show_default=True, help="widths kept in memory")
+@click.option(
+    "--first-use", type=click.Choice(["now", "gaps"]), default="now", show_default=True, help="when to measure"
+)
+@click.option("--cache-dir", type=click.Path(path_type=Path), help="where rebuilt files are kept")
+@common_options
+def command(
+    *,
+    bundle: Path,
+    target: str | None,
+    images: Path,
+    policy: str | None,
+    table: Path | None,
+    budget_ms: float | None,
+    fps: float | None,
+    frames: int | None,
+    log_path: Path | None,
+    overwrite: bool,
+    sysfs: Path | None,
+    console: Console,
+    **options: Any,
+) -> None:
+    """Run BUNDLE over --images: wide while the device is cool and in time, narrower when it is not."""
+    files = image_files(images)
+    if budget_ms is not None and not budget_ms > 0:
+        raise UsageError(f"a budget of {budget_ms} ms is no time", hint="--budget-ms 33")
+    budget_ms = budget_ms or 1000 / (fps or _DEFAULT_FPS)
+    view = RunView(console, budget_ms)
+    with contextlib.ExitStack() as stack:
+        log = None if log_path is None else stack.enter_context(FrameLog(log_path, overwrite=overwrite))
+        session = stack.enter_context(
+            SlimSession(
+                bundle,
+                target,
+                table,
+                chosen_policy(policy),
+                budget_ms=budget_ms,
+                readings="auto" if sysfs is None else sysfs,
+                on_event=view.hear,
+                **options,
+            )
+        )
+        view.begin(session)
+        stack.enter_context(view)
+        tally = Tally(session=session, budget_ms=budget_ms)
+        prepare = Preprocessor(session.bundle.manifest.input, session.input)
+        names = itertools.islice(itertools.cycle(files), frames or len(files))
+        with contextlib.suppress(KeyboardInterrupt):
+            _run(session, prepare, names, fps, tally, view, log)
+    _present(console, tally, bundle, log_path)
+
+
+def chosen_policy(text: str | None) -> Policy | str | None:
+    """A preset's name, or the policy in a JSON file.
+
+    Raises:
+        PolicyError: the file breaks a rule. UsageError: it cannot be read.
+    """
+    if text is None or text in PRESETS:
+        return text
+    path = Path(text)
+    try:
+        return Policy.from_json(path.read_bytes())
+    except OSError as error:
+        if path.suffix or path.exists():
+            raise UsageError(f"cannot read the policy {path}: {error.strerror}") from None
+        raise PolicyError(
+            "policy-unknown-preset",
+            f"there is no preset and no file {text!r}",
+            hint=f"presets are {', '.join(PRESETS)}",
+        ) from None
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What a run adds up to; ``skipped`` frames were left out as the controller asked."""
+
+    session: SlimSession
+    budget_ms: float
+    latencies_us: array[int] = field(default_factory=lambda: array("Q"))
+    skipped: int = 0
+    prepare_us: int = 0
+    began_s: float = field(default_factory=time.monotonic)
+    ended_s: float = 0.0
+
+    def add(self, result: FrameResult, prepare_us: int) -> None:
+        self.latencies_us.append(result.latency_us)
+        self.prepare_us += prepare_us
+        self.skipped += result.skip - 1
+        self.ended_s = time.monotonic()
+
+    def document(self) -> dict[str, Any]:
+        session, counts = self.session, self.session.counts
+        frames = counts.frames
+        figures = Statistics.of([us / 1000 for us in self.latencies_us]) if frames else None
+        seconds = max(self.ended_s - self.began_s, 1e-9)
+        return {
+            "target": session.target,
+            "policy": session.policy.name,
+            "budget_ms": round(self.budget_ms, 3),
+            "frames": frames,
+            "skipped": self.skipped,
+            "fps": round(frames / seconds, 3) if frames else 0.0,
+            "misses": counts.misses,
+            "switches": counts.switches,
+            **{name: round(getattr(figures, name), 4) if figures else None for name in _FIGURES},
+            "prepare_ms": round(self.prepare_us / 1000 / frames, 4) if frames else None,
+            "rows": [
+                {"permille": width.permille, "frames": counts.frames_at[width]} for width in sorted(counts.frames_at)
+            ],
+            "ladder": [{"permille": rung.width.permille, "t_us": rung.t_us} for rung in session.ladder.rungs],
+            "dropped": [{"permille": item.width.permille, "reason": item.reason} for item in session.ladder.dropped],
+            "events": [_event(event) for event in session.events],
+        }
+
+
+_FIGURES = ("p50_ms", "p95_ms", "p99_ms", "mean_ms")
+
+
+def _event(event: SessionEvent) -> dict[str, Any]:
+    return {
+        "at_s": round(event.at_s, 3),
+        "kind": event.kind,
+        "permille": None if event.width is None else event.width.permille,
+        "message": event.message,
+    }
+
+
+def _run(
+    session: SlimSession,
+    prepare: Preprocessor,
+    names: Iterator[Path],
+    fps: float | None,
+    tally: Tally,
+    view: RunView,
+    log: FrameLog | None,
+) -> None:
+    """Frame by frame; with ``fps`` each at its time, and those that the controller skips are left out."""
+    period_s = 1 / fps if fps else 0.0
+    due_s = time.monotonic()
+    for name in names:
+        now_s = time.monotonic()
+        if now_s < due_s:
+            time.sleep(due_s - now_s)
+        else:
+            due_s = now_s  # late: frames that should have been are gone, as with a camera
+        started_ns = time.monotonic_ns()
+        x = prepare(name)
+        prepare_us = (time.monotonic_ns() - started_ns) // 1000
+        result = session.run(x, overhead_us=prepare_us)
+        tally.add(result, prepare_us)
+        if log is not None:
+            log.add(result)
+        view.show(name, result)
+        due_s += period_s * result.skip
+
+
+def _present(console: Console, tally: Tally, bundle: Path, log_path: Path | None) -> None:
+    document = tally.document()
+    frames = document["frames"]
+    table = Table("width", "frames", "share", title=f"{bundle.name} on {document['target']}", title_justify="left")
+    for row in document["rows"]:
+        table.add_row(f"{row['permille'] / 1000:g}x", str(row["frames"]), f"{row['frames'] / frames:.0%}")
+    console.say(
+        f"{frames} frames, {document['misses']} later than {tally.budget_ms:.1f} ms less preparation, "
+        f"{document['switches']} switches"
+        + (f"; p50 {document['p50_ms']:.2f} ms, p99 {document['p99_ms']:.2f} ms" if frames else "")
+    )
+    console.result({**document, "log": None if log_path is None else str(log_path)}, table)
+    if log_path is not None:
+        console.next_commands(f"edgeslim simulate --replay {log_path} --policy all")
