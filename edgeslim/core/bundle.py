@@ -72,11 +72,22 @@ class SlimBundle:
         try:
             with open(path, "rb") as stream:
                 size = os.fstat(stream.fileno()).st_size
-                length = header_length(stream.read(8), size)
-                header = parse_header(stream.read(length), size)
+                header_length(stream.read(8), size)  # an empty or foreign file is refused before it is mapped
                 view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+        return cls.from_bytes(view, path)
+
+    @classmethod
+    def from_bytes(cls, content: bytes | memoryview, path: Path = Path("bundle.slim")) -> SlimBundle:
+        """As ``open``, for a bundle that is in memory already; ``path`` is for messages.
+
+        Raises:
+            FormatError: a rule of core/FORMAT.md is broken; ``rule`` names it.
+        """
+        view = memoryview(content)
+        length = header_length(bytes(view[:8]), len(view))
+        header = parse_header(bytes(view[8 : 8 + length]), len(view))
         return cls(path, view, header, _manifest(view, header))
 
     def __enter__(self) -> SlimBundle:

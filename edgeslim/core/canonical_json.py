@@ -15,7 +15,6 @@ from edgeslim.errors import FormatError
 MAX_VALUES = 65_536
 MAX_DEPTH = 12
 MAX_INT = (1 << 53) - 1
-_INTEGER = re.compile(r"-?[0-9]{1,16}")
 _KEY = re.compile(r"[!-~]{1,200}")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{0,8}[1-9])?")
 
@@ -41,14 +40,13 @@ def parse_canonical(text: bytes) -> Any:
             object_pairs_hook=_object,
             parse_constant=_refuse_number,
             parse_float=_refuse_number,
-            parse_int=_integer,
         )
         again = canonical_bytes(value)
     except RecursionError:
         raise FormatError("too-deep", f"the manifest is nested more than {MAX_DEPTH} levels deep") from None
     except ValueError as error:  # UnicodeDecodeError and JSONDecodeError too
         raise FormatError("bad-json", f"the manifest is not JSON: {error}") from None
-    _check_depth(value)
+    _check_nodes(value)
     if again != text:
         raise FormatError("not-canonical", "the manifest is JSON, but not in its canonical form")
     return value
@@ -69,16 +67,14 @@ def _refuse_number(text: str) -> Any:
     raise FormatError("bad-json", f"the number {text} is not whole; fractions are written as texts")
 
 
-def _integer(text: str) -> int:
-    if _INTEGER.fullmatch(text) is None or abs(value := int(text)) > MAX_INT:
-        raise FormatError("bad-json", f"the number {text[:40]} is beyond ±(2^53 - 1)")
-    return value
-
-
-def _check_depth(value: Any) -> None:
+def _check_nodes(value: Any) -> None:
+    """Depth, and that whole numbers are such that every reader holds them exactly."""
     level, depth = [value], 0
-    while level := [node for node in level if type(node) in (dict, list)]:
-        depth += 1
+    while level:
+        if not all(-MAX_INT <= node <= MAX_INT for node in level if type(node) is int):
+            raise FormatError("bad-json", "a number is beyond ±(2^53 - 1)")
+        level = [node for node in level if type(node) in (dict, list)]
+        depth += bool(level)
         if depth > MAX_DEPTH:
             raise FormatError("too-deep", f"the manifest is nested more than {MAX_DEPTH} levels deep")
         level = [item for node in level for item in (node.values() if type(node) is dict else node)]

@@ -80,27 +80,36 @@ def decode(cls: type[T], value: Any, where: str = "") -> T:
     """
     if not isinstance(value, dict):
         raise StrictJsonError(f"{where or 'the document'} is {_kind(value)}, expected an object")
-    hints = _hints(cls)  # type: ignore[arg-type]
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = _fields(cls)  # type: ignore[arg-type]
     prefix = f"{where}." if where else ""
-    for key in value:
-        if key not in fields:
-            raise StrictJsonError(f"{prefix}{key} is not known; known are {', '.join(sorted(fields))}")
     arguments = {}
-    for name, field in fields.items():
+    for name, (kind, required) in fields.items():
         if name in value:
-            arguments[name] = _decode(hints[name], value[name], prefix + name)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            item = value[name]
+            plain = kind is type(item) and (kind is str or kind is bool)  # most fields; spares a call
+            arguments[name] = item if plain else _decode(kind, item, prefix + name)
+        elif required:
             raise StrictJsonError(f"{prefix}{name} is missing")
+    if len(arguments) < len(value):
+        unknown = next(key for key in value if key not in fields)
+        raise StrictJsonError(f"{prefix}{unknown} is not known; known are {', '.join(sorted(fields))}")
     return cls(**arguments)
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
+def _fields(cls: type) -> dict[str, tuple[Any, bool]]:
+    """Name → (type, whether it must be there)."""
+    hints = get_type_hints(cls)
+    missing = dataclasses.MISSING
+    return {
+        field.name: (hints[field.name], field.default is missing and field.default_factory is missing)
+        for field in dataclasses.fields(cls)
+    }
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:
+    if type(kind) is type and kind in _NAMES:
+        return _decode_plain(kind, value, where)
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         options = get_args(kind)
