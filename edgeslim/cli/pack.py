@@ -153,8 +153,8 @@ def _plan_table(rows: list[dict[str, Any]]) -> Table:
 
 def _table(report: Any) -> Table:
     table = Table(title=str(report.bundle))
-    for head in ("target", "width", "file, bytes", "kept, bytes", "explained", "SQNR, dB", "export, s"):
-        table.add_column(head, justify="left" if head == "target" else "right")
+    for head in ("target", "width", "file bytes", "kept bytes", "explained", "SQNR dB", "export s"):
+        table.add_column(head, justify="left" if head == "target" else "right", no_wrap=True)
     for row in report.rows:
         constants = max(1, row.explained_bytes + row.literal_bytes)
         table.add_row(
