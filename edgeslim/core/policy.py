@@ -218,7 +218,7 @@ RANGES: dict[str, tuple[int, int, int]] = {
     "latency_hold_us": (0, _DAY_US, 2),
     "thermal_hold_us": (0, _DAY_US, 2),
     "thermal_thirds": (0, 3, 5),
-    "headroom_milli": (0, 1_000_000, 4),
+    "headroom_milli": (1, 1_000_000, 4),
     "headroom_hysteresis_milli": (0, 1_000_000, 0),
     "level_fall_us": (0, _DAY_US, 0),
     "heat_memory_us": (0, _DAY_US, 0),

@@ -3,7 +3,7 @@
     controller.py ─► syntax tree ─► every single change, in order of line ─► 80 spread evenly ─► run the golden files
 
 Changes: a comparison's boundary or sense, + and -, * and +, shifts, and/or, min/max, a number plus one, a statement
-left out. A mutant dies when one golden step differs or it raises. The step has no open loop, so that no mutant can hang.
+left out. A mutant dies when one golden step differs or it raises. The step has no open loop: no mutant can hang.
 """
 
 from __future__ import annotations
