@@ -25,7 +25,7 @@ from edgeslim.core.latency import DeviceInfo, EnergyMethod, OsInfo
 
 ROOT = Path("/")
 
-# Distance to the hot trip point, °C → controller level (CONTROLLER table for Linux); headroom 1.0 is at the trip,
+# Distance to the hot trip point, °C → controller level (the table in docs/controller.md); headroom 1.0 is at the trip,
 # 0.1 is 3 °C, as on Android.
 _LEVELS = ((0.0, 3), (5.0, 2), (15.0, 1))
 _HEADROOM_SPAN_C = 30.0

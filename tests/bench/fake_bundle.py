@@ -77,7 +77,7 @@ def packed(plan: Mapping[str, float]) -> PackedArtifact:
 
 
 def _quality(value: float) -> Quality:
-    return Quality(metric="top1", value=str(value), images=10, data_sha256=None, agreement=None)
+    return Quality(metric="top1", value=f"{value:g}", images=10, data_sha256=None, agreement=None)
 
 
 def cell_of(path: Path, plan: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:

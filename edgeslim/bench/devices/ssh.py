@@ -69,7 +69,8 @@ class SshDevice:
 
     def __init__(self, rest: str, options: DeviceOptions, *, silence_s: float = SILENCE_S) -> None:
         self.name = f"ssh:{rest}"
-        self._user, self._host, self._port = parse_url(self.name)
+        user, self._host, self._port = parse_url(self.name)
+        self._login = self._host if user is None else f"{user}@{self._host}"
         self._python = options.board_python
         self._silence_s = silence_s
 
@@ -81,8 +82,7 @@ class SshDevice:
         words = shlex.split(os.environ.get(CLIENT_VARIABLE, "ssh"))
         words += [word for option in _OPTIONS for word in ("-o", option)]
         words += ["-T", *([] if self._port is None else ["-p", str(self._port)])]
-        login = self._host if self._user is None else f"{self._user}@{self._host}"
-        return [*words, "--", login, remote_command(self._python, agent_bytes)]
+        return [*words, "--", self._login, remote_command(self._python, agent_bytes)]
 
     def measure(self, job: Job, bundle: Path | None, sink: Sink) -> None:
         if bundle is None:
@@ -117,11 +117,8 @@ class SshDevice:
 
     def _trouble(self, code: int, words: str, rows: int, cells: int) -> EdgeslimError:
         """Why the stream ended early."""
-        login = shlex.join(
-            ["ssh", *([] if self._port is None else ["-p", str(self._port)]), f"{self._user}@{self._host}"]
-            if self._user
-            else ["ssh", *([] if self._port is None else ["-p", str(self._port)]), self._host]
-        )
+        port = [] if self._port is None else ["-p", str(self._port)]
+        login = shlex.join(["ssh", *port, self._login])
         for sign, message, hint in _TROUBLES:
             if sign in words and not rows:
                 return DeviceError(message.format(board=self._host), hint=hint.format(board=self._host, login=login))
@@ -130,6 +127,11 @@ class SshDevice:
             return DeviceError(
                 f"{self._host} has no {self._python!r}: {last}",
                 hint="install Python 3.11 or newer there, or name it with --board-python",
+            )
+        if not rows:
+            return DeviceError(
+                f"the connection to {self._host} ended before the first row" + (f": {last}" if last else ""),
+                hint=f"try it by hand: {login} true",
             )
         return DeviceError(
             f"the connection to {self._host} ended after {rows} of {cells} rows" + (f": {last}" if last else ""),

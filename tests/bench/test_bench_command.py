@@ -1,0 +1,207 @@
+"""``edgeslim bench`` from the outside: documents, files and exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_bundle import write_bundle
+
+from edgeslim.cli.main import main
+from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.latency import LatencyTable
+
+QUICK = ["--seconds", "0.02", "--runs", "5", "--limit", "0.3", "--retries", "0"]
+PLANS = {250: {"burn_ms": 0.5}, 500: {"burn_ms": 1.0}, 1000: {"burn_ms": 2.0}}
+TOP1 = {250: 50.0, 500: 60.0, 1000: 70.0}
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "fake.slim", PLANS, top1=TOP1, aliases={505: 500})
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of all widths."""
+    folder = tmp_path_factory.mktemp("measured")
+    path = write_bundle(folder / "fake.slim", PLANS, top1=TOP1, aliases={505: 500})
+    assert main(["bench", str(path), "-o", str(folder / "t.json"), "-q", *QUICK]) == 0
+    return folder / "t.json"
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, Any, str]:
+    """(exit code, the JSON document on stdout, stderr)."""
+    code = main(["bench", *map(str, args), "--json"])
+    out, err = capsys.readouterr()
+    return code, json.loads(out), err
+
+
+def test_a_table_on_stdout_and_on_the_disk(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, sheet = tmp_path / "t.json", tmp_path / "t.csv"
+    code, document, err = run(capsys, bundle, "-o", out, "--csv", sheet, "--widths", "0.25,0.505,0.5", *QUICK)
+    assert code == 0
+    assert [row["width_permille"] for row in document["rows"]] == [250, 500]  # the alias is no second row
+    assert document["quality"]["metric"] == "top1"
+    assert LatencyTable.read(out).to_json() == LatencyTable.from_json(json.dumps(document)).to_json()
+    assert "p50" in err
+    lines = list(csv.DictReader(io.StringIO(sheet.read_text())))
+    assert [line["width_permille"] for line in lines] == ["250", "500"]
+    assert float(lines[0]["p50_ms"]) == pytest.approx(document["rows"][0]["p50_ms"])
+
+
+def test_resume_goes_on(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "t.json"
+    assert run(capsys, bundle, "-o", out, "--widths", "0.25", *QUICK)[0] == 0
+    first = LatencyTable.read(out).rows
+    code, document, _ = run(capsys, bundle, "-o", out, "--resume", *QUICK)
+    assert code == 0
+    assert [row["width_permille"] for row in document["rows"]] == [250, 500, 1000]
+    assert LatencyTable.read(out).rows[0] == first[0]
+    code, again, err = run(capsys, bundle, "-o", out, "--resume", *QUICK)
+    assert (code, again) == (0, document)
+    assert "p50" not in err  # nothing was measured
+
+
+def test_threads_and_rerun(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document, _ = run(capsys, bundle, "--threads", "2,1", "--widths", "0.5", "--rerun", *QUICK)
+    assert code == 0
+    rows = document["rows"]
+    assert [row["runtime"]["threads"] for row in rows] == [1, 2]
+    for row in rows:
+        said = [*row["notes"], *row["reasons"]]
+        assert any("rerun" in text or text.startswith(("load", "wait", "unstable", "steal", "clock")) for text in said)
+
+
+def test_a_crash_costs_its_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = write_bundle(tmp_path / "bad.slim", {250: {"burn_ms": 0.5}, 500: {"burn_ms": 0.5, "crash_at": 1}})
+    code, document, err = run(capsys, bundle, *QUICK)
+    assert code == 0
+    assert [row["runs"] > 0 for row in document["rows"]] == [True, False]
+    assert document["rows"][1]["reasons"] == ["crashed: killed by SIGSEGV while preparing"]
+    assert "crashed" in err
+
+
+def test_all_crashed_is_an_error_and_the_table_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = write_bundle(tmp_path / "bad.slim", {500: {"burn_ms": 0.5, "raise_at": 0}})
+    out = tmp_path / "t.json"
+    assert main(["bench", str(bundle), "-o", str(out), *QUICK]) == 5
+    assert "nothing could be measured on host" in capsys.readouterr().err
+    assert LatencyTable.read(out).rows[0].reasons[0].startswith("failed while preparing")
+
+
+BAD = {
+    "unknown device": (["--device", "toaster"], 6, "device"),
+    "bad board name": (["--device", "ssh://a b"], 6, "device"),
+    "no such width": (["--widths", "0.3"], 2, "width"),
+    "no such target": (["--target", "tensorrt"], 2, "usage"),
+    "target not in the bundle": (["--target", "litert"], 2, "usage"),
+    "zero runs": (["--runs", "0"], 2, "usage"),
+    "negative runs": (["--runs", "-1"], 2, "usage"),
+    "zero threads": (["--threads", "0"], 2, "usage"),
+    "threads in words": (["--threads", "two"], 2, "usage"),
+    "too long a burst": (["--seconds", "60"], 2, "usage"),
+    "no folder for the table": (["-o", "no/such/folder/t.json"], 2, "output"),
+    "no folder for the csv": (["--csv", "no/such/folder/t.csv"], 2, "output"),
+    "nothing to resume with": (["--resume", "-o", "bundle-itself"], 2, "table"),
+    "no prior": (["--prior", "nowhere.json"], 2, "table"),
+    "bundle and show": (["--show", "t.json"], 2, "usage"),
+}
+
+
+@pytest.mark.parametrize(("args", "code", "name"), BAD.values(), ids=BAD.keys())
+def test_bad_input(bundle: Path, args: list[str], code: int, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    args = [str(bundle) if arg == "bundle-itself" else arg for arg in args]
+    before = bundle.read_bytes()
+    found, document, _ = run(capsys, bundle, *args)
+    assert (found, document["error"]["name"]) == (code, name)
+    assert document["error"]["message"]
+    assert bundle.read_bytes() == before
+
+
+def test_a_bundle_that_fails_its_hash(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with SlimBundle.open(bundle) as opened:
+        place = opened.header.data_start + opened.header.tensors["weight/head"].begin
+    damaged = bytearray(bundle.read_bytes())
+    damaged[place] ^= 1
+    bundle.write_bytes(damaged)
+    out = tmp_path / "t.json"
+    code, document, _ = run(capsys, bundle, "-o", out, *QUICK)
+    assert (code, document["error"]["name"]) == (2, "hash-mismatch")
+    assert not out.exists()
+
+
+def test_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys)[0] == 2
+
+
+def test_show_for_people(measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--show", str(measured), "--plots", str(tmp_path / "plots")]) == 0
+    out, err = capsys.readouterr()
+    for word in ("0.25x", "1.0x", "p50", "rung", "top1", "fake fp32, 1 thread, burst"):
+        assert word in out
+    for name in ("latency-width.png", "quality-latency.png"):
+        assert (tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG")
+        assert name in err
+    assert not (tmp_path / "plots" / "latency-time.png").exists()  # no sustained row
+
+
+def test_show_as_json_is_the_table(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document, _ = run(capsys, "--show", measured)
+    assert code == 0
+    assert document == json.loads(measured.read_text())
+
+
+def test_show_of_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.json").write_text('{"rows": 1}')
+    code, document, _ = run(capsys, "--show", tmp_path / "x.json")
+    assert (code, document["error"]["name"]) == (2, "table")
+
+
+def test_compare(measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document, _ = run(capsys, "--compare", measured, measured)
+    assert code == 0
+    assert [row["ratio"] for row in document["rows"]] == [1.0, 1.0, 1.0]
+    assert main(["bench", "--compare", str(measured), str(measured)]) == 0
+    assert "95 % interval" in capsys.readouterr().out
+
+
+def test_another_devices_table_as_a_prior(
+    measured: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All rows of the prior become valid, twice as slow; probing 0.25x and 1.0x here scales 0.5x by about one half."""
+    prior = json.loads(measured.read_text())
+    for row in prior["rows"]:
+        row |= {"valid": True, "reasons": [], "samples_ms": None, "block_runs": None}
+        row["device"]["model"] = "another phone"
+        for name in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "std_ms", "min_ms", "max_ms"):
+            row[name] *= 2
+    path = tmp_path / "prior.json"
+    path.write_text(json.dumps(prior))
+    code, document, err = run(capsys, bundle, "--prior", path, "-o", tmp_path / "t.json", *QUICK)
+    assert code == 0
+    kinds = {row["width_permille"]: row["kind"] for row in document["rows"]}
+    assert kinds == {250: "burst", 500: "prior", 1000: "burst"}
+    assert document["prior"]["device"]["model"] == "another phone"
+    assert [probe["permille"] for probe in document["prior"]["probes"]] == [250, 1000]
+    scaled = next(row for row in document["rows"] if row["kind"] == "prior")
+    assert scaled["p50_ms"] == pytest.approx(1.0, rel=0.3)
+    assert "scaled 1 rows of another phone" in err
+
+
+def test_several_devices_get_a_table_each(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A board that is not there costs its own table and the exit code, nothing else."""
+    monkeypatch.setenv("EDGESLIM_SSH", "false")
+    out = tmp_path / "t.json"
+    code, document, _ = run(
+        capsys, bundle, "--device", "host", "--device", "ssh://board", "-o", out, "--widths", "0.25", *QUICK
+    )
+    assert (code, document["error"]["name"]) == (6, "device")
+    assert len(LatencyTable.read(tmp_path / "t-host.json").rows) == 1
+    assert not (tmp_path / "t-ssh---board.json").exists()
