@@ -24,3 +24,14 @@ def cifar_zip() -> Path:
             "no image archive here: set EDGESLIM_TEST_IMAGES to a zip of train/<class>/*.jpg, test/<class>/*.jpg"
         )
     return path
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line on what this run did not prove, and why."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = sorted({report.longrepr[2].removeprefix("Skipped: ") for report in skipped if report.longrepr})
+    slow = "slow" if "not slow" in terminalreporter.config.getoption("markexpr", "") else ""
+    parts = [f"{len(skipped)} skipped ({'; '.join(reasons)})"] if skipped else ["nothing skipped"]
+    if slow:
+        parts.append("slow tests left to `make test-all`")
+    terminalreporter.write_line(f"not proved by this run: {', '.join(parts)}")
