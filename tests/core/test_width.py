@@ -42,9 +42,18 @@ def test_text_round_trip(permille: int) -> None:
     assert Width.parse(str(Width(permille))) == Width(permille)
 
 
-@given(st.integers(1, 2048), st.integers(1, 40))
-def test_channels_equal_the_float_rule_on_the_papers_grid(full: int, step: int) -> None:
-    assert Width(25 * step).channels(full) == float_rule(full, 25 * step / 1000)
+def test_channels_equal_the_float_rule_on_the_papers_grid() -> None:
+    """Equal for every layer of the networks; of 81,920 pairs, floats fall short of an exact half in ten."""
+    different = {
+        (full, step)
+        for full in range(1, 2049)
+        for step in range(1, 41)
+        if Width(25 * step).channels(full) != float_rule(full, 25 * step / 1000)
+    }
+    assert len(different) == 10
+    assert all(Width(25 * step).channels(full) == float_rule(full, 25 * step / 1000) + 8 for full, step in different)
+    layers = {16, 24, 32, 64, 96, 128, 160, 192, 256, 320, 384, 512, 576, 960, 1024, 1280, 2048}
+    assert not layers & {full for full, _ in different}
 
 
 def test_channels_by_hand() -> None:
