@@ -3,7 +3,7 @@
 Everything is read from files below one root (``/``), so a folder tree can stand in for a board in tests:
 
     sys/class/dmi, proc/device-tree, proc/cpuinfo, etc/os-release   ─► device(), operating_system()
-    sys/class/thermal/thermal_zone*/{temp,trip_point_*}             ─► heat()      level 0..4, headroom, °C
+    sys/class/thermal/thermal_zone*/{temp,trip_point_*}             ─► heat()      level 0..4, °C
     sys/class/power_supply/*/{type,capacity,status}                 ─► battery()
     sys/devices/system/cpu/cpu*/cpufreq                             ─► clock_khz()
     sys/class/powercap/*, power_supply/*                            ─► EnergyMeter
@@ -13,8 +13,10 @@ A value the machine does not tell is None, never a guess.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,14 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeslim.core.latency import DeviceInfo, EnergyMethod, OsInfo
+from edgeslim.core.linux_sysfs import LinuxSource, RaspberryPiSource
 
 ROOT = Path("/")
-
-# Distance to the hot trip point, °C → controller level (the table in docs/controller.md); headroom 1.0 is at the trip,
-# 0.1 is 3 °C, as on Android.
-_LEVELS = ((0.0, 3), (5.0, 2), (15.0, 1))
-_HEADROOM_SPAN_C = 30.0
-_CRITICAL_MARGIN_C = 5.0
 
 
 def _text(path: Path) -> str | None:
@@ -111,51 +108,18 @@ def operating_system(root: Path = ROOT) -> OsInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heat:
-    """Controller level 0..4, headroom (1.0 at the hot trip point), hottest zone in °C; None = the machine is silent."""
+    """The controller's thermal level 0..4, and the hottest zone in °C; None = the machine is silent."""
 
     level: int | None = None
-    headroom: float | None = None
     zone_c: float | None = None
 
 
 def heat(root: Path = ROOT) -> Heat:
-    """The worst zone that has a trip point decides level and headroom; without trip points only °C are known."""
-    worst_level: int | None = None
-    worst_headroom: float | None = None
-    hottest_c: float | None = None
-    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
-        millidegrees = _number(zone / "temp")
-        if millidegrees is None or not -40_000 < millidegrees < 200_000:  # unplugged sensors report nonsense
-            continue
-        now_c = millidegrees / 1000
-        hottest_c = now_c if hottest_c is None else max(hottest_c, now_c)
-        trips = dict(_trips(zone))
-        if not trips:
-            continue
-        level, headroom = _level(now_c, trips)
-        worst_level = level if worst_level is None else max(worst_level, level)
-        worst_headroom = headroom if worst_headroom is None else max(worst_headroom, headroom)
-    return Heat(level=worst_level, headroom=worst_headroom, zone_c=hottest_c)
-
-
-def _trips(zone: Path) -> Iterator[tuple[str, float]]:
-    """(type, °C) of the zone's lowest trip point of each type that matters."""
-    found: dict[str, float] = {}
-    for path in sorted(zone.glob("trip_point_*_temp")):
-        kind = _text(path.with_name(path.name.replace("_temp", "_type")))
-        millidegrees = _number(path)
-        if kind in ("passive", "hot", "critical") and millidegrees and millidegrees > 0:
-            found[kind] = min(found.get(kind, 1e9), millidegrees / 1000)
-    yield from found.items()
-
-
-def _level(now_c: float, trips: dict[str, float]) -> tuple[int, float]:
-    throttle_c = trips.get("passive", min(trips.values()))
-    critical_c = min((trips[kind] for kind in ("hot", "critical") if kind in trips), default=None)
-    level = next((level for margin, level in _LEVELS if now_c >= throttle_c - margin), 0)
-    if critical_c is not None and now_c >= critical_c - _CRITICAL_MARGIN_C:
-        level = 4
-    return level, round(1.0 - (throttle_c - now_c) / _HEADROOM_SPAN_C, 4)
+    """As the controller's adapters read it (``core/linux_sysfs.py``), a Raspberry Pi's throttle bits included."""
+    linux = LinuxSource(root / "sys")
+    source = RaspberryPiSource(root / "sys") if root == ROOT and shutil.which("vcgencmd") else linux
+    status, zone_c = source.read().status, linux.temperature_c()
+    return Heat(level=None if status < 0 else status, zone_c=None if math.isnan(zone_c) else zone_c)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from edgeslim.core.latency import (
     ThermalSpan,
 )
 
+_LOOK_EVERY_S = 1.0  # reading sysfs, or asking a Pi's firmware, must not disturb
 _NS_DIGITS = 4  # of a millisecond: 0.1 µs, finer than the clock is honest
 
 
@@ -43,13 +44,17 @@ class Tally:
     clocks_khz: list[int | None] = field(default_factory=list)
     peak_rss_bytes: int | None = None
     notes: list[str] = field(default_factory=list)
+    _next_look: float = 0.0
 
     def __post_init__(self) -> None:
         self.started_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.look()
 
-    def look(self) -> None:
-        """Note the machine's state now."""
+    def look(self, *, now: bool = False) -> None:
+        """Note the machine's state; asked more often than every second it does nothing, unless it must be ``now``."""
+        if time.monotonic() < self._next_look and not now:
+            return
+        self._next_look = time.monotonic() + _LOOK_EVERY_S
         self.heats.append(machine.heat(self.root))
         self.batteries.append(machine.battery(self.root))
         self.clocks_khz.append(machine.clock_khz(self.root))
@@ -68,8 +73,6 @@ class Tally:
             level_start=first.level,
             level_end=last.level,
             level_max=max((heat.level for heat in self.heats if heat.level is not None), default=None),
-            headroom_start=first.headroom,
-            headroom_end=last.headroom,
             zone_c_start=first.zone_c,
             zone_c_end=last.zone_c,
         )

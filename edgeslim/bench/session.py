@@ -32,7 +32,7 @@ from edgeslim.errors import HostError
 
 R = TypeVar("R")
 
-_COOL_HEADROOM = 0.05
+_COOL_C = 1.5  # 0.05 of headroom
 _COOL_POLL_S = 2.0
 _REFERENCE_S = 0.3
 _PREPARE_S = 120.0
@@ -152,7 +152,7 @@ class Session:
             yield
         except ChildError as error:
             child.kill()
-            tally.look()
+            tally.look(now=True)
             rows[index] = self._maker.row(tally, failure=str(error))
 
     def _finished(self, tally: Tally) -> bool:
@@ -211,6 +211,7 @@ class Session:
         tally.look()
 
     def _finish(self, tally: Tally, child: Child) -> None:
+        tally.look(now=True)
         tally.peak_rss_bytes = self._ask(child, Finish(), Finished, 0.0).peak_rss_bytes
 
     def _ask(self, child: Child, request: Message, kind: type[R], work_s: float) -> R:
@@ -221,7 +222,7 @@ class Session:
     # around it
 
     def _cool(self, limit_s: float) -> bool:
-        """Wait until the level is 0 and the headroom near that of the start; False when ``limit_s`` passed first."""
+        """Wait until the level is 0 and the hottest zone is near that of the start; False when ``limit_s`` passed."""
         end = time.monotonic() + limit_s
         told = False
         while not self._is_cool(machine.heat(self._root)):
@@ -234,8 +235,8 @@ class Session:
         return True
 
     def _is_cool(self, heat: machine.Heat) -> bool:
-        start = self._start_heat.headroom
-        near = heat.headroom is None or start is None or heat.headroom <= start + _COOL_HEADROOM
+        start_c = self._start_heat.zone_c
+        near = heat.zone_c is None or start_c is None or heat.zone_c <= start_c + _COOL_C
         return not heat.level and near
 
     def _progress(self, tallies: Sequence[Tally], finished: int) -> None:
