@@ -111,7 +111,7 @@ def ladder(
 
     Args:
         table: burst rows are used, and rows of kind ``prior`` for widths that have none.
-        accuracies: percent (or any unit where more is better) per width; default the table's own quality.
+        accuracies: per width, in any unit where more is better; default the table's own quality.
         target, precision, threads: needed where the table holds several.
 
     Raises:

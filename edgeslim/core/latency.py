@@ -287,7 +287,7 @@ class WidthValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """What the widths are worth: an accuracy in percent (``top1``) with its source, or ``macs`` standing in for it."""
+    """What the widths are worth: an accuracy as a fraction (``top1``), or ``macs`` standing in for it."""
 
     metric: str
     source: str

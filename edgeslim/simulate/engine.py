@@ -7,7 +7,7 @@ Chooser ─► Loader (a switch takes effect when it is loaded) ─► latency =
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.power_budget import PowerBudget
@@ -15,37 +15,31 @@ from edgeslim.core.reading import Reading
 from edgeslim.core.signals import UNKNOWN
 from edgeslim.simulate.device import Device, DeviceModel
 from edgeslim.simulate.policies import Chooser, Oracle
+from edgeslim.simulate.run import Run
 from edgeslim.simulate.scenario import Scenario, trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What happened, one entry per frame; ``rung`` -1 and ``latency_us`` 0 where a frame was skipped."""
+class Setting:
+    """Everything but the policy and the ladder; the same setting meets the same noise."""
 
-    policy: str
     scenario: Scenario
-    ladder: Ladder
-    seed: int
-    rung: list[int]
-    latency_us: list[int]
-    temperature_c: list[float]
-    clock: list[float]
-    charge: list[float]
-    energy_mj: list[float]
+    minutes: float = 30.0
+    seed: int = 0
+    load_ms: float = 0.0
+    """Time to load a width; frames go on at the old one meanwhile."""
+    prefetch: bool = True
+    """Whether an idle loader fetches the next narrower rung: narrowing is urgent, widening is not."""
+    model: DeviceModel = field(default_factory=DeviceModel)
 
 
 class Loader:
-    """A rung is used once it is loaded; the other resident one is swapped in at once.
-
-    Args:
-        load_us: time to load a width, in the background, while frames go on at the old one.
-        prefetch: whether an idle loader fetches the next narrower rung, since narrowing is urgent and widening is not.
-    """
+    """A rung is used once it is loaded; two are in memory, and the other one is swapped in at once."""
 
     def __init__(self, load_us: int, *, prefetch: bool) -> None:
         self._load_us, self._prefetch = load_us, prefetch
-        self._active = self._spare = UNKNOWN
-        self._loading, self._ready_us = UNKNOWN, 0
+        self._active = self._spare = self._loading = UNKNOWN
+        self._ready_us = 0
 
     def use(self, wanted: int, now_us: int) -> int:
         """The rung that runs now, given the one wanted."""
@@ -57,47 +51,38 @@ class Loader:
         if wanted == self._spare:
             self._active, self._spare = wanted, self._active
         if self._loading == UNKNOWN:
-            missing = wanted
-            if wanted == self._active:
-                missing = wanted - 1 if self._prefetch and wanted > 0 and self._spare != wanted - 1 else UNKNOWN
+            missing = self._missing(wanted)
             if missing != UNKNOWN:
                 self._loading, self._ready_us = missing, now_us + self._load_us
         return self._active
 
+    def _missing(self, wanted: int) -> int:
+        if wanted != self._active:
+            return wanted
+        narrower = wanted - 1
+        return narrower if self._prefetch and narrower >= 0 and narrower != self._spare else UNKNOWN
 
-def simulate(
-    chooser: Chooser,
-    ladder: Ladder,
-    scenario: Scenario,
-    *,
-    minutes: float = 30.0,
-    seed: int = 0,
-    load_ms: float = 0.0,
-    prefetch: bool = True,
-    model: DeviceModel | None = None,
-) -> Run:
-    """The same seed meets the same noise, whatever the policy; the result depends on the arguments alone."""
-    device = Device(model or DeviceModel(), scenario)
-    loader = Loader(round(load_ms * 1000), prefetch=prefetch)
-    frames = round(minutes * 60 * scenario.fps)
-    luck = trace(scenario, frames, seed)
-    seconds = 1 / scenario.fps
+
+def simulate(chooser: Chooser, ladder: Ladder, setting: Setting) -> Run:
+    """The run; it depends on the arguments alone."""
+    scenario = setting.scenario
+    device = Device(setting.model, scenario)
+    loader = Loader(round(setting.load_ms * 1000), prefetch=setting.prefetch)
+    frames = round(setting.minutes * 60 * scenario.fps)
+    luck = trace(scenario, frames, setting.seed)
+    seconds, deadline_us = 1 / scenario.fps, scenario.deadline_us
     t, e = [r.t_us for r in ladder.rungs], [r.e_uj / 1000 for r in ladder.rungs]
-    deadline_us = scenario.deadline_us
-    run = Run(
-        policy=chooser.name, scenario=scenario, ladder=ladder, seed=seed,
-        rung=[], latency_us=[], temperature_c=[], clock=[], charge=[], energy_mj=[],
-    )  # fmt: skip
     oracle = chooser if isinstance(chooser, Oracle) else None
     reading = Reading(now_us=0, deadline_us=deadline_us)
     budget = _budget(scenario)
-    obs_us = obs_w = rung = UNKNOWN
-    wait = 0
+    run = Run.empty(chooser.name, ladder, setting.minutes)
+    obs_us = obs_w = UNKNOWN
+    skipping = 0
     for frame in range(frames):
         now_us = frame * 1_000_000 // scenario.fps
-        if wait > 0:
-            wait -= 1
-            rung, latency_us, energy_mj = UNKNOWN, 0, 0.0
+        rung, latency_us, energy_mj = UNKNOWN, 0, 0.0
+        if skipping > 0:
+            skipping -= 1
         else:
             slowdown = luck.burst[frame] / device.clock
             if oracle is not None:
@@ -120,19 +105,21 @@ def simulate(
             rung = loader.use(wanted, now_us)
             latency_us = int(t[rung] * slowdown * luck.noise[frame] + 0.5)
             energy_mj = e[rung]
-            obs_us, obs_w, wait = latency_us, rung, skip - 1
+            obs_us, obs_w, skipping = latency_us, rung, skip - 1
+        run.now_us.append(now_us)
+        run.deadline_us.append(deadline_us)
         run.rung.append(rung)
         run.latency_us.append(latency_us)
+        run.energy_mj.append(energy_mj * device.clock**1.5)
+        run.charge.append(device.charge)
         run.temperature_c.append(device.temperature_c)
         run.clock.append(device.clock)
-        run.charge.append(device.charge)
-        run.energy_mj.append(energy_mj * device.clock**1.5)
         device.advance(seconds, energy_mj)
     return run
 
 
 def _budget(scenario: Scenario) -> PowerBudget | None:
-    """The power budget of an app that has to last; it knows the base load within what a phone can tell."""
+    """The power budget of an app that has to last and knows what the rest of the device draws."""
     if not scenario.last_until_s:
         return None
     return PowerBudget(

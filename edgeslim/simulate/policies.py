@@ -9,12 +9,18 @@ Every chooser sees a ``Reading``; only the oracle is told the slowdown of the fr
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+from pathlib import Path
 from typing import Protocol
 
 from edgeslim.core.controller import WidthController
 from edgeslim.core.ladder import Ladder
-from edgeslim.core.policy import Policy
+from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.core.reading import Reading
+from edgeslim.core.signals import UNKNOWN
+from edgeslim.core.width import Width
+from edgeslim.errors import UsageError
 
 
 class Chooser(Protocol):
@@ -126,15 +132,9 @@ class Controlled:
 
     def choose(self, reading: Reading) -> tuple[int, int]:
         if self._offset:  # a policy may use only the upper rungs
-            reading = _shifted(reading, self._offset)
+            reading = dataclasses.replace(reading, obs_w=max(reading.obs_w - self._offset, UNKNOWN))
         decision = self.controller.step(reading)
         return decision.rung + self._offset, decision.skip
-
-
-def _shifted(reading: Reading, offset: int) -> Reading:
-    import dataclasses
-
-    return dataclasses.replace(reading, obs_w=max(reading.obs_w - offset, -1))
 
 
 class Oracle:
@@ -153,3 +153,49 @@ class Oracle:
         while rung > 0 and self._t[rung] > limit:
             rung -= 1
         return rung, 1
+
+
+STATIC = "static:"
+ORACLE = Oracle.name
+
+
+def names(ladder: Ladder) -> tuple[str, ...]:
+    """Every policy there is to compare on this ladder, the oracle last."""
+    statics = tuple(f"{STATIC}{width}" for width in ladder.widths[1:-1])
+    presets = tuple(name for name in PRESETS if name != "fixed")  # on a full ladder the same as "widest"
+    return ("widest", "narrowest", *statics, "naive", "threshold", "indexer", *presets, ORACLE)
+
+
+def chooser(name: str, ladder: Ladder) -> Chooser:
+    """A fresh policy of that name: one of ``names``, a preset, or the path of a policy's JSON file.
+
+    Raises:
+        UsageError: no such policy, or no such width. PolicyError: the file breaks a rule.
+    """
+    if name == "widest":
+        return Static(name, len(ladder.rungs) - 1)
+    if name == "narrowest":
+        return Static(name, 0)
+    if name.startswith(STATIC):
+        return Static(name, ladder.index(Width.parse(name.removeprefix(STATIC))))
+    if name == "naive":
+        return Naive(ladder)
+    if name == "threshold":
+        return Threshold(ladder)
+    if name == "indexer":
+        return Indexer(ladder)
+    if name in PRESETS:
+        return Controlled(ladder, PRESETS[name])
+    if name.endswith(".json"):
+        return Controlled(ladder, _policy_file(Path(name)), name=Path(name).stem)
+    known = [*names(ladder), "fixed"]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"policies are {', '.join(known)}, or a policy's JSON file"
+    raise UsageError(f"there is no policy {name!r}", hint=hint)
+
+
+def _policy_file(path: Path) -> Policy:
+    try:
+        return Policy.from_json(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"cannot read the policy {path}: {error.strerror}") from None

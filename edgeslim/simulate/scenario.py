@@ -5,7 +5,7 @@ Scenario (constants) ──► Trace (per frame: noise, contention; drawn once p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -42,7 +42,19 @@ class Scenario:
 
     @property
     def deadline_us(self) -> int:
+        """What is left for inference in a frame."""
         return 1_000_000 // self.fps - self.overhead_us
+
+    def at(self, *, fps: int | None) -> Scenario:
+        """The same place at another frame rate; None leaves it.
+
+        Raises:
+            UsageError: no time is left beside the overhead.
+        """
+        moved = self if fps is None else replace(self, fps=fps)
+        if moved.deadline_us < 1:
+            raise UsageError(f"{fps} frames per second leave no time beside {self.overhead_us} µs of overhead")
+        return moved
 
 
 SCENARIOS = {

@@ -1,6 +1,12 @@
-"""The built-in table: a phone-like ladder of four widths, the same as in docs/controller.md."""
+"""The ladders that simulations stand on: built in, or from a table with its worth in percent.
+
+Simulations report accuracy in percent. A table's accuracies are fractions; where something stands in for them
+(multiply-adds, the width), the widest counts 100.
+"""
 
 from __future__ import annotations
+
+import dataclasses
 
 from edgeslim.core.ladder import Ladder, Rung
 from edgeslim.core.width import Width
@@ -13,3 +19,17 @@ BUILTIN = Ladder(
         Rung(width=Width(1000), t_us=30_000, e_uj=70_000, quality=72.0),
     )
 )
+"""A phone-like table; the one that docs/controller.md compares policies on."""
+
+STAND_INS = ("macs", "width")
+
+
+def in_percent(ladder: Ladder) -> Ladder:
+    """The same rungs with their worth in percent."""
+    widest = ladder.rungs[-1].quality
+    if ladder.metric in STAND_INS:
+        factor = 100 / widest
+    else:
+        factor = 100.0 if widest <= 1 else 1.0
+    rungs = tuple(dataclasses.replace(rung, quality=rung.quality * factor) for rung in ladder.rungs)
+    return dataclasses.replace(ladder, rungs=rungs)
