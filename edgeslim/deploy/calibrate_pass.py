@@ -72,7 +72,7 @@ def pooled_statistics(
         workspace: device, and bound of the activations in memory at once (weights, images and the convolutions'
             scratch space aside); what does not fit goes through a temporary file. None: 1 GiB on the CPU.
         chunk: images that go through a stage at a time; None: as many as suit the cache.
-        group: ranks to pool over when torch.distributed is initialised; each holds a share of the images.
+        group: ranks to pool over, each with its own share of the images; None: this process alone.
         on_stage: called with (stages done, stages).
         on_usage: called at the end.
 
@@ -114,7 +114,7 @@ class _Pass:
         group: dist.ProcessGroup | None,
     ) -> None:
         device, memory_bytes = workspace.device, workspace.memory_bytes
-        if any_rank(len(images) == 0, device, group):
+        if _any_rank(len(images) == 0, device, group):
             raise DataError("no images to take statistics of")
         self.images = images
         self.device = device
@@ -178,9 +178,11 @@ class _Pass:
             self._one_chunk(stage, values, start, min(start + size, len(self.images)), moments)
         for node in stage.release:
             self.store.forget(node)
-        if reads_images and any_rank(broken, self.device, self.group):
+        if reads_images and _any_rank(broken, self.device, self.group):
             raise DataError("the images hold NaN or infinity", hint="check the data and its normalisation")
-        merged = merge_over_ranks(list(moments.values()), self.group)
+        merged = list(moments.values())
+        if self.group is not None:
+            merged = merge_over_ranks(merged, self.group)
         for name, total in zip(moments, merged, strict=True):
             self._finish(name, total)
 
@@ -229,9 +231,9 @@ class _Pass:
         self._in_use[name] = in_use
 
 
-def any_rank(condition: bool, device: torch.device, group: dist.ProcessGroup | None) -> bool:
+def _any_rank(condition: bool, device: torch.device, group: dist.ProcessGroup | None) -> bool:
     """Whether ``condition`` holds on any rank: an error has to be raised by all, or the others would wait for ever."""
-    if not dist.is_available() or not dist.is_initialized():
+    if group is None:
         return condition
     flag = torch.tensor(float(condition), device=device)
     dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=group)

@@ -79,14 +79,12 @@ class Moments:
         return self.m2 / max(self.count, 1)
 
 
-def merge_over_ranks(parts: Sequence[Moments], group: dist.ProcessGroup | None = None) -> list[Moments]:
+def merge_over_ranks(parts: Sequence[Moments], group: dist.ProcessGroup) -> list[Moments]:
     """Every part merged with the same part of all other ranks of ``group``; the same result on every rank.
 
     Two float64 all-reduces, whatever the number of parts: counts and sums first, then the deviations from the common
-    mean, so this too is free of cancellation. Without an initialised process group the parts come back unchanged.
+    mean, so this too is free of cancellation.
     """
-    if not parts or not dist.is_available() or not dist.is_initialized() or dist.get_world_size(group) == 1:
-        return list(parts)
     counts = torch.tensor([part.count for part in parts], dtype=torch.float64, device=parts[0].mean.device)
     sums = torch.cat([counts, *(part.mean * part.count for part in parts)])
     dist.all_reduce(sums, group=group)

@@ -1,0 +1,55 @@
+"""What the verbs that read images of a checkpoint's kind share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from edgeslim.models.spec import ModelSpec
+    from edgeslim.training.images import ImageSet
+
+
+def data_options(*, split: str, images: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds ``--data --split --images --data-root --download --workers`` for ``load``."""
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(
+            (
+                click.option("--data", required=True, help="data set by name, or folder:PATH (a folder or a .zip)"),
+                click.option(
+                    "--split", type=click.Choice(["train", "calib", "test"]), default=split, show_default=True
+                ),
+                click.option("--images", type=click.IntRange(1), help=images),
+                click.option("--data-root", type=click.Path(path_type=Path), help="where downloaded sets are kept"),
+                click.option("--download", is_flag=True, help="fetch the data set if it is missing"),
+                click.option("--workers", type=click.IntRange(0), default=2, help="processes that decode photos"),
+            )
+        ):
+            function = option(function)
+        return function
+
+    return add
+
+
+def load(source: dict[str, Any], spec: ModelSpec) -> ImageSet:
+    """The images that the options name, in the size and channels of ``spec``'s nets.
+
+    Raises:
+        DataError: unknown, missing or damaged data.
+    """
+    from edgeslim.training.data import load_data
+
+    return load_data(
+        source["data"],
+        source["split"],
+        input_size=spec.input_size,
+        in_channels=spec.in_channels,
+        images=source["images"],
+        root=source["data_root"],
+        download=source["download"],
+        workers=source["workers"],
+    )

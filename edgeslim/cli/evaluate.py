@@ -1,0 +1,170 @@
+"""``edgeslim evaluate``: loss and accuracy of every width of a checkpoint, or of a bundle's files in their runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.table import Table
+
+from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
+from edgeslim.cli.data_options import data_options, load
+from edgeslim.core.files import check_free
+from edgeslim.core.width import Width
+from edgeslim.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from edgeslim.deploy.evaluate import WidthScore
+    from edgeslim.training.images import ImageSet
+
+
+@click.command("evaluate")
+@click.argument("source", metavar="CKPT|BUNDLE", type=click.Path(path_type=Path))
+@data_options(split="test", images="measure on so many only, evenly spread")
+@click.option("--widths", type=WIDTHS, help="[default: those with statistics; all of a bundle]")
+@click.option("--target", help="runtime that a bundle's files run in  [default: its only target]")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="of a bundle's runtime")
+@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="of a checkpoint")
+@click.option("--plot", type=click.Path(path_type=Path), help="PNG of accuracy against multiply-adds")
+@click.option("--write", is_flag=True, help="keep the accuracies in the checkpoint; pack takes them from there")
+@click.option("--overwrite", is_flag=True, help="replace an existing plot")
+@common_options
+def command(
+    *,
+    source: Path,
+    widths: str | None,
+    target: str | None,
+    threads: int,
+    batch_size: int,
+    plot: Path | None,
+    write: bool,
+    overwrite: bool,
+    console: Console,
+    **options: Any,
+) -> None:
+    """Measure loss, top-1 and top-5 of every width on the test images."""
+    if plot is not None:
+        check_free(plot, overwrite=overwrite)
+    if _is_bundle(source):
+        if write:
+            raise UsageError("--write keeps accuracies in a checkpoint, not in a bundle", hint="evaluate CKPT --write")
+        title, images, scores = _bundle(source, widths, target, threads, options, console)
+    else:
+        if target is not None:
+            raise UsageError("--target is for bundles: a checkpoint is measured in PyTorch", hint="leave it out")
+        title, images, scores = _checkpoint(source, widths, batch_size, options, write=write, console=console)
+    rows = _rows(scores)
+    console.result({"data": images.name, "images": len(images), "rows": rows}, _table(title, scores))
+    if plot is not None:
+        from edgeslim.deploy.spectrum import write_spectrum
+
+        write_spectrum(scores, title, plot, overwrite=overwrite)
+        console.say(f"{plot}: accuracy against multiply-adds")
+    if write:
+        console.say(f"{source}: accuracies of {len(scores)} nets kept")
+        console.next_commands(f"edgeslim pack {source} --target all")
+
+
+def _is_bundle(path: Path) -> bool:
+    """A safetensors file: after eight bytes of length its JSON begins."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(9)[8:] == b"{"
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _checkpoint(
+    path: Path, widths: str | None, batch_size: int, options: dict[str, Any], *, write: bool, console: Console
+) -> tuple[str, ImageSet, list[WidthScore]]:
+    from edgeslim.deploy.calibrate import CalibratedModel
+    from edgeslim.deploy.evaluate import evaluate_checkpoint, with_accuracies
+    from edgeslim.models.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    for note in checkpoint.notes:
+        console.warn(note)
+    if write and "imported_from" in checkpoint.provenance:
+        raise UsageError(
+            f"{path} is a published file, which stays as it is",
+            hint=f"edgeslim calibrate {path} --data {options['data']} -o calibrated.pt, then evaluate that",
+        )
+    chosen = resolve_widths(widths, checkpoint.trained) if widths else checkpoint.ladder
+    if not chosen:
+        raise CheckpointError(
+            f"{path} has no BatchNorm statistics for any width",
+            hint=f"edgeslim calibrate {path} --data {options['data']} -o calibrated.pt",
+        )
+    images = load(options, checkpoint.spec)
+    model = CalibratedModel.from_checkpoint(checkpoint)
+    with console.progress() as bar:
+        task = bar.add_task("evaluating", total=len(model.distinct(chosen)))
+        scores = evaluate_checkpoint(
+            model, images, chosen, batch_size=batch_size, on_width=lambda width: bar.advance(task)
+        )
+    for one in scores:
+        if one.misfits:
+            worst = max(one.misfits, key=lambda fit: max(fit.shift, fit.spread))
+            console.warn(
+                f"width {one.width}: statistics of {len(one.misfits)} BatchNorms do not fit these images ({worst}); "
+                f"edgeslim calibrate {path} --data DATA --widths {one.width}"
+            )
+            for fit in one.misfits:
+                console.detail(f"  {fit}")
+    if write:
+        with_accuracies(model, scores, images).save(path, overwrite=True)
+    return f"{checkpoint.spec.name} on {images.name}", images, scores
+
+
+def _bundle(
+    path: Path, widths: str | None, target: str | None, threads: int, options: dict[str, Any], console: Console
+) -> tuple[str, ImageSet, list[WidthScore]]:
+    from edgeslim.cli.bundle_options import target_name
+    from edgeslim.core.bundle import SlimBundle
+    from edgeslim.deploy.evaluate import evaluate_bundle
+    from edgeslim.models.spec import ModelSpec
+
+    with SlimBundle.open(path) as bundle:
+        manifest = bundle.manifest
+        there = sorted({variant.target for variant in manifest.variants})
+        if target is None and len(there) != 1:
+            raise UsageError(
+                f"{path} has files for {', '.join(there) or 'no target'}", hint=f"--target {(there or ['TARGET'])[0]}"
+            )
+        name = target_name(manifest, target or there[0])
+        trained = Width(manifest.low), Width(manifest.high)
+        chosen = resolve_widths(widths, trained) if widths else tuple(Width(w.permille) for w in manifest.widths)
+        images = load(options, ModelSpec.from_json(manifest.model.spec))
+        with console.progress() as bar:
+            task = bar.add_task(f"running {name}", total=len(chosen))
+            scores = evaluate_bundle(
+                bundle, name, images, chosen, threads=threads, on_width=lambda width: bar.advance(task)
+            )
+    return f"{manifest.model.id} in {name} on {images.name}", images, scores
+
+
+def _rows(scores: list[WidthScore]) -> list[dict[str, Any]]:
+    """One row per asked width; other names of a net repeat its row."""
+    named = {name: score for score in scores for name in (score.width, *score.aliases)}
+    return [
+        {"permille": name.permille, "loss": score.loss, "top1": score.top1, "top5": score.top5}
+        for name, score in sorted(named.items())
+    ]
+
+
+def _table(title: str, scores: list[WidthScore]) -> Table:
+    table = Table(title=title)
+    for head in ("width", "same net", "multiply-adds", "loss", "top-1, %", "top-5, %", "as the widest, %"):
+        table.add_column(head, justify="right")
+    for one in scores:
+        table.add_row(
+            str(one.width),
+            ", ".join(map(str, one.aliases)),
+            f"{one.macs:,}",
+            f"{one.loss:.4f}",
+            f"{100 * one.top1:.2f}",
+            f"{100 * one.top5:.2f}",
+            "" if one.agreement is None else f"{100 * one.agreement:.1f}",
+        )
+    return table

@@ -1,0 +1,57 @@
+"""The MACs–accuracy spectrum as a picture; matplotlib is imported only here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeslim.core.files import write_atomically
+from edgeslim.deploy.evaluate import WidthScore
+
+_INCHES = (4.6, 3.4)  # on a phone 360 points wide the smallest text is still about 9 points high
+_DPI = 240
+_MOST_LABELS = 9
+
+
+def write_spectrum(scores: Sequence[WidthScore], title: str, path: Path, *, overwrite: bool) -> None:
+    """Draw top-1 accuracy against multiply-adds, a point per net, as a PNG.
+
+    Raises:
+        OutputError: ``path`` exists and ``overwrite`` is false, or it cannot be written.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"font.size": 9}):
+        figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        million = [score.macs / 1e6 for score in scores]
+        percent = [100 * score.top1 for score in scores]
+        axes.plot(million, percent, "-o", color="#1d4ed8", markersize=4.5, linewidth=1.6)
+        for index in _labelled(len(scores)):
+            axes.annotate(
+                f"{scores[index].width}x",
+                (million[index], percent[index]),
+                xytext=(0, -13),
+                textcoords="offset points",
+                ha="center",
+                size=8,
+            )
+        axes.set_xlim(left=0)
+        axes.margins(y=0.25)
+        axes.grid(alpha=0.3, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel("multiply-adds per image, million")
+        axes.set_ylabel("top-1 accuracy, %")
+        axes.set_title(title, size=10)
+        with write_atomically(path, overwrite=overwrite) as file:
+            figure.savefig(file, format="png")
+
+
+def _labelled(points: int) -> list[int]:
+    """Which points get their width written beside them: evenly spread, both ends always."""
+    if points <= _MOST_LABELS:
+        return list(range(points))
+    return [round(i * (points - 1) / (_MOST_LABELS - 1)) for i in range(_MOST_LABELS)]
