@@ -21,7 +21,7 @@ from edgeslim.simulate.engine import Setting, simulate
 from edgeslim.simulate.oracle import best_oracle
 from edgeslim.simulate.plots import write_plot
 from edgeslim.simulate.replay import LoggedFrame, read_log, repeats, replay
-from edgeslim.simulate.run import Row, Run, summarise
+from edgeslim.simulate.run import Row, Run, SimulationResult, ladder_used, summarise
 from edgeslim.simulate.scenario import SCENARIOS, scenario
 from edgeslim.simulate.tables import BUILTIN, STAND_INS, in_percent
 
@@ -94,18 +94,17 @@ def command(
         console.say(f"{len(runs)} pictures in {plot}")
     if frames:
         _say_repeats(names, rungs, frames, console)
-    document = {
-        "scenario": log.name if log else place.name,
-        "seed": seed,
-        "minutes": runs[0].minutes,
-        "fps": None if log else setting.scenario.fps,
-        "load_ms": load_ms,
-        "ladder": [
-            {"permille": r.width.permille, "t_us": r.t_us, "e_uj": r.e_uj, "accuracy": r.quality} for r in rungs.rungs
-        ],
-        "rows": [encode(row) for row in rows],
-    }
-    console.result(document, _table(rows, title))
+    result = SimulationResult(
+        scenario=log.name if log else place.name,
+        seed=seed,
+        minutes=runs[0].minutes,
+        fps=None if log else setting.scenario.fps,
+        load_ms=load_ms,
+        metric=rungs.metric,
+        ladder=ladder_used(rungs),
+        rows=tuple(rows),
+    )
+    console.result(encode(result), _table(rows, title))
     _next(rows, table, log, place.name, console)
 
 

@@ -43,9 +43,10 @@ class Loader:
 
     def use(self, wanted: int, now_us: int) -> int:
         """The rung that runs now, given the one wanted."""
-        if self._load_us == 0 or self._active == UNKNOWN:
-            self._active = wanted
+        if self._load_us == 0:
             return wanted
+        if self._active == UNKNOWN:
+            self._active = wanted
         if self._loading != UNKNOWN and now_us >= self._ready_us:
             self._spare, self._loading = self._loading, UNKNOWN
         if wanted == self._spare:

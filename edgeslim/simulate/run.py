@@ -6,6 +6,7 @@ Score = delivered accuracy - 0.05 x (percent of time at 45 °C or more) - 0.1 x 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from edgeslim.core.ladder import Ladder
 
 WARM_C, HOT_C = 43.0, 45.0
+SCHEMA_FILE = Path(__file__).with_name("simulation.schema.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,39 @@ class Row:
     regret: float | None
     """Delivered accuracy below the state oracle's; null where no oracle ran."""
     score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RungUsed:
+    """One rung of the ladder that was simulated; accuracy in percent."""
+
+    permille: int
+    t_us: int
+    e_uj: int
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationResult:
+    """What ``edgeslim simulate --json`` prints; simulation.schema.json is its JSON Schema."""
+
+    scenario: str
+    """A scenario's name, or that of the replayed log."""
+    seed: int
+    minutes: float
+    fps: int | None
+    load_ms: float
+    metric: str
+    """What accuracy means: top1, or what stands in for it (macs, width: a share of the widest's)."""
+    ladder: tuple[RungUsed, ...]
+    rows: tuple[Row, ...]
+
+
+def ladder_used(ladder: Ladder) -> tuple[RungUsed, ...]:
+    return tuple(
+        RungUsed(permille=rung.width.permille, t_us=rung.t_us, e_uj=rung.e_uj, accuracy=rung.quality)
+        for rung in ladder.rungs
+    )
 
 
 def summarise(run: Run, *, oracle: Run | None = None) -> Row:

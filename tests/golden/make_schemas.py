@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from edgeslim.core.latency import SCHEMA_FILE, LatencyTable
+from edgeslim.simulate import run
 
 
 def schema_of(cls: type) -> dict[str, Any]:
@@ -42,10 +43,19 @@ def _kind(kind: Any) -> dict[str, Any]:
     return {"type": {int: "integer", float: "number", str: "string", bool: "boolean"}[kind]}
 
 
+_DOCUMENTS = (
+    (SCHEMA_FILE, "edgeslim latency table, version 1", LatencyTable),
+    (run.SCHEMA_FILE, "what edgeslim simulate --json prints", run.SimulationResult),
+)
+
+
 def documents() -> dict[Path, str]:
     """Path → text of every schema file."""
-    table = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "edgeslim latency table, version 1"}
-    return {SCHEMA_FILE: json.dumps(table | schema_of(LatencyTable), indent=1, ensure_ascii=False) + "\n"}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {
+        path: json.dumps(head | {"title": title} | schema_of(cls), indent=1, ensure_ascii=False) + "\n"
+        for path, title, cls in _DOCUMENTS
+    }
 
 
 if __name__ == "__main__":

@@ -1,0 +1,126 @@
+"""``edgeslim simulate`` through the command line: one JSON document, exit codes, pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from edgeslim.cli.main import main
+from edgeslim.core.policy import PRESETS
+from edgeslim.simulate.run import SCHEMA_FILE
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
+sys.path.insert(0, str(Path(__file__).parent))
+from latency_rows import failed_row, full_table, table, timed
+from test_replay import recorded, write
+
+SHORT = ("--minutes", "0.2")
+
+
+def simulate(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, Any]:
+    code = main(["simulate", *args, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_all_policies_on_the_builtin_table(capsys: pytest.CaptureFixture[str]) -> None:
+    code, document = simulate(capsys, "--table", "builtin", "--scenario", "room", "--seed", "3", *SHORT)
+    assert code == 0
+    jsonschema.validate(document, json.loads(SCHEMA_FILE.read_text()))
+    assert (document["scenario"], document["seed"], len(document["rows"])) == ("room", 3, 11)
+    assert all(row["regret"] is not None for row in document["rows"])
+    assert document["rows"][-1]["policy"] == "oracle"
+    assert simulate(capsys, "--scenario", "room", "--seed", "3", *SHORT)[1] == document
+
+
+def test_one_policy_has_no_regret(capsys: pytest.CaptureFixture[str]) -> None:
+    code, document = simulate(capsys, "--policy", "balanced", *SHORT)
+    assert code == 0
+    assert [row["regret"] for row in document["rows"]] == [None]
+
+
+def test_a_table_from_bench(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    table(failed_row(), *(timed(p, p / 33) for p in range(300, 1001, 50))).write(path)
+    code, document = simulate(capsys, str(path), "--policy", "balanced,static:1.0", "--load-ms", "300", *SHORT)
+    assert code == 0
+    assert [rung["permille"] for rung in document["ladder"]] == [350, 450, 600, 800, 1000]
+    assert document["metric"] == "width"
+    assert document["ladder"][-1]["accuracy"] == 100
+
+
+def test_a_policy_file_and_another_frame_rate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "kiosk.json"
+    path.write_text(PRESETS["quality"].to_json())
+    code, document = simulate(capsys, "--policy", str(path), "--fps", "60", *SHORT)
+    assert code == 0
+    assert (document["rows"][0]["policy"], document["fps"]) == ("kiosk", 60)
+
+
+def test_pictures_and_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "plots"
+    assert main(["simulate", "--policy", "static:0.5,oracle", "--plot", str(folder), *SHORT]) == 0
+    out, err = capsys.readouterr()
+    assert "static:0.5" in out
+    assert "next:" in err
+    assert sorted(path.name for path in folder.iterdir()) == ["oracle.png", "static-0.5.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in folder.iterdir())
+    assert main(["simulate", "--policy", "oracle", "--plot", str(folder), *SHORT]) == 2
+
+
+def test_replay(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    _, frames = recorded(0.2)
+    log = write(tmp_path / "log.jsonl", frames)
+    assert (
+        main(["simulate", "--replay", str(log), "--policy", "balanced,naive", "--plot", str(tmp_path), "--json"]) == 0
+    )
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    jsonschema.validate(document, json.loads(SCHEMA_FILE.read_text()))
+    assert document["scenario"] == "log.jsonl"
+    assert f"balanced repeats {len(frames)} of {len(frames)} recorded decisions" in err
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    code, document = simulate(capsys, "--list")
+    assert code == 0
+    assert "very_hot" in document["scenarios"]
+    assert "static:0.75" in document["policies"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--scenario", "oven"),
+        ("--policy", "blanced"),
+        ("--policy", ","),
+        ("--minutes", "0"),
+        ("--replay", "nowhere.jsonl"),
+        ("nowhere.json",),
+        ("nowhere.json", "--table", "builtin"),
+        ("--fps", "250", "--scenario", "video_call"),
+    ],
+)
+def test_bad_input_is_exit_code_2(capsys: pytest.CaptureFixture[str], args: tuple[str, ...]) -> None:
+    code, document = simulate(capsys, *args)
+    assert code == 2
+    assert set(document["error"]) == {"name", "message", "hint"}
+
+
+def test_a_policy_file_that_breaks_a_rule(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('{"policy_version": 1, "dwell_us": -1}')
+    code, document = simulate(capsys, "--policy", str(path))
+    assert (code, document["error"]["name"]) == (2, "policy-out-of-range")
+
+
+def test_a_table_with_one_width(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    table(timed(500, 12.0)).write(path)
+    assert simulate(capsys, str(path))[0] == 2
+    full_table().write(path, overwrite=True)
+    assert simulate(capsys, str(path))[0] == 2
