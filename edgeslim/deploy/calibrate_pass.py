@@ -98,7 +98,8 @@ def pooled_statistics(
             run.store.close()
     if on_usage is not None:
         on_usage(PassUsage(stages=len(run.stages), peak_bytes=run.peak_bytes, spilled_bytes=run.store.spilled_bytes))
-    return {name: (mean.cpu(), variance.cpu()) for name, (mean, variance) in run.statistics.items()}
+    pooled = {name: (mean.cpu(), variance.cpu()) for name, (mean, variance) in run.statistics.items()}
+    return {name: pooled[name] for name, _ in net.named_modules() if name in pooled}
 
 
 class _Pass:

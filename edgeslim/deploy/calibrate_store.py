@@ -42,6 +42,8 @@ class Spans:
             MemoryError: no free stretch is that long.
         """
         size = _aligned(size)
+        if size == 0:
+            return 0
         for index, (start, end) in enumerate(self._free):
             if end - start >= size:
                 self._free[index : index + 1] = [(start + size, end)] if end - start > size else []
@@ -52,6 +54,8 @@ class Spans:
 
     def give_back(self, offset: int, size: int) -> None:
         size = _aligned(size)
+        if size == 0:
+            return
         self.used_bytes -= size
         merged: list[tuple[int, int]] = []
         for start, end in sorted([*self._free, (offset, offset + size)]):
