@@ -269,14 +269,16 @@ class SlimBundle:
                 def inside(file: FileEntry) -> AbstractContextManager[BinaryIO]:
                     place = folder / file.path
                     place.parent.mkdir(parents=True, exist_ok=True)
-                    return write_atomically(place, overwrite=False)
+                    return write_atomically(place, overwrite=False, lasting=False)
 
                 write_files(artifact.files, segments, layers, template, inside)
                 replace_directory(folder, out, overwrite=overwrite)
         else:
-            write_files(
-                artifact.files, segments, layers, template, lambda _: write_atomically(out, overwrite=overwrite)
-            )
+
+            def alone(_: FileEntry) -> AbstractContextManager[BinaryIO]:
+                return write_atomically(out, overwrite=overwrite, lasting=False)  # it can be rebuilt at any time
+
+            write_files(artifact.files, segments, layers, template, alone)
         return RebuiltArtifact(path=out, permille=artifact.permille, files=artifact.files)
 
     def check(self) -> None:

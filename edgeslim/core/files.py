@@ -56,12 +56,14 @@ def fsync_directory(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def write_atomically(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+def write_atomically(path: Path, *, overwrite: bool, lasting: bool = True) -> Iterator[BinaryIO]:
     """A file that becomes ``path`` only when the block ends without an exception.
 
     Args:
         path: final name; its folder must exist.
         overwrite: whether an existing file may be replaced.
+        lasting: whether the new name must survive a power failure from the moment the block ends. Without it the
+            old file may be back after one (whole, as the new one would be); saves an fsync of the folder.
 
     Yields:
         A binary file open for writing (and reading back) in the same folder, mode 0644 within the umask.
@@ -93,7 +95,8 @@ def write_atomically(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
             raise OutputError(f"{path} exists", hint="use --overwrite to replace it") from error
         except OSError as error:
             raise _refusal(path, error) from error
-        fsync_directory(path.absolute().parent)
+        if lasting:
+            fsync_directory(path.absolute().parent)
     finally:
         temporary.unlink(missing_ok=True)
 

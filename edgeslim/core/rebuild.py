@@ -3,16 +3,19 @@
     LayerArrays (master, fold) ── segment_values ──┐
     template ── TemplateReader ────────────────────┴─► files, hashed while written
 
-Memory beyond the mapped bundle: four blocks, or one constant whose slowest axis is not O (and its float32 form
+Memory beyond the mapped bundle: a few pieces, or one constant whose slowest axis is not O (and its float32 form
 where it is cast).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -29,7 +32,6 @@ from edgeslim.errors import FormatError
 Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
 PIECE_BYTES = 1 << 18
-_BLOCKS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -158,50 +160,6 @@ def joined_fold(folds: Sequence[LayerFold]) -> bytes:
     return b"".join(np.asarray(part, "<f4").tobytes() for part in parts)
 
 
-class _HashedWriter:
-    """Collects small pieces into blocks; a second thread hashes a block while the next one is made.
-
-    At most ``_BLOCKS`` blocks of ``PIECE_BYTES`` exist. Hashing costs about as much as writing, so the overlap
-    nearly halves the time of a rebuild on two cores.
-    """
-
-    def __init__(self, stream: BinaryIO, pool: ThreadPoolExecutor, blocks: list[bytearray]) -> None:
-        self._stream = stream
-        self._pool = pool
-        self._blocks = blocks
-        self._busy: list[Future[None] | None] = [None] * len(blocks)
-        self._turn = self._filled = 0
-        self._digest = hashlib.sha256()
-
-    def write(self, content: memoryview) -> None:
-        at = 0
-        while at < len(content):
-            count = min(PIECE_BYTES - self._filled, len(content) - at)
-            self._blocks[self._turn][self._filled : self._filled + count] = content[at : at + count]
-            self._filled += count
-            at += count
-            if self._filled == PIECE_BYTES:
-                self._flush()
-
-    def _flush(self) -> None:
-        block = memoryview(self._blocks[self._turn])[: self._filled]
-        self._busy[self._turn] = self._pool.submit(self._digest.update, block)
-        self._stream.write(block)
-        self._turn = (self._turn + 1) % len(self._blocks)
-        self._filled = 0
-        waiting = self._busy[self._turn]
-        if waiting is not None:
-            waiting.result()
-
-    def sha256(self) -> str:
-        """Write and hash what is left."""
-        self._flush()
-        for waiting in self._busy:
-            if waiting is not None:
-                waiting.result()
-        return self._digest.hexdigest()
-
-
 def write_files(
     files: Sequence[FileEntry],
     segments: Sequence[Segment],
@@ -211,39 +169,58 @@ def write_files(
 ) -> None:
     """Write every file of an artifact and check its hash before ``open_file``'s block ends.
 
+    A file is hashed by reading it back while another thread already waits for the disk: hashing needs the processor,
+    fsync does not, so the hash costs next to no time.
+
     Args:
         segments: ascending, each inside one file (``decode_recipe`` proves it).
-        open_file: gives the stream for a file; an exception in its block must leave nothing behind.
+        open_file: gives the stream for a file, readable too; an exception in its block must leave nothing behind.
 
     Raises:
         FormatError: ``hash-mismatch``, or what ``template`` raises.
     """
     constants = [layer.constant for layer in layers]
     waiting = list(reversed(segments))
-    blocks = [bytearray(PIECE_BYTES) for _ in range(_BLOCKS)]
     start = 0
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="edgeslim-hash") as pool:
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="edgeslim-fsync") as pool:
         for file in files:
             end = start + file.bytes
             with open_file(file) as stream:
-                writer = _HashedWriter(stream, pool, blocks)
                 position = start
                 while waiting and waiting[-1].offset < end:
                     segment = waiting.pop()
-                    _copy(template, segment.offset - position, writer)
+                    _copy(template, segment.offset - position, stream)
                     for piece in segment_pieces(segment, layers[segment.layer]):
-                        writer.write(piece.data.cast("B"))
+                        stream.write(piece.data.cast("B"))
                     position = segment.offset + segment_bytes(segment, constants)
-                _copy(template, end - position, writer)
-                if writer.sha256() != file.sha256:
-                    raise FormatError("hash-mismatch", f"{file.path} was rebuilt with another content than was packed")
+                _copy(template, end - position, stream)
                 if file is files[-1]:
                     template.finish()
+                stream.flush()
+                syncing = pool.submit(_fsync, stream)
+                digest = _sha256(stream)
+                syncing.result()
+                if digest != file.sha256:
+                    raise FormatError("hash-mismatch", f"{file.path} was rebuilt with another content than was packed")
             start = end
 
 
-def _copy(template: ByteSource, count: int, writer: _HashedWriter) -> None:
+def _copy(template: ByteSource, count: int, stream: BinaryIO) -> None:
     while count:
         piece = template.read(min(count, PIECE_BYTES))
-        writer.write(memoryview(piece))
+        stream.write(piece)
         count -= len(piece)
+
+
+def _fsync(stream: BinaryIO) -> None:
+    with contextlib.suppress(io.UnsupportedOperation):  # a stream in memory
+        os.fsync(stream.fileno())
+
+
+def _sha256(stream: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    block = bytearray(PIECE_BYTES)
+    stream.seek(0)
+    while count := stream.readinto(block):  # type: ignore[attr-defined]
+        digest.update(memoryview(block)[:count])
+    return digest.hexdigest()
