@@ -235,10 +235,12 @@ class _Search:
         )
 
     def _missing_values(self, constant: _Constant) -> int:
+        """Numbers of ``constant`` that may stand in the template. Zeros that stand nowhere were left out (a bias)."""
         if constant in self.found:
             return 0
         pieces = _pieces(constant, self.layers[constant.layer]) or [constant]
-        return sum(self._oihw(piece).size for piece in pieces if piece not in self.found)
+        missing = [self._oihw(piece) for piece in pieces if piece not in self.found]
+        return sum(values.size for values in missing if values.any())
 
 
 def _segment(constant: _Constant, layout: Layout, rule: Rule, offset: int) -> Segment:

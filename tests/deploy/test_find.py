@@ -113,6 +113,12 @@ def test_dead_layers_of_zeros_are_found() -> None:
     assert found.literal_bytes == 0
 
 
+def test_a_bias_of_zeros_that_was_left_out_is_not_literal() -> None:
+    layer = conv(16, 8, bias=np.zeros(16, np.float32))
+    found = find_constants([("m", placed([stored(layer.master, "OIHW")]))], [layer])
+    assert (found.explained_bytes, found.literal_bytes) == (layer.master.nbytes, 0)
+
+
 def test_a_grouped_convolution_may_be_split_into_its_groups() -> None:
     layer = conv(12, 9, groups=3)
     pieces = [stored(layer.master[4 * g : 4 * g + 4], "OHWI") for g in (2, 0, 1)]
