@@ -11,10 +11,11 @@ with these two methods and one row in the table of ``edgeslim.targets``.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -210,6 +211,18 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Give memory and file mappings back; running afterwards is an error. Closing twice is not."""
+
+
+@runtime_checkable
+class InPlaceRunner(Protocol):
+    """A runner that can keep its input where the runtime reads it, so that the inference alone can be timed."""
+
+    def bind(self, image: NDArray[Any]) -> Callable[[], object]:
+        """Put ``image`` in place; each call of what comes back is one inference on it, nothing else.
+
+        Raises:
+            UsageError: another shape or dtype.
+        """
 
 
 class Target(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -166,6 +167,13 @@ class ExecutorchRunner:
         (logits,) = self._forward.execute((torch.from_numpy(image),))
         result: NDArray[np.float32] = logits.numpy()
         return result
+
+    def bind(self, image: NDArray[Any]) -> Callable[[], object]:
+        import torch
+
+        self.input.check(image)
+        inputs, execute = (torch.from_numpy(image),), self._forward.execute
+        return lambda: execute(inputs)
 
     def describe(self) -> RuntimeInfo:
         note = "" if self._threads == self._asked else f"{self._asked} threads asked, the pool was in use"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,12 @@ class LitertRunner:
         self._interpreter.invoke()
         logits: NDArray[np.float32] = self._interpreter.get_tensor(self._given)
         return logits
+
+    def bind(self, image: NDArray[Any]) -> Callable[[], object]:
+        self.input.check(image)
+        self._interpreter.set_tensor(self._taken, image)
+        invoke: Callable[[], object] = self._interpreter.invoke
+        return invoke
 
     def describe(self) -> RuntimeInfo:
         names = [details["op_name"] for details in self._interpreter._get_ops_details()]
