@@ -13,6 +13,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from edgeslim.core.latency import (
     Statistics,
     ThermalSpan,
 )
+from edgeslim.core.manifest import TensorInfo
 from edgeslim.core.width import Width
 from edgeslim.runtime.loading import FrameGate, LoadingThread
 from edgeslim.runtime.plan import Deployment
@@ -44,6 +46,14 @@ _BLOCK_S = 0.12
 _GAP_RUNS = 8
 _GAP_SHARE = 1.3  # a gap has to be this much longer than the run
 _APART = 1.2  # in multiply-adds: closer widths would not both stay on a ladder whose rungs are 1.25x apart
+
+
+def example_image(taken: TensorInfo) -> NDArray[Any]:
+    """The same random image every time: zeros would let some kernels take short cuts."""
+    random = np.random.default_rng(0)
+    if taken.dtype == "uint8":
+        return random.integers(0, 256, taken.shape, dtype=np.uint8)
+    return random.standard_normal(taken.shape).astype(taken.dtype)
 
 
 def candidates(deployment: Deployment) -> tuple[Width, ...]:
@@ -99,13 +109,7 @@ class Measurement:
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.samples: dict[Width, Samples] = {}
-        shape, dtype = deployment.input.shape, deployment.input.dtype
-        random = np.random.default_rng(0)  # zeros would let some kernels take short cuts
-        self._image: NDArray[np.generic] = (
-            random.integers(0, 256, shape, dtype=np.uint8)
-            if dtype == "uint8"
-            else random.standard_normal(shape).astype(dtype)
-        )
+        self._image = example_image(deployment.input)
 
     def block(self, loaded: LoadedWidth, seconds: float) -> None:
         """Warm up, then run for about ``seconds`` and at least five times."""
@@ -253,8 +257,6 @@ def _thermal(start: machine.Heat, end: machine.Heat) -> ThermalSpan:
         level_start=start.level,
         level_end=end.level,
         level_max=max(levels, default=None),
-        headroom_start=start.headroom,
-        headroom_end=end.headroom,
         zone_c_start=start.zone_c,
         zone_c_end=end.zone_c,
     )

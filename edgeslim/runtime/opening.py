@@ -13,12 +13,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import platformdirs
 
 from edgeslim import targets
-from edgeslim.bench import machine
+from edgeslim.bench import machine, runtimes
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.ladder import Ladder, scale_prior
 from edgeslim.core.latency import LatencyTable
@@ -145,9 +145,13 @@ def _user() -> str:
 
 
 def _runtime(bundle: SlimBundle, target: str | Target | None) -> Target:
-    """Raises ``UsageError`` (no such target) or ``MissingExtraError``."""
+    """The target, its runtime imported already: that takes seconds and is no part of a load.
+
+    Raises:
+        UsageError: no such target. MissingExtraError: it is not installed.
+    """
     if isinstance(target, str):
-        target = targets.get(target)
+        return cast(Target, runtimes.imported(targets.get(target).name))
     if target is not None:
         target.ensure_available(exporting=False)
         return target
@@ -155,13 +159,10 @@ def _runtime(bundle: SlimBundle, target: str | Target | None) -> Target:
     refusal: EdgeslimError = UsageError(f"{bundle.path} holds nothing that runs here: {', '.join(sorted(there))}")
     for name in _PREFERRED:
         if name in there:
-            found = targets.get(name)
             try:
-                found.ensure_available(exporting=False)
+                return cast(Target, runtimes.imported(name))
             except MissingExtraError as error:
                 refusal = error
-            else:
-                return found
     raise refusal
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,15 +83,19 @@ class WidthPool:
         self._change = threading.Condition()
         self._ready: dict[Width, LoadedWidth] = {}
         self._wanted: tuple[Width, ...] = ()
-        self._current: LoadedWidth | None = None
+        self.current: LoadedWidth | None = None
+        """What ``pick`` chose last; None once it is gone."""
         self._closing: list[LoadedWidth] = []
         self._retry_at: dict[Width, float] = {}
         self._failed: dict[Width, str] = {}
-        self._news: list[tuple[Width, str]] = []
+        self.news: list[tuple[Width, str]] = []
+        """What ``take_failures`` will say."""
         self._pumping = False
         self._closed = False
         self._elsewhere = False  # whether files are kept in another cache than the first
+        self._load_times_us: deque[int] = deque(maxlen=8)
         self.longest_load_us = 0
+        """Of the last eight: how long before it is needed a width has to be wanted."""
         self.refusal: OutputError | None = None
         """Why a cache could not be written lately; None once it could."""
 
@@ -107,7 +112,7 @@ class WidthPool:
 
         None when nothing is ready. A width whose file was written into is dropped and rebuilt.
         """
-        current = self._current
+        current = self.current
         if current is not None and current.width == width and current.artifact.intact():
             return current
         with self._change:
@@ -116,9 +121,9 @@ class WidthPool:
                     self._retire(loaded)
             below = [w for w in self._ready if w <= width]
             chosen = max(below) if below else min(self._ready, default=None)
-            self._current = None if chosen is None else self._ready[chosen]
+            self.current = None if chosen is None else self._ready[chosen]
             self._pump_soon()  # the old one may go now, or make room
-            return self._current
+            return self.current
 
     def wait(self) -> bool:
         """Until anything is ready, or nothing more can come for now; whether something is ready."""
@@ -141,15 +146,10 @@ class WidthPool:
     def has_failed(self, width: Width) -> bool:
         return width in self._failed
 
-    @property
-    def has_news(self) -> bool:
-        """Whether ``take_failures`` has something."""
-        return bool(self._news)
-
     def take_failures(self) -> list[tuple[Width, str]]:
         """Widths that turned out unusable since the last call, and why."""
         with self._change:
-            news, self._news = self._news, []
+            news, self.news = self.news, []
             return news
 
     def fail(self, loaded: LoadedWidth, reason: str) -> None:
@@ -174,7 +174,7 @@ class WidthPool:
         with self._change:
             self._closed = True
             self._wanted = ()
-            self._current = None
+            self.current = None
             for loaded in list(self._ready.values()):
                 self._retire(loaded)
             self._change.notify_all()
@@ -212,7 +212,7 @@ class WidthPool:
             if width in self._ready or width in self._failed or self._retry_at.get(width, now) > now:
                 continue
             limit = max(self._capacity, 2) if rank == 0 else self._capacity
-            keeping = [w for w in self._ready if w in self._wanted[:rank] or self._ready[w] is self._current]
+            keeping = [w for w in self._ready if w in self._wanted[:rank] or self._ready[w] is self.current]
             return width if len(keeping) < limit else None
         return None
 
@@ -222,15 +222,15 @@ class WidthPool:
         limit = self._capacity
         if coming is not None:
             limit = max(self._capacity, 2) - 1 if coming == self._wanted[0] else self._capacity - 1
-        spare = [w for w in self._ready if self._ready[w] is not self._current and w not in self._wanted[:1]]
+        spare = [w for w in self._ready if self._ready[w] is not self.current and w not in self._wanted[:1]]
         order = sorted(spare, key=lambda w: self._wanted.index(w) if w in self._wanted else len(self._wanted))
         over = max(len(self._ready) - limit, 0)
         return [self._ready[w] for w in reversed(order)][:over]
 
     def _retire(self, loaded: LoadedWidth) -> None:
         self._ready.pop(loaded.width, None)
-        if self._current is loaded:
-            self._current = None
+        if self.current is loaded:
+            self.current = None
         self._closing.append(loaded)
 
     def _close_retired(self) -> None:
@@ -242,7 +242,7 @@ class WidthPool:
 
     def _give_up(self, width: Width, reason: str) -> None:
         self._failed[width] = reason
-        self._news.append((width, reason))
+        self.news.append((width, reason))
         self._events.add("lost", reason, width)
 
     def _bring_in(self, width: Width) -> None:
@@ -265,7 +265,8 @@ class WidthPool:
                 else:
                     self.refusal = None
                     self._ready[width] = loaded
-                    self.longest_load_us = max(self.longest_load_us, loaded.load_us)
+                    self._load_times_us.append(loaded.load_us)
+                    self.longest_load_us = max(self._load_times_us)
             self._close_retired()
 
     def _load(self, plan: ArtifactPlan) -> LoadedWidth:

@@ -43,6 +43,8 @@ from edgeslim.runtime.result import FrameResult, SessionCounts
 from edgeslim.runtime.signals import Readings
 from edgeslim.targets.base import Target
 
+_LOOK_MASK = 3  # of four frames whose decision stays the same, one looks after files and prefetch
+
 
 def _clock_us() -> int:
     return time.monotonic_ns() // 1000
@@ -112,10 +114,15 @@ class SlimSession:
             readings=readings, gate=self._gate, events=self._events,
         )  # fmt: skip
         self._pool = self._opened.pool
+        self._signals = self._opened.signals
         self._finalizer = weakref.finalize(self, self._opened.close)
-        self._observed: tuple[int, Width | None] = (UNKNOWN, None)
+        self._observed_us = UNKNOWN
+        self._observed_at: Width | None = None
+        self._decision: Decision | None = None
+        self._ran: LoadedWidth | None = None
+        self._closed = False
         self._last_now_us = UNKNOWN
-        self._interval_us = 0
+        self._interval_us = int(budget_ms * 1000)
         self._wanted: tuple[Width, ...] = ()
         self._limits: tuple[Width | None, Width | None] = (None, None)
         self._lost: dict[Width, str] = {}
@@ -140,11 +147,13 @@ class SlimSession:
     def close(self) -> None:
         """Free every width, thread and file; closing twice is nothing."""
         with self._frame:
+            self._closed = True
+            self._ran = None
             self._finalizer()
 
     @property
     def closed(self) -> bool:
-        return not self._finalizer.alive
+        return self._closed
 
     # What one may ask
 
@@ -206,21 +215,30 @@ class SlimSession:
             HostError: every width has failed. OutputError: nothing is loaded and no cache can be written.
         """
         with self._frame:
-            if self.closed:
+            if self._closed:
                 raise UsageError("this session is closed")
             if self._opened.refined is not None:
                 self._ladder, self._opened.refined = self._opened.refined, None
                 self._drop_failed()
             overhead = self.overhead_us if overhead_us is None else overhead_us
             while True:
-                if self._pool.has_news:
+                if self._pool.news:
                     self._drop_failed()
                 reading = self._reading(overhead)
                 decision = self._controller.step(reading)
-                self._observed = (UNKNOWN, None)
-                loaded = self._ready_for(decision, reading.now_us)
-                if loaded is None:
-                    continue  # a width failed; the others decide again
+                loaded = self._ran
+                # The very same decision as before, and its width ran: looking around at every fourth frame is enough.
+                if (
+                    loaded is None
+                    or decision is not self._decision
+                    or loaded is not self._pool.current
+                    or not self.counts.frames & _LOOK_MASK
+                ):
+                    loaded = self._ready_for(decision, reading.now_us)
+                    if loaded is None:
+                        continue  # a width failed; the others decide again
+                    self._decision = decision
+                    self._ran = loaded if loaded.width == decision.width else None
                 result = self._run(loaded, x, reading, decision)
                 if result is not None:
                     return result
@@ -228,6 +246,7 @@ class SlimSession:
     def _run(self, loaded: LoadedWidth, x: NDArray[Any], reading: Reading, decision: Decision) -> FrameResult | None:
         """None when the runtime failed; its width is then gone."""
         clock_us = self._clock_us
+        self._observed_us = UNKNOWN
         self._gate.begin()
         try:
             with loaded.in_use:
@@ -241,7 +260,7 @@ class SlimSession:
             return None
         finally:
             self._gate.end()
-        self._observed = latency_us, loaded.width
+        self._observed_us, self._observed_at = latency_us, loaded.width
         result = FrameResult(
             output=output, width=loaded.width, latency_us=latency_us, reading=reading, decision=decision
         )
@@ -253,17 +272,16 @@ class SlimSession:
         if self._last_now_us >= 0:
             self._interval_us += (now_us - self._last_now_us - self._interval_us) >> 3
         self._last_now_us = now_us
-        signals = self._opened.signals.now()
+        signals = self._signals.now()
         power_mw = self.power_mw
         if self.power_budget is not None:
             power_mw = self.power_budget.update(now_us, signals.soc)
-        obs_us, width = self._observed
         return Reading.of(
             signals,
             now_us=now_us,
             deadline_us=int(self.budget_ms * 1000) - overhead_us,
-            obs_us=obs_us,
-            obs_w=self._rung_of.get(width, UNKNOWN) if width is not None else UNKNOWN,
+            obs_us=self._observed_us,
+            obs_w=self._rung_of.get(self._observed_at, UNKNOWN),
             power_mw=power_mw,
             rate=1_000_000_000 // max(self._interval_us, 1),
             user_cap=self._user_cap,
@@ -286,15 +304,15 @@ class SlimSession:
         loaded = self._pool.pick(decision.width)
         if loaded is not None:
             return loaded
-        if not self._pool.wait() and not self._pool.has_news:
+        if not self._pool.wait() and not self._pool.news:
             raise self._pool.refusal or HostError(f"width {decision.width} cannot be loaded")
-        return None if self._pool.has_news else self._pool.pick(decision.width)
+        return None if self._pool.news else self._pool.pick(decision.width)
 
     # Changing the ladder
 
     def _use_limits(self) -> None:
         widths = self._controller.ladder.widths
-        self._rung_of = {width: rung for rung, width in enumerate(widths)}
+        self._rung_of: dict[Width | None, int] = {width: rung for rung, width in enumerate(widths)}
         self._wanted = ()
         narrowest, widest = self._limits
         self._user_min = sum(width < narrowest for width in widths) if narrowest is not None else 0
@@ -327,7 +345,7 @@ class SlimSession:
         guess = WidthController(self.ladder, self.policy).step(self._reading(self.overhead_us))
         self._last_now_us = UNKNOWN
         while self._pool.bring(guess.width) is None:
-            if not self._pool.has_news:
+            if not self._pool.news:
                 if self._pool.refusal is not None:
                     raise self._pool.refusal
                 return

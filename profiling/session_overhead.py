@@ -1,0 +1,82 @@
+"""What a session adds to every frame beyond the runtime's own call.
+
+    python profiling/session_overhead.py us_mbv2.slim --target litert
+
+Two figures: the whole ``session.run`` less the ``latency_us`` it reports, frame by frame; and the difference of the
+medians against calling the runtime's runner directly, in turns of 50 frames on the same image. Frames follow each other
+without a pause; heat and battery are polled as always.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from pathlib import Path
+
+from edgeslim.bench.sampling import timed_runs
+from edgeslim.core.policy import Policy
+from edgeslim.runtime.measure import example_image
+from edgeslim.runtime.session import SlimSession
+
+TURN = 50
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--target", default="litert")
+    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--cache-dir", type=Path)
+    arguments = parser.parse_args()
+
+    outside_us, whole_us, direct_us, preempted = [], [], [], 0
+    with SlimSession(
+        arguments.bundle,
+        arguments.target,
+        policy=Policy(name="overhead", max_permille=500),  # a fast net shows more of what is around it
+        cache_dir=arguments.cache_dir,
+        threads=1,
+    ) as session:
+        image = example_image(session.input)
+        clock = time.perf_counter_ns
+        for frame in range(arguments.frames):
+            switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+            start = clock()
+            result = session.run(image)
+            spent_us = (clock() - start) / 1000
+            if resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw > switches:
+                preempted += 1  # the system gave our core to another process
+            else:
+                whole_us.append(spent_us)
+                outside_us.append(spent_us - result.latency_us)
+            if frame % TURN == TURN - 1:
+                runner = session._pool.current.runner
+                direct_us += [ns / 1000 for ns in timed_runs(lambda: runner.run(image), TURN)]  # noqa: B023
+    outside_us.sort()
+    print(
+        json.dumps(
+            {
+                "target": arguments.target,
+                "permille": result.width.permille,
+                "frames": len(whole_us),
+                "preempted_frames_left_out": preempted,
+                "outside_the_call_us": {
+                    "p50": round(statistics.median(outside_us), 1),
+                    "p95": round(outside_us[len(outside_us) * 95 // 100], 1),
+                    "p99": round(outside_us[len(outside_us) * 99 // 100], 1),
+                    "mean": round(statistics.fmean(outside_us), 1),
+                },
+                "session_p50_us": round(statistics.median(whole_us), 1),
+                "runner_p50_us": round(statistics.median(direct_us), 1),
+                "difference_p50_us": round(statistics.median(whole_us) - statistics.median(direct_us), 1),
+            },
+            indent=1,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

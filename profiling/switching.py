@@ -1,0 +1,204 @@
+"""What a switch of width costs the frames around it.
+
+    python profiling/switching.py us_mbv2.slim --target litert
+
+Frames at --fps; the app's own limit forces another width now and then:
+
+    prefetched   between two neighbours that are both in memory: the frame of the switch and the five after it, while
+                 the loader closes and loads in the background
+    cold         to a width that is neither in memory nor in the cache (its file is removed first): every frame until
+                 the new width answers
+
+A frame's delay is what it took (all of ``session.run``) less the median of undisturbed frames of the width that ran.
+The undisturbed frames' own scatter is printed beside it, and the figures of frames whose thread kept its core: on a
+busy machine preemption is most of what there is to see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import resource
+import shutil
+import statistics
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from edgeslim.core.latency import LatencyTable
+from edgeslim.core.width import Width
+from edgeslim.runtime.measure import example_image
+from edgeslim.runtime.result import FrameResult
+from edgeslim.runtime.session import SlimSession
+
+AFTER = 5  # frames after a switch that still count as near it
+
+
+class Camera:
+    """Frames at their times; remembers how long each took at which width."""
+
+    def __init__(self, session: SlimSession, fps: float) -> None:
+        self._session = session
+        self._image = example_image(session.input)
+        self._period_s = 1 / fps
+        self._due_s = time.monotonic()
+        self.frames = 0
+        self.preempted: set[float] = set()
+        """Times of frames during which the system gave this thread's core to somebody else."""
+
+    def frame(self) -> tuple[FrameResult, float]:
+        """The result, and the milliseconds of the whole call."""
+        time.sleep(max(self._due_s - time.monotonic(), 0))
+        self._due_s = max(self._due_s, time.monotonic() - self._period_s) + self._period_s
+        others = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+        start = time.perf_counter_ns()
+        result = self._session.run(self._image)
+        ms = (time.perf_counter_ns() - start) / 1e6
+        self.frames += 1
+        if resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw > others:
+            self.preempted.add(ms)
+        return result, ms
+
+    def settle(self, width: Width, frames: int = 20) -> list[float]:
+        """Undisturbed frames of ``width``: its times once it runs and the loader has come to rest."""
+        took: list[float] = []
+        for _ in range(600):
+            result, ms = self.frame()
+            took = [*took, ms] if result.width == width and self._session._pool.idle() else []
+            if len(took) >= frames:
+                return took
+        raise SystemExit(f"{width}x did not come")
+
+    def delays(self, frames: list[tuple[Width, float]], undisturbed: dict[Width, list[float]]) -> dict[str, object]:
+        """Beyond the median of the same width: all frames, and those that were not preempted."""
+        medians = {width: statistics.median(took) for width, took in undisturbed.items()}
+        alone = [ms - medians[width] for width, ms in frames if ms not in self.preempted]
+        return {"all": figures([ms - medians[width] for width, ms in frames]), "not_preempted": figures(alone)}
+
+    def scatter(self, undisturbed: dict[Width, list[float]]) -> dict[str, object]:
+        """The same of undisturbed frames."""
+        return {
+            f"{width}x, median {statistics.median(took):.2f} ms": self.delays([(width, ms) for ms in took], undisturbed)
+            for width, took in sorted(undisturbed.items())
+        }
+
+
+def prefetched(session: SlimSession, camera: Camera, rounds: int) -> dict[str, object]:
+    wide, narrow = session.ladder.widths[-1], session.ladder.widths[-2]
+    undisturbed: dict[Width, list[float]] = defaultdict(list)
+    switch: list[tuple[Width, float]] = []
+    after: list[tuple[Width, float]] = []
+    camera.settle(wide)
+    for _ in range(rounds):
+        for target in (narrow, wide):
+            session.limit(widest=target)  # narrows at once; widens by itself after the dwell
+            while True:
+                there = target in session.loaded
+                result, ms = camera.frame()
+                if result.width == target:
+                    break
+            assert there, f"{target}x was not prefetched"
+            switch.append((target, ms))
+            for _ in range(AFTER):
+                result, ms = camera.frame()
+                after.append((result.width, ms))
+            undisturbed[target] += camera.settle(target)
+    return {
+        "widths": [str(narrow), str(wide)],
+        "switches": len(switch),
+        "delay_ms_at_the_switch": camera.delays(switch, undisturbed),
+        "delay_ms_in_the_five_frames_after": camera.delays(after, undisturbed),
+        "undisturbed_scatter_ms": camera.scatter(undisturbed),
+    }
+
+
+def cold(session: SlimSession, camera: Camera, rounds: int) -> dict[str, object]:
+    wide, far = session.ladder.widths[-1], session.ladder.widths[0]
+    folder = session._pool._caches[0].folder / "artifacts"
+    undisturbed: dict[Width, list[float]] = defaultdict(list)
+    waiting: list[tuple[Width, float]] = []
+    frames_waited, ready_ms = [], []
+    for _ in range(rounds):
+        session.limit()
+        undisturbed[wide] += camera.settle(wide)
+        assert far not in session.loaded
+        shutil.rmtree(folder / session._opened.deployment.plans[far].key, ignore_errors=True)
+        session.limit(widest=far)
+        start, count = time.monotonic(), 0
+        while True:
+            result, ms = camera.frame()
+            if result.width == far:
+                break
+            waiting.append((result.width, ms))
+            count += 1
+        ready_ms.append((time.monotonic() - start) * 1000)
+        frames_waited.append(count)
+        undisturbed[far] += camera.settle(far)
+        for width in {width for width, _ in waiting} - undisturbed.keys():
+            session.limit(narrowest=width, widest=width)
+            undisturbed[width] += camera.settle(width)
+    return {
+        "from_to": [str(wide), str(far)],
+        "switches": rounds,
+        "frames_meanwhile": frames_waited,
+        "new_width_answers_after_ms": figures(ready_ms),
+        "delay_ms_of_frames_meanwhile": camera.delays(waiting, undisturbed),
+        "undisturbed_scatter_ms": camera.scatter(undisturbed),
+    }
+
+
+def ladder_by_macs(bundle: Path, target: str, cache_dir: Path) -> LatencyTable:
+    """A table in which every width is a rung: latencies stand in the ratio of the multiply-adds.
+
+    The budget is a second, so the controller never needs to know better.
+    """
+    with SlimSession(bundle, target, cache_dir=cache_dir, threads=1) as session:
+        macs = session._opened.deployment.macs
+        rows = []
+        for row in session.table.rows:
+            ms = macs[row.width] / 1e7
+            names = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms", "max_ms")
+            figures = dict.fromkeys(names, ms) | {"std_ms": 0.0}
+            rows.append(dataclasses.replace(row, samples_ms=None, block_runs=None, **figures))
+        return dataclasses.replace(session.table, rows=tuple(rows))
+
+
+def figures(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    if not ordered:
+        return {"frames": 0}
+    return {
+        "frames": len(ordered),
+        "p50": round(statistics.median(ordered), 3),
+        "p90": round(ordered[len(ordered) * 9 // 10], 3),
+        "max": round(ordered[-1], 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--target", default="litert")
+    parser.add_argument("--fps", type=float, default=30.0)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--cache-dir", type=Path, required=True, help="files in it are removed")
+    arguments = parser.parse_args()
+    table = ladder_by_macs(arguments.bundle, arguments.target, arguments.cache_dir)
+    with SlimSession(
+        arguments.bundle, arguments.target, table, cache_dir=arguments.cache_dir, threads=1, budget_ms=1000
+    ) as session:
+        if len(session.ladder.rungs) < 3:
+            raise SystemExit(f"three widths are needed, the ladder is {session.ladder.widths}")
+        camera = Camera(session, arguments.fps)
+        document = {
+            "target": arguments.target,
+            "prefetched": prefetched(session, camera, arguments.rounds),
+            "cold": cold(session, camera, arguments.rounds),
+        }
+    document["frames"], document["frames_preempted"] = camera.frames, len(camera.preempted)
+    print(json.dumps(document, indent=1))
+
+
+if __name__ == "__main__":
+    main()
