@@ -1,0 +1,149 @@
+"""inspect, export and subset as people and scripts use them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
+
+from small_bundle import INFO, builder
+
+from edgeslim.cli.main import main
+from edgeslim.core.build import bundle_parts
+from edgeslim.core.width import Width
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.slim"
+    builder()[0].write(path, overwrite=False)
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
+    """Exit code and the JSON document of one verb."""
+    code = main([*map(str, arguments), "--json"])
+    out = capsys.readouterr().out
+    return code, json.loads(out)
+
+
+def test_inspect_tells_what_is_in_it(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document = run(capsys, "inspect", bundle, "--check")
+    assert code == 0
+    assert document["format_version"] == 1
+    assert document["model"]["id"] == INFO.model.id
+    assert [row["permille"] for row in document["widths"]] == [500, 1000]
+    assert {"permille", "aliases", "macs", "params", "top1", "fold_bytes"} <= document["widths"][0].keys()
+    assert set(document["targets"]) == {"coreml", "executorch"}
+    for rows in document["targets"].values():
+        assert [row["permille"] for row in rows] == [500, 1000]
+        assert all({"path", "bytes", "sha256"} <= file.keys() for row in rows for file in row["files"])
+    assert set(document["parts"]) == {"header", "weights", "folds", "templates", "recipes", "manifest"}
+    assert sum(document["parts"].values()) == document["bytes"] == bundle.stat().st_size
+
+
+def test_inspect_for_people(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(bundle)]) == 0
+    shown = capsys.readouterr()
+    assert "coreml-fp16-8" in shown.out
+    assert "edgeslim export" in shown.err
+
+
+def test_inspect_refuses_what_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for content, rule in ((b"", "truncated"), (b"x" * 100, "header-too-large")):
+        (tmp_path / "x.slim").write_bytes(content)
+        code, document = run(capsys, "inspect", tmp_path / "x.slim")
+        assert (code, document["error"]["name"]) == (2, rule)
+    code, document = run(capsys, "inspect", tmp_path / "missing.slim")
+    assert (code, document["error"]["name"]) == (2, "usage")
+
+
+def test_export_writes_the_artifact(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "m.pte"
+    code, document = run(capsys, "export", bundle, "--target", "executorch", "--width", "0.5", "-o", out)
+    assert code == 0
+    assert document["permille"] == 500
+    (file,) = document["files"]
+    assert file["bytes"] == out.stat().st_size
+    assert file["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    code, document = run(capsys, "export", bundle, "--target", "executorch", "--width", "0.5", "-o", out)
+    assert (code, document["error"]["name"]) == (2, "output")
+    assert "--overwrite" in document["error"]["hint"]
+
+
+def test_a_package_is_replaced_whole(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "m.mlpackage"
+    arguments = ("export", bundle, "--target", "coreml", "-o", out)
+    assert run(capsys, *arguments, "--width", "0.5")[0] == 0
+    (out / "leftover").write_text("from before")
+    code, document = run(capsys, *arguments, "--width", "1", "--overwrite")
+    assert code == 0
+    there = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert there == {file["path"] for file in document["files"]}
+    assert sorted(os.listdir(tmp_path)) == ["m.mlpackage", "tiny.slim"]
+
+
+def test_a_width_that_is_not_there(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("export", bundle, "--target", "executorch", "-o", tmp_path / "m.pte")
+    code, document = run(capsys, *arguments, "--width", "0.7")
+    assert (code, document["error"]["name"]) == (2, "width")
+    assert "0.5 and 1.0" in document["error"]["message"]
+    assert "--nearest" in document["error"]["hint"]
+    assert run(capsys, *arguments, "--width", "0.7", "--nearest")[1]["permille"] == 500
+    code, document = run(capsys, *arguments, "--width", "0.3", "--nearest", "--overwrite")
+    assert (code, document["error"]["name"]) == (2, "width")
+    assert "--nearest" not in document["error"]["hint"]
+
+
+def test_an_alias_is_the_same_net(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from small_bundle import cuts, folds
+
+    made, _ = builder((Width(500),), ("executorch",))
+    width = Width(500)
+    made.add_width(width, cuts(width), folds(width), macs=1, params=1, aliases=[Width(505), Width(510)])
+    made.write(tmp_path / "a.slim", overwrite=False)
+    arguments = ("export", tmp_path / "a.slim", "--target", "executorch", "-o", tmp_path / "m.pte", "--overwrite")
+    for asked in ("0.505", "0.51"):
+        assert run(capsys, *arguments, "--width", asked)[1]["permille"] == 500
+    assert run(capsys, *arguments, "--width", "0.509", "--nearest")[1]["permille"] == 500
+
+
+@pytest.mark.parametrize(("name", "near"), [("excutorch", "executorch"), ("coremll", "coreml")])
+def test_unknown_targets(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, near: str
+) -> None:
+    arguments = ("export", bundle, "--target", name, "--width", "1", "-o", tmp_path / "m")
+    code, document = run(capsys, *arguments)
+    assert (code, document["error"]["name"]) == (2, "usage")
+    assert near in document["error"]["hint"]
+    code, document = run(capsys, "export", bundle, "--target", "tflite", "--width", "1", "-o", tmp_path / "m")
+    assert (code, document["error"]["name"]) == (2, "usage")
+    assert "coreml, executorch" in document["error"]["message"]
+
+
+def test_subset_is_what_packing_less_gives(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "less.slim"
+    code, document = run(capsys, "subset", bundle, "--target", "coreml", "--widths", "0.5", "-o", out)
+    assert code == 0
+    stream = io.BytesIO()
+    for part in bundle_parts(builder((Width(500),), ("coreml",))[0].content()):
+        stream.write(part)
+    assert out.read_bytes() == stream.getvalue()
+    assert document["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert document["bytes"] == out.stat().st_size
+    assert [(row["target"], row["permille"]) for row in document["rows"]] == [("coreml", 500)]
+
+
+def test_subset_of_nothing(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for extra in (("--widths", "0.7"), ("--target", "litert")):
+        code, document = run(capsys, "subset", bundle, *extra, "-o", tmp_path / "less.slim")
+        assert (code, document["error"]["name"]) in ((2, "usage"), (2, "width"))
+    assert not (tmp_path / "less.slim").exists()
