@@ -103,11 +103,9 @@ def main(argv: list[str] | None = None) -> int:
     args = sys.argv[1:] if argv is None else argv
     as_json = "--json" in args
     try:
-        cli.main(args=args, prog_name="edgeslim", standalone_mode=False)
+        code = cli.main(args=args, prog_name="edgeslim", standalone_mode=False)
     except EdgeslimError as error:
         return _fail(error, as_json=as_json)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
     except click.Abort:
         click.echo("stopped", err=True)
         return 130
@@ -131,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
         return _crash(error, as_json=as_json)
     except Exception as error:
         return _crash(error, as_json=as_json)
-    return 0
+    return code if isinstance(code, int) else 0  # click returns the code of an Exit
 
 
 def _crash(error: Exception, *, as_json: bool) -> int:

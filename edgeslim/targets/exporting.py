@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import os
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -80,6 +81,19 @@ def _redirected(descriptor: int) -> Iterator[None]:
         for number, copy in zip((1, 2), kept, strict=True):
             os.dup2(copy, number)
             os.close(copy)
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Keep what runtimes print while they load and run off the terminal; it is shown after all if the block fails."""
+    with tempfile.TemporaryFile() as sink:
+        try:
+            with _redirected(sink.fileno()):
+                yield
+        except Exception:
+            sink.seek(0)
+            sys.stderr.write(sink.read().decode("utf-8", "replace"))
+            raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,45 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from safetensors import safe_open
+from small_checkpoint import WIDTHS, small_checkpoint
 
 import edgeslim
-from edgeslim import models
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
 from edgeslim.deploy.pack import pack
 from edgeslim.errors import CheckpointError, ExportError, OutputError, UsageError, WidthError
-from edgeslim.models.checkpoint import Checkpoint
-from edgeslim.models.input_contract import InputContract
-
-LOW, HIGH = Width(130), Width(250)
-WIDTHS = tuple(map(Width, (130, 190, 250)))
-
-
-def small_checkpoint(*, statistics: tuple[Width, ...] = WIDTHS, seed: int = 0) -> Checkpoint:
-    """A US-MobileNetV1 of at most 256 channels whose BatchNorms look as if trained: dead, tiny and negative gammas."""
-    torch.manual_seed(seed)
-    model = models.create("us_mobilenet_v1", num_classes=4, input_size=16, low=LOW, high=HIGH)
-    with torch.no_grad():
-        for norm in model.norms().values():
-            norm.weight.normal_()
-            norm.bias.normal_(std=0.1)
-            norm.weight[0], norm.weight[1], norm.weight[2] = 0.0, 1e-30, -0.5
-    for width in statistics:
-        twin = model.static(width)
-        model.set_statistics(
-            width,
-            {
-                name: (0.1 * torch.randn(norm.num_features), 0.5 + torch.rand(norm.num_features))
-                for name, norm in twin.named_modules()
-                if isinstance(norm, torch.nn.BatchNorm2d)
-            },
-        )
-    contract = InputContract(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), labels=("a", "b", "c", "d"))
-    accuracies = {width.permille: {"top1": 0.25 + width.permille / 1000, "images": 40} for width in statistics}
-    return Checkpoint.from_model(model, input_contract=contract, accuracies=accuracies)
 
 
 @pytest.fixture(scope="module")

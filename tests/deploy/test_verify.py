@@ -1,0 +1,107 @@
+"""verify: right files pass, wrong bytes and wrong numbers do not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_checkpoint import WIDTHS, small_checkpoint
+
+from edgeslim.cli.main import main
+from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.width import Width
+from edgeslim.deploy.bundle_net import folded_net
+from edgeslim.deploy.calibrate import CalibratedModel
+from edgeslim.deploy.compare import compare, normalised, seeded_pixels, sqnr_db
+from edgeslim.deploy.pack import pack
+from edgeslim.deploy.verify import pixels_of, verify
+from edgeslim.errors import DataError, UsageError, WidthError
+from edgeslim.training.data import load_data
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("verify") / "net.slim"
+    pack(small_checkpoint(), targets=["reference"], out=path, jobs=1)
+    return path
+
+
+def test_sqnr_by_hand() -> None:
+    reference = np.array([[3.0, 4.0]], np.float32)
+    assert sqnr_db(reference, reference) == 200.0
+    assert sqnr_db(reference, reference + np.float32(0.5)) == pytest.approx(10 * np.log10(25 / 0.5))
+    assert sqnr_db(reference, np.array([[np.nan, 4.0]], np.float32)) == -200.0
+
+
+def test_the_bundle_alone_gives_the_folded_net_bit_for_bit(bundle: Path) -> None:
+    calibrated = CalibratedModel.from_checkpoint(small_checkpoint())
+    with SlimBundle.open(bundle) as opened:
+        for width in WIDTHS:
+            again, expected = folded_net(opened, opened.resolve(width)), calibrated.slice(width)
+            for name, tensor in expected.state_dict().items():
+                assert torch.equal(again.state_dict()[name], tensor), name
+
+
+def test_a_whole_bundle_verifies(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(bundle), "--json", "--data", "digits", "--images", "3"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is True
+    assert [(row["target"], row["permille"]) for row in document["rows"]] == [("reference", w.permille) for w in WIDTHS]
+    for row in document["rows"]:
+        assert row["hash_ok"]
+        assert row["sqnr_db"] >= 90
+        assert row["top1_agreement"] == 1.0
+        assert row["max_abs_error"] < 1e-3
+
+
+def test_wrong_bytes_exit_4(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = bytearray(bundle.read_bytes())
+    with SlimBundle.open(bundle) as opened:
+        begin = opened.header.data_start + opened.header.tensors["weight/classifier.0"].begin
+    content[begin + 1] ^= 1
+    damaged = tmp_path / "damaged.slim"
+    damaged.write_bytes(content)
+    assert main(["verify", str(damaged), "--widths", "0.25", "--json"]) == 4
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    assert document["ok"] is False
+    assert document["rows"][0]["hash_ok"] is False
+    assert document["rows"][0]["sqnr_db"] is None
+    assert "another hash" in printed.err
+
+
+def test_too_far_from_pytorch_exits_4(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with SlimBundle.open(bundle) as opened:
+        (row,) = verify(opened, widths=[Width(250)], min_sqnr_db=250.0)
+    assert row.hash_ok
+    assert not row.ok
+    assert main(["verify", str(bundle), "--widths", "0.25", "--min-sqnr", "250"]) == 4
+    assert "too far from PyTorch" in capsys.readouterr().err
+
+
+def test_what_is_not_there_is_named(bundle: Path) -> None:
+    with SlimBundle.open(bundle) as opened:
+        with pytest.raises(UsageError, match="coreml"):
+            verify(opened, targets_wanted=["coreml"])
+        with pytest.raises(WidthError, match=r"0\.9"):
+            verify(opened, widths=[Width(900)])
+        with pytest.raises(DataError):
+            verify(opened, images=seeded_pixels(1, size=17, channels=3))
+
+
+def test_images_of_a_data_set_are_its_own_pixels() -> None:
+    data = load_data("digits", "test", input_size=16, in_channels=3)
+    pixels = pixels_of(data, 4)
+    assert len(pixels) == 4
+    again, _ = next(data.subset(4).batches(4))
+    np.testing.assert_allclose(normalised(pixels[2], data.mean, data.std)[0], again[2].numpy(), atol=1e-5)
+
+
+def test_comparing_nothing_is_an_error(bundle: Path) -> None:
+    with SlimBundle.open(bundle) as opened:
+        net = folded_net(opened, opened.resolve(Width(250)))
+    with pytest.raises(ValueError, match="image"):
+        compare(net, None, [], mean=(0,), std=(1,))  # type: ignore[arg-type]
