@@ -29,7 +29,7 @@ def command(*, out: Path, chosen: str, epochs: int | None, overwrite: bool, cons
     for name, error in missing.items():
         console.warn(f"{name} is left out: {error.message} ({error.hint})")
     _prepare(out, overwrite=overwrite)
-    outcomes = steps.run_all(steps.plan(names, epochs=epochs), out, console.say)
+    outcomes = steps.run_all(names, out, console.say, epochs=epochs)
     page = report.write(out, outcomes, left_out={name: f"{e.message}: {e.hint}" for name, e in missing.items()})
     seconds = time.monotonic() - began
     console.say(f"done in {seconds:.0f} s: open {page}")

@@ -19,7 +19,7 @@ from typing import Any
 import edgeslim
 from edgeslim.core.files import write_atomically
 from edgeslim.demo import figures
-from edgeslim.demo.steps import TRACE, Outcome
+from edgeslim.demo.steps import TRACES, Outcome
 
 Document = dict[str, Any]
 PACKAGES = ("numpy", "torch", "executorch", "coremltools", "litert-torch", "ai-edge-litert")
@@ -37,7 +37,7 @@ def write(folder: Path, outcomes: Sequence[Outcome], *, left_out: Mapping[str, s
         *_bundle(results),
         *_verified(results),
         *_measured(results),
-        *_simulated(results, folder / TRACE),
+        *_simulated(results, folder / TRACES / "balanced.png"),
         _steps(outcomes),
     ]
     template = Template(Path(__file__).with_name("page.html.in").read_text(encoding="utf-8"))
@@ -75,11 +75,13 @@ def _x(row: Document) -> str:
     return f"{row['permille'] / 1000:g}x"
 
 
-def _section(title: str, words: str, figure: str, alt: str, table: str) -> str:
+def _section(title: str, words: str, figure: str | bytes, alt: str, table: str) -> str:
+    """One card; ``figure`` is SVG text, PNG bytes, or empty."""
     picture = ""
     if figure:
-        data = base64.b64encode(figure.encode("utf-8")).decode("ascii")
-        picture = f'<img alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{data}">'
+        kind, content = ("svg+xml", figure.encode("utf-8")) if isinstance(figure, str) else ("png", figure)
+        data = base64.b64encode(content).decode("ascii")
+        picture = f'<img alt="{html.escape(alt)}" src="data:image/{kind};base64,{data}">'
     return f"<section><h2>{html.escape(title)}</h2><p>{html.escape(words)}</p>{picture}{table}</section>"
 
 
@@ -201,9 +203,10 @@ def _simulated(results: Mapping[str, Document], trace: Path) -> Iterable[str]:
     ]
     yield _section(
         "A hot afternoon",
-        "A simulated phone with the measured latencies. Delivered accuracy counts a late frame as wrong; the oracle "
-        "knows the clock frequency and is there to compare with.",
-        trace.read_text(encoding="utf-8") if trace.is_file() else "",
+        "A simulated phone with the measured latencies, at a frame rate that the widest net barely makes while it is "
+        "cool. Delivered accuracy counts a late frame as wrong; the oracle knows the clock frequency and is there to "
+        "compare with.",
+        trace.read_bytes() if trace.is_file() else b"",
         "width, latency and temperature over time",
         _table(("policy", "score", "delivered, %", "missed, %", "switches/min", "time ≥ 45 °C, %"), rows),
     )

@@ -15,7 +15,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,10 @@ CHECKPOINT = "digits.pt"
 CALIBRATED = "us_mbv2.pt"
 BUNDLE = "us_mbv2.slim"
 TABLE = "table.json"
-TRACE = "trace.svg"
+TRACES = "traces"
 SCENARIO = "hot"
+POLICIES = "balanced,threshold,naive,widest,narrowest,oracle"
+SIMULATED_FRAMES = 80_000  # some seconds for all policies
 WIDTHS = "6"
 MODEL = "us_mobilenet_v2"
 RUNTIMES_HERE = ("executorch", "litert")  # the targets whose real runtime runs on any desktop
@@ -56,18 +58,32 @@ class Outcome:
     document: dict[str, Any] = field(repr=False)
 
 
-def plan(targets: Sequence[str], *, epochs: int | None = None) -> Iterator[Step]:
+def plan(targets: Sequence[str], results: Mapping[str, dict[str, Any]], *, epochs: int | None = None) -> Iterator[Step]:
     """The steps for ``targets``; without any, the road ends at the calibrated checkpoint.
 
     Args:
         targets: names of targets whose exporter is installed.
+        results: documents of the steps so far, by name; filled while this is iterated.
         epochs: fewer than the default, for tests.
     """
     short = () if epochs is None else ("--epochs", str(epochs))
     yield Step(
         name="train",
         purpose="train one network for all widths on 8x8 scans of handwritten digits",
-        argv=("train", "--model", MODEL, "--data", "digits", *short, "--seed", "0", "--out", CHECKPOINT),
+        argv=(
+            "train",
+            "--model",
+            MODEL,
+            "--data",
+            "digits",
+            "--ladder",
+            WIDTHS,
+            *short,
+            "--seed",
+            "0",
+            "-o",
+            CHECKPOINT,
+        ),
     )
     yield Step(
         name="calibrate",
@@ -95,7 +111,7 @@ def plan(targets: Sequence[str], *, epochs: int | None = None) -> Iterator[Step]
     yield Step(
         name="verify",
         purpose="rebuild every file, check its hash, run it, compare it with PyTorch",
-        argv=("verify", BUNDLE),
+        argv=("verify", BUNDLE, "--images", "4"),
     )
     runnable = [target for target in RUNTIMES_HERE if target in targets]
     if not runnable:
@@ -103,12 +119,23 @@ def plan(targets: Sequence[str], *, epochs: int | None = None) -> Iterator[Step]
     yield Step(
         name="bench",
         purpose="measure every width on this machine",
-        argv=("bench", BUNDLE, "--target", ",".join(runnable), "--duration", "0.7", "-o", TABLE),
+        argv=("bench", BUNDLE, "--target", ",".join(runnable), "--seconds", "0.7", "--retries", "0", "-o", TABLE),
     )
-    yield Step(
+    yield _simulation(results["bench"], runnable[-1])
+
+
+def _simulation(table: dict[str, Any], target: str) -> Step:
+    """A hot afternoon at a frame rate that the widest net barely makes on a cool device."""
+    slowest_ms = max(row["p50_ms"] or 1.0 for row in table["rows"] if row["target"] == target)
+    fps = max(1, min(1000, int(1000 / (1.15 * slowest_ms))))
+    minutes = min(30.0, round(SIMULATED_FRAMES / fps / 60, 1))
+    return Step(
         name="simulate",
-        purpose="half an hour on a hot afternoon with the measured table",
-        argv=("simulate", TABLE, "--target", runnable[-1], "--scenario", SCENARIO, "--policy", "all", "--plot", TRACE),
+        purpose="a hot afternoon on a simulated phone with the measured table",
+        argv=(
+            *("simulate", TABLE, "--target", target, "--scenario", SCENARIO, "--policy", POLICIES),
+            *("--fps", str(fps), "--minutes", str(minutes), "--plot", TRACES),
+        ),
     )
 
 
@@ -145,12 +172,16 @@ def run_step(step: Step, folder: Path) -> Outcome:
     return Outcome(step=step, seconds=seconds, document=document)
 
 
-def run_all(steps: Iterator[Step], folder: Path, tell: Callable[[str], None]) -> list[Outcome]:
-    """Run ``steps`` in order, saying what each does and how long it took."""
+def run_all(
+    targets: Sequence[str], folder: Path, tell: Callable[[str], None], *, epochs: int | None = None
+) -> list[Outcome]:
+    """Run every step in order, saying what each does and how long it took."""
+    results: dict[str, dict[str, Any]] = {}
     outcomes = []
-    for number, step in enumerate(steps, 1):
+    for number, step in enumerate(plan(targets, results, epochs=epochs), 1):
         tell(f"{number}. {step.purpose}\n   {step.command}")
         outcome = run_step(step, folder)
         tell(f"   {outcome.seconds:.1f} s")
+        results[step.name] = outcome.document
         outcomes.append(outcome)
     return outcomes
