@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
 
 from small_bundle import INFO, builder
 
+import edgeslim.cli
 from edgeslim.cli.main import main
 from edgeslim.core.build import bundle_parts
 from edgeslim.core.width import Width
@@ -29,10 +31,13 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    """Exit code and the JSON document of one verb."""
+    """Exit code and the JSON document of one verb, which must be what its schema says."""
     code = main([*map(str, arguments), "--json"])
-    out = capsys.readouterr().out
-    return code, json.loads(out)
+    document = json.loads(capsys.readouterr().out)
+    if code == 0:
+        schema = json.loads((Path(edgeslim.cli.__file__).parent / f"{arguments[0]}.schema.json").read_text())
+        jsonschema.validate(document, schema)
+    return code, document
 
 
 def test_inspect_tells_what_is_in_it(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

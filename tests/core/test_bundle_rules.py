@@ -101,3 +101,18 @@ def test_goldens_are_what_their_script_makes() -> None:
         path = GOLDEN / "bundles" / row["path"]
         content = path.read_bytes() if path.suffix != ".z" else zlib.decompress(path.read_bytes())
         assert bad(path.name.partition(".slim")[0]) == content, path
+
+
+def test_the_example_in_the_format_page_is_the_golden() -> None:
+    text = (Path(edgeslim.core.__file__).parent / "FORMAT.md").read_text()
+    example = text[text.index("## 10. Example") :]
+    lines = re.findall(r"^    ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:  |$)", example, re.MULTILINE)
+    content = (GOLDEN / "bundles" / "good" / "tiny-f32.slim").read_bytes()
+    assert f"({len(content):,} bytes" in example
+    assert content.startswith(bytes.fromhex("".join(lines[:2])))
+    with SlimBundle.open(GOLDEN / "bundles" / "good" / "tiny-f32.slim") as bundle:
+        variant, artifact = bundle.artifact("executorch", 500)
+        stored = bundle.stored("recipe/executorch-fp32-8/0500")
+        assert zlib.decompress(stored) == bytes.fromhex("".join(lines[2:]))
+        assert f"{len(stored)} bytes as stored" in example
+        assert len(bundle.recipe(variant, artifact)) == 10
