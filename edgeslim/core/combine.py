@@ -117,8 +117,12 @@ def _join_widths(a: WidthEntry, b: WidthEntry) -> WidthEntry:
 
 
 def _join_variants(a: Variant, b: Variant) -> Variant:
-    if replace(a, artifacts=()) != replace(b, artifacts=()):
-        raise UsageError(f"the bundles disagree about {a.id}: {difference(a, b)}")
+    first, second = replace(a, artifacts=()), replace(b, artifacts=())
+    if first != second:
+        raise UsageError(
+            f"the bundles disagree about {a.id}: {difference(first, second)}",
+            hint="pack both with the same versions and options",
+        )
     return replace(a, artifacts=_merged(a.artifacts, b.artifacts, lambda x: x.permille, _join_artifacts))
 
 

@@ -27,7 +27,7 @@ from edgeslim.core.deflate import ByteSource
 from edgeslim.core.manifest import FileEntry
 from edgeslim.core.recipe import Constant, Part, Segment, cast, segment_bytes
 from edgeslim.core.slicing import Cut
-from edgeslim.errors import FormatError
+from edgeslim.errors import FormatError, HostError
 
 Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
@@ -178,7 +178,9 @@ def write_files(
 
     Raises:
         FormatError: ``hash-mismatch``, or what ``template`` raises.
+        HostError: this thread's processor flags would give other products.
     """
+    _check_arithmetic()
     constants = [layer.constant for layer in layers]
     waiting = list(reversed(segments))
     start = 0
@@ -203,6 +205,16 @@ def write_files(
                 if digest != file.sha256:
                     raise FormatError("hash-mismatch", f"{file.path} was rebuilt with another content than was packed")
             start = end
+
+
+def _check_arithmetic() -> None:
+    """Some libraries make a thread flush subnormal numbers to zero; then the products are not those of the format."""
+    small = np.array([2.0**-140], np.float32)
+    if (small * np.float32(0.5)).view(np.uint32)[0] != 1 << 8:
+        raise HostError(
+            "this thread flushes subnormal floats to zero, so weights cannot be rebuilt exactly",
+            hint="call torch.set_flush_denormal(False), or rebuild before loading what sets it",
+        )
 
 
 def _copy(template: ByteSource, count: int, stream: BinaryIO) -> None:
