@@ -1,10 +1,11 @@
+#!/usr/bin/env python3
 """Coverage-guided fuzzing of the bundle reader with atheris (libFuzzer).
 
     pip install atheris
-    python tests/fuzz/fuzz_bundle.py WORK tests/fuzz/corpus -max_total_time=600 -max_len=9000
+    tests/fuzz/fuzz_bundle.py WORK tests/fuzz/corpus -max_total_time=600 -max_len=9000
 
 New inputs go to the folder WORK (made and seeded here); minimise and keep them with
-``-merge=1 tests/fuzz/corpus WORK``. What is in tests/fuzz/corpus runs with the tests.
+``tests/fuzz/fuzz_bundle.py -merge=1 tests/fuzz/corpus WORK``. What is in tests/fuzz/corpus runs with the tests.
 """
 
 from __future__ import annotations
