@@ -8,7 +8,7 @@ quality-latency.png    what the widths are worth against their p50, the ladder m
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SIZE_INCHES = (7.0, 4.4)
 _DPI = 130
+_LABEL_PLACES = ((8, -10), (-24, 7), (8, 7), (-24, -10))  # points; lines of one picture do not share one
 
 
 def write_plots(table: LatencyTable, ladders: dict[str, Ladder], folder: Path, *, overwrite: bool) -> list[Path]:
@@ -68,27 +69,16 @@ def _width(axes: Axes, table: LatencyTable, ladders: dict[str, Ladder]) -> bool:
     lines = _lines(shown)
     for name, rows in lines.items():
         widths = [row.width_permille / 1000 for row in rows]
-        (drawn,) = axes.plot(widths, [_of(row, "p50_ms") for row in rows], marker="o", markersize=4, label=name)
-        axes.fill_between(
-            widths,
-            [_of(row, "p50_ms") for row in rows],
-            [_of(row, "p99_ms") for row in rows],
-            alpha=0.18,
-            color=drawn.get_color(),
-            linewidth=0,
-        )
-        doubtful = [row for row in rows if not row.valid]
-        if doubtful:
-            axes.scatter(
-                [row.width_permille / 1000 for row in doubtful],
-                [_of(row, "p50_ms") for row in doubtful],
-                marker="x",
-                color="black",
-                zorder=3,
-                label="does not count",
-            )
+        p50, p99 = ([_of(row, field) for row in rows] for field in ("p50_ms", "p99_ms"))
+        (drawn,) = axes.plot(widths, p50, marker="o", markersize=4, label=name)
+        axes.plot(widths, p99, color=drawn.get_color(), linewidth=0.8, linestyle=":")
+        axes.fill_between(widths, p50, p99, alpha=0.12, color=drawn.get_color(), linewidth=0)
+    doubtful = [row for rows in lines.values() for row in rows if not row.valid]
+    if doubtful:
+        places = [row.width_permille / 1000 for row in doubtful], [_of(row, "p50_ms") for row in doubtful]
+        axes.scatter(*places, marker="x", s=30, color="black", zorder=3, label="does not count")
     axes.set(xlabel="width", ylabel="latency, ms (line: p50, band: to p99)", ylim=(0, None))
-    _finish(axes)
+    _finish(axes, shown)
     return bool(lines)
 
 
@@ -106,7 +96,7 @@ def _time(axes: Axes, table: LatencyTable, ladders: dict[str, Ladder]) -> bool:
     if rows:
         top = max(_of(row, "p99_ms") for row in rows) * 1.3
         axes.set_ylim(0, top)
-    _finish(axes)
+    _finish(axes, rows)
     return bool(rows)
 
 
@@ -117,11 +107,19 @@ def _quality(axes: Axes, table: LatencyTable, ladders: dict[str, Ladder]) -> boo
     shown = [row for row in table.rows if row.kind != "sustained" and row.width in worth]
     lines = _lines(shown)
     scale = 1e6 if table.quality.metric == "macs" else 1.0
-    for name, rows in lines.items():
+    for turn, (name, rows) in enumerate(lines.items()):
         points = [(_of(row, "p50_ms"), worth[row.width] / scale) for row in rows]
         drawn = axes.scatter([x for x, _ in points], [y for _, y in points], s=22, label=name)
         for row, (x, y) in zip(rows, points, strict=True):
-            axes.annotate(f"{row.width}x", (x, y), xytext=(4, -9), textcoords="offset points", fontsize=7)
+            place = _LABEL_PLACES[turn % len(_LABEL_PLACES)]
+            axes.annotate(
+                f"{row.width}x",
+                (x, y),
+                xytext=place,
+                textcoords="offset points",
+                fontsize=7,
+                color=drawn.get_facecolor()[0],
+            )
         ladder = ladders.get(name)
         if ladder is not None:
             rungs = [(rung.t_us / 1000, rung.quality / scale) for rung in ladder.rungs]
@@ -130,8 +128,9 @@ def _quality(axes: Axes, table: LatencyTable, ladders: dict[str, Ladder]) -> boo
             axes.plot(xs, ys, color=color, linewidth=1.2)
             axes.scatter(xs, ys, s=110, facecolors="none", edgecolors=[color], label=f"ladder: {name}")
     unit = "million multiply-adds (standing in for accuracy)" if scale > 1 else f"{table.quality.metric}, %"
-    axes.set(xlabel="p50 latency, ms", ylabel=unit, xlim=(0, None))
-    _finish(axes)
+    right = 1.12 * max((_of(row, "p50_ms") for rows in lines.values() for row in rows), default=1.0)
+    axes.set(xlabel="p50 latency, ms", ylabel=unit, xlim=(0, right))
+    _finish(axes, shown)
     return bool(lines)
 
 
@@ -141,7 +140,9 @@ def _of(row: LatencyRow, name: str) -> float:
     return float(value)
 
 
-def _finish(axes: Axes) -> None:
+def _finish(axes: Axes, rows: Sequence[LatencyRow]) -> None:
+    names = {f"{row.device.model}, {row.device.soc or row.device.manufacturer or 'unknown'}": None for row in rows}
+    axes.set_title("; ".join(names), loc="left", fontsize=8)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()

@@ -19,7 +19,7 @@ from edgeslim.bench.load import Load
 from edgeslim.bench.messages import Block
 from edgeslim.core.latency import BatterySpan, ClockSpan, LoadSpan, RuntimeInfo, ThermalSpan
 
-OTHERS_LIMIT = 0.10
+OTHERS_LIMIT = 0.06
 WAITED_LIMIT = 0.05
 STEAL_LIMIT = 0.03
 CLOCK_LIMIT = 0.05

@@ -60,7 +60,7 @@ def test_a_quiet_row_counts() -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"load": LoadSpan(others_share=0.11)}, "load"),
+        ({"load": LoadSpan(others_share=0.07)}, "load"),
         ({"load": LoadSpan(waited_share=0.06)}, "wait"),
         ({"load": LoadSpan(steal_share=0.04)}, "steal"),
         ({"thermal": ThermalSpan(level_start=1, level_max=1)}, "thermal"),
