@@ -3,10 +3,12 @@
     write_atomically(path)   temp file in the same folder ─► fsync ─► rename ─► fsync of the folder
     replace_directory(temp)  old aside ─► new in place ─► fsync of the folder ─► old removed
 
-A killed process leaves the old file or the new one. For a directory there is one moment between two renames in
-which the name is missing; ``replace_directory`` uses the system's atomic exchange where there is one (Linux,
-macOS) and otherwise leaves the old directory beside it as ``.<name>.<random>.old``, from which
-``recover_directory`` puts it back.
+A killed process leaves the old file or the new one, and what it was writing as ``.<name>.<random>.part`` beside it.
+Writers hold a lock on theirs; the next writer of the same name removes those that nobody holds.
+
+Directories are exchanged in one step where the system can (Linux, macOS). Elsewhere there is a moment between two
+renames in which the name is missing; the old directory then stands beside it as ``.<name>.<random>.old``, from
+which ``recover_directory`` puts it back.
 """
 
 from __future__ import annotations
@@ -14,19 +16,21 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
+import glob
 import hashlib
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from edgeslim.errors import OutputError
 
 _CHUNK_BYTES = 1 << 20
-_OLD_SUFFIX = ".old"
+_PART_SUFFIX, _OLD_SUFFIX = ".part", ".old"
 
 
 def _refusal(path: Path, error: OSError) -> OutputError:
@@ -76,7 +80,8 @@ def write_atomically(path: Path, *, overwrite: bool, lasting: bool = True) -> It
     if path.is_dir():
         raise OutputError(f"cannot write {path}: it is a directory")
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.absolute().parent)
+        _remove_leftovers(path)
+        descriptor, name = _make_locked(lambda: tempfile.mkstemp(**_beside(path)))
     except OSError as error:
         raise _refusal(path, error) from error
     temporary = Path(name)
@@ -122,15 +127,49 @@ def _umask() -> int:
 @contextlib.contextmanager
 def temporary_directory_beside(path: Path) -> Iterator[Path]:
     """An empty folder in the same folder as ``path``, to be filled and handed to ``replace_directory``."""
+
+    def make() -> tuple[int, str]:
+        name = tempfile.mkdtemp(**_beside(path))
+        return os.open(name, os.O_RDONLY), name
+
     try:
-        name = tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.absolute().parent)
+        _remove_leftovers(path)
+        descriptor, name = _make_locked(make)
+        os.chmod(name, 0o755 & ~_umask())
     except OSError as error:
         raise _refusal(path, error) from error
-    os.chmod(name, 0o755 & ~_umask())
     try:
         yield Path(name)
     finally:
         shutil.rmtree(name, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    return {"prefix": f".{path.name}.", "suffix": _PART_SUFFIX, "dir": path.absolute().parent}
+
+
+def _make_locked(make: Callable[[], tuple[int, str]]) -> tuple[int, str]:
+    """Open what ``make`` makes and hold a lock on it; again if somebody removed it before the lock was there."""
+    while True:
+        descriptor, name = make()
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(name)):
+                return descriptor, name
+        os.close(descriptor)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of ``path`` left: parts whose lock nobody holds any more."""
+    for part in path.absolute().parent.glob(f".{glob.escape(path.name)}.*{_PART_SUFFIX}"):
+        with contextlib.suppress(OSError):  # somebody writes it, or it has just gone
+            descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def replace_directory(temporary: Path, final: Path, *, overwrite: bool) -> None:
@@ -152,16 +191,17 @@ def replace_directory(temporary: Path, final: Path, *, overwrite: bool) -> None:
             return
         if not final.is_dir() or final.is_symlink():
             raise OutputError(f"cannot replace {final}: it is not a directory")
-        aside = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=_OLD_SUFFIX, dir=parent))
         if _exchange(temporary, final):
-            os.rename(temporary, aside)  # an empty directory is replaced
-        else:
-            os.rename(final, aside)
-            try:
-                os.rename(temporary, final)
-            except BaseException:
-                os.rename(aside, final)
-                raise
+            fsync_directory(parent)
+            shutil.rmtree(temporary, ignore_errors=True)
+            return
+        aside = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=_OLD_SUFFIX, dir=parent))
+        os.rename(final, aside)  # an empty directory is replaced
+        try:
+            os.rename(temporary, final)
+        except BaseException:
+            os.rename(aside, final)
+            raise
         fsync_directory(parent)
         shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:

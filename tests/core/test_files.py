@@ -134,3 +134,35 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(path)])
     assert done.returncode == -signal.SIGKILL
     assert path.read_bytes() == b"old"
+    assert len(names(tmp_path)) == 2  # and what it was writing
+    with write_atomically(path, overwrite=True) as stream:
+        stream.write(b"new")
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_two_writers_leave_each_other_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with write_atomically(path, overwrite=True) as first:
+        first.write(b"first")
+        with write_atomically(path, overwrite=True) as second:
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first"
+    final = tmp_path / "m.mlpackage"
+    with temporary_directory_beside(final) as one, temporary_directory_beside(final) as other:
+        for folder, text in ((one, "one"), (other, "other")):
+            (folder / "x").write_text(text)
+            replace_directory(folder, final, overwrite=True)
+            assert (final / "x").read_text() == text
+    assert names(tmp_path) == ["a.bin", "m.mlpackage"]
+
+
+def test_a_killed_directory_writer_leaves_nothing_for_long(tmp_path: Path) -> None:
+    final = tmp_path / "m.mlpackage"
+    leftover = tmp_path / ".m.mlpackage.abc.part"
+    (leftover / "Data").mkdir(parents=True)
+    (leftover / "Data" / "x").write_text("half")
+    with temporary_directory_beside(final) as folder:
+        assert not leftover.exists()
+        replace_directory(folder, final, overwrite=False)
+    assert names(tmp_path) == ["m.mlpackage"]
