@@ -23,13 +23,19 @@ def hard_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
 
-def soft_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy with ``softmax(targets)`` at temperature 1, mean over the batch.
+def soft_targets(logits: Tensor, labels: Tensor, share: float) -> Tensor:
+    """``share`` of the teacher's probabilities, the rest of the labels; float32 (B, classes), without gradient."""
+    probabilities = logits.detach().float().softmax(dim=1)
+    if share == 1.0:
+        return probabilities
+    return probabilities.mul_(share).scatter_add_(
+        1, labels[:, None], probabilities.new_full((len(labels), 1), 1.0 - share)
+    )
 
-    ``logits``, ``targets``: (B, classes). No gradient flows into ``targets``.
-    """
-    probabilities = targets.detach().float().softmax(dim=1)
-    return F.cross_entropy(logits.float(), probabilities)
+
+def soft_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy with the probabilities ``targets`` (temperature 1), mean over the batch."""
+    return F.cross_entropy(logits.float(), targets)
 
 
 class Teacher(Protocol):

@@ -98,8 +98,14 @@ class Trainer:
     def train_step(self, images: Tensor, labels: Tensor, lr: float) -> Tensor:
         """One optimiser step; returns the loss per width on the device."""
         widths = self.config.sandwich.widths_at(self.config.seed, self.step)
-        losses = accumulate_gradients(self.model, images, labels, widths, self.config, self.teacher)
+        share = self.config.soft_share(self.step, self.steps)
+        losses = accumulate_gradients(self.model, images, labels, widths, self.config, self.teacher, soft_share=share)
         self.ranks.average_gradients(self.model.parameters())
+        self.apply_gradients(lr)
+        return losses
+
+    def apply_gradients(self, lr: float) -> None:
+        """Clip, step, clear; then the teacher follows."""
         if self.config.optim.clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip)
         set_lr(self.optimizer, lr)
@@ -107,7 +113,6 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         if self.teacher is not None:
             self.teacher.after_step(self.model, self.step)
-        return losses
 
     def save(self) -> None:
         """Replace the resume file."""

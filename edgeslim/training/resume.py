@@ -71,7 +71,6 @@ class RunState:
                 f"{path} was written by another version of edgeslim", hint=f"remove {path} to start again"
             )
         state = cls(**{name: document[name] for name in cls.__slots__})
-        state = cls(**document)
         difference = _first_difference(state.settings, settings)
         if difference:
             raise CheckpointError(

@@ -12,7 +12,7 @@ from torch import Tensor
 from edgeslim.core.width import Width
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.training.config import TrainConfig
-from edgeslim.training.distill import Teacher, hard_loss, soft_loss
+from edgeslim.training.distill import Teacher, hard_loss, soft_loss, soft_targets
 
 
 def accumulate_gradients(
@@ -22,25 +22,26 @@ def accumulate_gradients(
     widths: tuple[Width, ...],
     config: TrainConfig,
     teacher: Teacher | None = None,
+    *,
+    soft_share: float = 1.0,
 ) -> Tensor:
     """Add the gradients of every width; returns their losses, float32 (len(widths),), still on the device.
 
-    ``widths`` come widest first. Without distillation every width has hard labels; label smoothing is for the
-    widest only.
+    ``widths`` come widest first; ``soft_share`` of the others' targets is the teacher's, the rest the labels'.
+    Without distillation every width has hard labels; label smoothing is for the widest only.
     """
-    targets: Tensor | None = None
-    if teacher is not None and len(widths) > 1:
+    taught: Tensor | None = None
+    if teacher is not None and config.distill and len(widths) > 1:
         with _autocast(images.device):
-            targets = teacher.logits(images)
+            taught = teacher.logits(images)
     losses = []
     for i, width in enumerate(widths):
         with model.at(width), _autocast(images.device):
             logits = model(images)
         if i == 0:
             loss = hard_loss(logits, labels, config.label_smoothing)
-            targets = logits.detach() if targets is None else targets
+            targets = soft_targets(logits if taught is None else taught, labels, soft_share)
         elif config.distill:
-            assert targets is not None
             loss = soft_loss(logits, targets)
         else:
             loss = hard_loss(logits, labels, 0.0)

@@ -12,7 +12,7 @@ from edgeslim.core.width import Width
 from edgeslim.models.registry import create
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.training.config import TrainConfig
-from edgeslim.training.distill import EmaTeacher, FixedTeacher, hard_loss, soft_loss
+from edgeslim.training.distill import EmaTeacher, FixedTeacher, hard_loss, soft_loss, soft_targets
 from edgeslim.training.sandwich import Sandwich
 from edgeslim.training.step import accumulate_gradients
 
@@ -48,14 +48,22 @@ def test_soft_loss_is_the_cross_entropy_of_two_distributions() -> None:
     total = torch.e**1 + torch.e**2 + 1
     q = [torch.e**1 / total, torch.e**2 / total, 1 / total]
     expected = -sum(a * torch.tensor(b).log() for a, b in zip(p, q, strict=True))
-    assert torch.allclose(soft_loss(logits, targets), torch.as_tensor(expected, dtype=torch.float32))
+    assert torch.allclose(soft_loss(logits, targets.softmax(1)), torch.as_tensor(expected, dtype=torch.float32))
 
 
 def test_no_gradient_flows_into_the_targets() -> None:
     logits, targets = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)
-    soft_loss(logits, targets).backward()
+    soft_loss(logits, soft_targets(targets, torch.zeros(4, dtype=torch.int64), 0.5)).backward()
     assert targets.grad is None
     assert logits.grad is not None
+
+
+def test_labels_take_part_of_the_targets() -> None:
+    logits, labels = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([1, 0])
+    assert soft_targets(logits, labels, 0.4).flatten().tolist() == pytest.approx([0.2, 0.8, 0.8, 0.2])
+    assert soft_targets(logits, labels, 1.0).tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    shares = [CONFIG.soft_share(step, 100) for step in (0, 5, 20, 99)]
+    assert shares == pytest.approx([0.0, 0.25, 1.0, 1.0])
 
 
 def test_a_step_adds_hard_loss_of_the_widest_and_soft_losses_of_the_rest(
@@ -67,7 +75,7 @@ def test_a_step_adds_hard_loss_of_the_widest_and_soft_losses_of_the_rest(
     model.zero_grad()
     widest = logits_of(model, WIDTHS[0], images)
     by_hand = [hard_loss(widest, labels, 0.1)]
-    by_hand += [soft_loss(logits_of(model, width, images), widest.detach()) for width in WIDTHS[1:]]
+    by_hand += [soft_loss(logits_of(model, width, images), widest.detach().softmax(1)) for width in WIDTHS[1:]]
     sum(by_hand).backward()  # type: ignore[union-attr]
     assert torch.allclose(losses, torch.stack(by_hand), atol=1e-6)
     for mine, reference in zip(ours, gradients(model), strict=True):

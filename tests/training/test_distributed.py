@@ -1,0 +1,70 @@
+"""Two gloo processes against one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_run import BATCH, small_trainer
+from torch import Tensor
+
+from edgeslim.training.step import accumulate_gradients
+from edgeslim.training.stream import batches
+
+STEPS = 8
+
+
+def two_processes(out: Path, network: str, norm: str) -> dict[str, Tensor]:
+    """Weights after STEPS steps on two ranks, started as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = Path(__file__).with_name("small_run.py")
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(out), network, norm, str(STEPS)],
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in (0, 1)
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    weights: dict[str, Tensor] = torch.load(out, weights_only=True)
+    return weights
+
+
+def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    assert one.keys() == other.keys()
+    return max((one[name] - other[name]).abs().max().item() for name in one)
+
+
+def test_without_batchnorm_two_processes_are_one(tmp_path: Path) -> None:
+    trainer = small_trainer("us_mobilenet_v1", "none", STEPS)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    trainer.run()
+    after = trainer.model.state_dict()
+    assert largest_difference(before, after) > 1e-3  # it did train
+    assert largest_difference(after, two_processes(tmp_path / "out.pt", "us_mobilenet_v1", "none")) < 1e-5
+
+
+@pytest.mark.parametrize("network", ["us_mobilenet_v1", "s_mobilenet_v1"])
+def test_with_batchnorm_they_are_one_that_normalises_the_same_halves(tmp_path: Path, network: str) -> None:
+    trainer = small_trainer(network, "batch", STEPS)
+    config, model = trainer.config, trainer.model
+    stream = batches(trainer.data, trainer.plan, config.augment, range(STEPS), trainer.device)
+    for step, (images, labels) in enumerate(stream):
+        widths = config.sandwich.widths_at(config.seed, step)
+        for half in (slice(0, BATCH // 2), slice(BATCH // 2, BATCH)):
+            part, share = (images[half], labels[half]), config.soft_share(step, STEPS)
+            accumulate_gradients(model, *part, widths, config, trainer.teacher, soft_share=share)
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.grad /= 2
+        trainer.apply_gradients(config.optim.lr_at(step, STEPS, trainer.plan.steps_per_epoch))
+        trainer.step += 1
+    assert largest_difference(dict(model.state_dict()), two_processes(tmp_path / "out.pt", network, "batch")) < 1e-5
