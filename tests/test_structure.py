@@ -69,7 +69,9 @@ def test_no_circle_between_files() -> None:
             if isinstance(node, ast.Import):
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
-                found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+                for alias in node.names:  # a submodule, or a name of the module itself
+                    submodule = f"{node.module}.{alias.name}"
+                    found.add(submodule if submodule in modules else node.module)
         top_level[name] = {other for other in found if other in modules and other != name}
 
     done: set[str] = set()
