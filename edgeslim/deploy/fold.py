@@ -173,15 +173,18 @@ def _scale_and_shift(norm: nn.BatchNorm2d, name: str) -> tuple[Float64, Float64]
             f"BatchNorm {name} has no statistics for this width yet", hint="edgeslim calibrate CKPT --data … --widths …"
         )
     mean, var = _float32(norm.running_mean).astype(np.float64), _float32(norm.running_var).astype(np.float64)
-    scale: Float64 = 1.0 / np.sqrt(var + norm.eps)
-    if norm.weight is not None:
-        scale = scale * _float32(norm.weight).astype(np.float64)
-    shift = -mean * scale
-    return scale, shift if norm.bias is None else shift + _float32(norm.bias).astype(np.float64)
+    gamma, beta = (
+        np.float64(default) if tensor is None else _float32(tensor).astype(np.float64)
+        for tensor, default in ((norm.weight, 1.0), (norm.bias, 0.0))
+    )
+    with np.errstate(all="ignore"):  # what is not finite is refused by name in ``_rounded``
+        scale: Float64 = gamma / np.sqrt(var + norm.eps)
+        return scale, beta - mean * scale
 
 
 def _rounded(values: Float64, name: str) -> Float32:
-    rounded = values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float32)
     if not np.isfinite(rounded).all():
         raise CheckpointError(f"folding {name} gives numbers that are not finite: its statistics are damaged")
     return rounded

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from edgeslim.core.width import Width
+from edgeslim.models.blocks import Residual
 from edgeslim.models.channels import Channels, Rule
 from edgeslim.models.layers import PrivateBatchNorm2d, SharedBatchNorm2d, SlimConv2d, SlimLinear, WidthCell
 from edgeslim.models.spec import ModelSpec
@@ -72,6 +74,7 @@ class Builder:
             groups=groups,
             depthwise=depthwise,
             bias=not batch,
+            gain=1.0 if activation is None else 2.0,
         )
         norm = self._norm(outputs) if batch else nn.Identity()
         return [conv, norm, *([activation(inplace=True)] if activation is not None else [])]
@@ -86,15 +89,47 @@ class Builder:
         return nn.Sequential(SlimLinear(self.cell, self.spec.high, inputs, self.fixed(self.spec.num_classes)))
 
 
-def initialise(net: nn.Module) -> None:
-    """Fill the weights: He's normal by fan-out for convolutions, N(0, 0.01) for the classifier, zero biases."""
+def initialise(net: nn.Module, spec: ModelSpec) -> None:
+    """Fill the weights.
+
+    With BatchNorm: He's normal by fan-out for convolutions. Without, what follows must keep the signal's size at
+    *every* width and depth: He's normal by fan-in, with ``_CORE_SHARE`` of a row's variance on the columns that the
+    narrowest net has, so that all widths begin with about the same activations (a plain He start would shrink them by
+    the square root of the width in each layer, 10,000-fold through a quarter-width MobileNetV1); and residual branches
+    end in zero, so that a block begins as its shortcut ("Fixup Initialization", ICLR 2019). Classifier N(0, 0.01);
+    biases 0.
+    """
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, SlimConv2d):
-                fan_out = module.weight.shape[0] // module.full_groups * module.kernel_size**2
-                module.weight.normal_(0.0, (2.0 / fan_out) ** 0.5)
-                if module.bias is not None:
-                    module.bias.zero_()
+                if spec.norm == "batch":
+                    fan_out = module.weight.shape[0] // module.full_groups * module.kernel_size**2
+                    module.weight.normal_(0.0, (2.0 / fan_out) ** 0.5)
+                else:
+                    _initialise_unnormalised(module, spec.low)
             elif isinstance(module, SlimLinear):
                 module.weight.normal_(0.0, 0.01)
                 module.bias.zero_()
+        if spec.norm == "none":
+            for module in net.modules():
+                if isinstance(module, Residual):
+                    _last_conv(module.body).weight.zero_()
+
+
+_CORE_SHARE = 0.9
+
+
+def _initialise_unnormalised(conv: SlimConv2d, low: Width) -> None:
+    columns, area = conv.weight.shape[1], conv.kernel_size**2
+    _, inputs, groups = conv.counts(low.permille)
+    core = inputs // groups
+    share = 1.0 if core == columns else _CORE_SHARE
+    conv.weight.normal_()
+    conv.weight[:, :core] *= (conv.gain * share / (core * area)) ** 0.5
+    conv.weight[:, core:] *= (conv.gain * (1.0 - share) / (max(columns - core, 1) * area)) ** 0.5
+    if conv.bias is not None:
+        conv.bias.zero_()
+
+
+def _last_conv(body: nn.Module) -> SlimConv2d:
+    return [module for module in body.modules() if isinstance(module, SlimConv2d)][-1]

@@ -25,15 +25,17 @@ from torch import Tensor, nn
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError
 from edgeslim.models.channels import Channels
+from edgeslim.models.pointwise import pointwise, suits
 
 
 class WidthCell:
     """The width a net runs at now; one object shared by all its layers, so that switching touches one place."""
 
-    __slots__ = ("permille", "statistics")
+    __slots__ = ("direct_gradients", "permille", "statistics")
 
     def __init__(self, permille: int) -> None:
         self.permille = permille
+        self.direct_gradients = False  # see SlimmableModel.direct_gradients
         self.statistics = permille  # under which width's name the statistics of this net are kept
 
 
@@ -57,6 +59,7 @@ class SlimConv2d(SlimLayer):
     Args:
         inputs, outputs: channel bundles; the master has their counts at ``high``.
         groups: 1, a constant number of groups (each is cut), or the number of channels with ``depthwise``.
+        gain: what keeps the variance at initialisation: 2 before a ReLU, 1 before nothing (He et al., 2015).
     """
 
     def __init__(
@@ -71,16 +74,18 @@ class SlimConv2d(SlimLayer):
         groups: int = 1,
         depthwise: bool = False,
         bias: bool = False,
+        gain: float = 2.0,
     ) -> None:
         super().__init__()
         self._cell = cell
         self.inputs, self.outputs = inputs, outputs
-        self.depthwise = depthwise
+        self.depthwise, self.gain = depthwise, gain
         self.full_groups = inputs.at(high) if depthwise else groups
         self.kernel_size, self.stride, self.padding = kernel_size, stride, kernel_size // 2
         out, columns = outputs.at(high), inputs.at(high) // self.full_groups
         self.weight = nn.Parameter(torch.empty(out, columns, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.empty(out)) if bias else None
+        self._plain_pointwise = (kernel_size, stride, self.full_groups, bias) == (1, 1, 1, False)
         self._counts: dict[int, tuple[int, int, int]] = {}
 
     def counts(self, permille: int) -> tuple[int, int, int]:
@@ -106,6 +111,8 @@ class SlimConv2d(SlimLayer):
         out, inputs, groups = self.counts(self._cell.permille)
         weight: Tensor = self.weight
         bias: Tensor | None = self.bias
+        if self._plain_pointwise and self._cell.direct_gradients and suits(x, self.weight):
+            return pointwise(x, self.weight, out)
         columns = inputs // groups
         if out != weight.shape[0] or columns != weight.shape[1]:
             weight = self._cut(out, columns, groups)
@@ -239,3 +246,11 @@ class PrivateBatchNorm2d(SlimBatchNorm2d):
         private = self.bn[self._index[permille]]
         assert isinstance(private, _Affine)
         return private.weight, private.bias
+
+    def fill(self, weight: Tensor, bias: Tensor) -> None:
+        """Give every width the first numbers of one full-width gamma and beta (a start, they then part)."""
+        with torch.no_grad():
+            for private in self.bn:
+                assert isinstance(private, _Affine)
+                private.weight.copy_(weight[: len(private.weight)])
+                private.bias.copy_(bias[: len(private.bias)])

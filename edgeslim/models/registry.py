@@ -123,7 +123,7 @@ def from_spec(spec: ModelSpec) -> SlimmableModel:
     builder = Builder(spec, entry.rule)
     features, classifier = entry.build(builder)
     model = SlimmableModel(spec, builder, features, classifier)
-    initialise(model)
+    initialise(model, spec)
     return model
 
 

@@ -42,6 +42,20 @@ class SlimmableModel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x).flatten(1))  # type: ignore[no-any-return]
 
+    @property
+    def direct_gradients(self) -> bool:
+        """Whether sliced layers may add their gradients to ``parameter.grad`` themselves (``models.pointwise``).
+
+        Off at first, as everything autograd promises then holds. A training loop that only calls ``backward`` and
+        reads ``.grad`` may switch it on: the same gradients up to rounding, faster on CPUs. Gradient hooks on those
+        parameters do not run, so DistributedDataParallel must not be used with it.
+        """
+        return self._cell.direct_gradients
+
+    @direct_gradients.setter
+    def direct_gradients(self, on: bool) -> None:
+        self._cell.direct_gradients = on
+
     # -- widths ------------------------------------------------------------------------------------------------------
 
     @property
@@ -99,6 +113,10 @@ class SlimmableModel(nn.Module):
 
     # -- statistics --------------------------------------------------------------------------------------------------
 
+    def layers(self) -> dict[str, SlimLayer]:
+        """Slimmable layers by module name, in module order."""
+        return dict(self._layers)
+
     def norms(self) -> dict[str, SlimBatchNorm2d]:
         """BatchNorms by module name."""
         return {name: layer for name, layer in self._layers.items() if isinstance(layer, SlimBatchNorm2d)}
@@ -139,6 +157,13 @@ class SlimmableModel(nn.Module):
         if any(key not in norm.statistics for norm in norms.values()):
             return None
         return {name: norm.statistics[key] for name, norm in norms.items()}
+
+    def drop_statistics(self, *, keep: tuple[Width, ...] = ()) -> None:
+        """Forget the statistics of all widths but ``keep``: after a change of the weights they mean nothing."""
+        kept = {width.permille for width in keep}
+        for norm in self.norms().values():
+            norm.statistics = {key: pair for key, pair in norm.statistics.items() if key in kept}
+        self._statistics_names.clear()
 
     def calibrated(self) -> tuple[Width, ...]:
         """Widths that statistics were given for, ascending."""

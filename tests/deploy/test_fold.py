@@ -1,0 +1,194 @@
+"""Folding: the same function, the exact bits, and what cannot be folded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgeslim.core.slicing import folded_weight
+from edgeslim.core.width import Width
+from edgeslim.deploy.fold import fold, fold_layers
+from edgeslim.errors import CheckpointError, ModelError
+from edgeslim.models import create, names
+from edgeslim.models.count import count
+from edgeslim.models.sliced import SlicedModel
+from edgeslim.models.slimmable import SlimmableModel
+
+
+def calibrated(name: str, **settings: object) -> SlimmableModel:
+    """Random weights, gammas, betas and statistics at the second width of the ladder and at the widest."""
+    torch.manual_seed(0)
+    model = create(name, num_classes=10, input_size=32, **settings)  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.2 * torch.randn(parameter.shape))
+    for width in (middle(model), model.spec.high) if model.spec.norm == "batch" else ():
+        channels = {norm: layer.outputs.at(width) for norm, layer in model.norms().items()}
+        model.set_statistics(width, {norm: (torch.randn(c), torch.rand(c) + 0.5) for norm, c in channels.items()})
+    return model.eval()
+
+
+def middle(model: SlimmableModel) -> Width:
+    return model.spec.widths[1] if model.spec.widths else Width(500)
+
+
+def masters_of(model: SlimmableModel) -> dict[str, np.ndarray]:
+    return {key: tensor.numpy() for key, tensor in model.state_dict().items()}
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max())
+
+
+@pytest.mark.parametrize("name", names())
+def test_slimmable_static_and_folded_nets_agree(name: str) -> None:
+    model = calibrated(name)
+    width = middle(model)
+    x = torch.randn(2, 3, 32, 32)
+    twin = model.static(width)
+    net = fold(twin)
+    assert isinstance(net, SlicedModel)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+    with torch.no_grad(), model.at(width):
+        assert relative(net(x), model(x)) <= 1e-5
+        assert relative(net(x), twin(x)) <= 1e-5
+    assert net.counts == count(twin)
+
+
+@pytest.mark.parametrize("name", names())
+def test_numpy_alone_makes_the_same_bits_from_the_masters(name: str) -> None:
+    model = calibrated(name)
+    masters = masters_of(model)
+    for width in (middle(model), model.spec.high):
+        net = fold(model.static(width))
+        modules = dict(net.named_modules())
+        assert [layer.name for layer in net.layers] == [
+            name for name, module in modules.items() if isinstance(module, nn.Conv2d | nn.Linear)
+        ]
+        for layer in net.layers:
+            assert layer.weight_master == f"weight/{layer.name}"
+            weight = folded_weight(
+                masters[f"{layer.name}.weight"], layer.cut, scale=layer.scale, in_scale=layer.in_scale
+            )
+            bias = layer.bias(None if layer.bias_master is None else masters[f"{layer.name}.bias"])
+            deployed = modules[layer.name]
+            assert np.array_equal(weight.view(np.uint32), deployed.weight.numpy().view(np.uint32)), layer.name
+            assert np.array_equal(bias.view(np.uint32), deployed.bias.numpy().view(np.uint32)), layer.name
+
+
+def test_without_batchnorm_the_masters_are_deployed_as_they_are() -> None:
+    model = calibrated("us_mobilenet_v2", norm="none")
+    net = fold(model.static(Width(500)))
+    assert all(layer.scale is None and layer.shift is None and layer.bias_master for layer in net.layers)
+    x = torch.randn(1, 3, 32, 32)
+    with torch.no_grad(), model.at(Width(500)):
+        assert relative(net(x), model(x)) <= 1e-5
+
+
+def test_one_layer_by_hand() -> None:
+    """w = 3, gamma = 2, var = 4 − eps, mean = 5, beta = 7: scale 1, W' = 3, b' = 7 − 5."""
+    net = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1))
+    set_batchnorm(net[1], gamma=2.0, beta=7.0, mean=5.0, var=4.0 - 1e-5)
+    with torch.no_grad():
+        net[0].weight.fill_(3.0)
+    folded, (layer,) = fold_layers(net)
+    assert (float(layer.scale[0]), float(layer.shift[0])) == (1.0, 2.0)
+    assert float(folded(torch.full((1, 1, 1, 1), 10.0))) == 32.0
+
+
+def set_batchnorm(norm: nn.Module, *, gamma: float, beta: float, mean: float, var: float) -> None:
+    assert isinstance(norm, nn.BatchNorm2d)
+    with torch.no_grad():
+        norm.weight.fill_(gamma)
+        norm.bias.fill_(beta)
+        norm.running_mean.fill_(mean)
+        norm.running_var.fill_(var)
+        norm.num_batches_tracked.fill_(1)
+
+
+def noisy(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
+    with torch.no_grad():
+        norm.weight.normal_()
+        norm.bias.normal_()
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+        norm.num_batches_tracked.fill_(1)
+    return norm
+
+
+@pytest.mark.parametrize("groups", [1, 3, 6])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_batchnorm_before_an_unpadded_convolution_folds(groups: int, after: bool) -> None:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = [noisy(nn.BatchNorm2d(6)), nn.Conv2d(6, 12, 3, groups=groups)]
+    net = nn.Sequential(*layers, *([noisy(nn.BatchNorm2d(12))] if after else [])).eval()
+    folded, (layer,) = fold_layers(net)
+    assert layer.in_scale is not None
+    x = torch.randn(2, 6, 8, 8)
+    with torch.no_grad():
+        assert relative(folded(x), net(x)) <= 1e-5
+    weight = folded_weight(net[1].weight.detach().numpy(), layer.cut, scale=layer.scale, in_scale=layer.in_scale)
+    assert np.array_equal(weight, folded[1].weight.numpy())
+
+
+def test_a_batchnorm_before_a_padded_convolution_is_refused() -> None:
+    net = nn.Sequential(noisy(nn.BatchNorm2d(4)), nn.Conv2d(4, 4, 3, padding=1))
+    with pytest.raises(ModelError, match="without padding"):
+        fold_layers(net)
+
+
+def test_a_batchnorm_with_nothing_beside_it_is_refused() -> None:
+    with pytest.raises(ModelError, match="no convolution stands beside it"):
+        fold_layers(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), noisy(nn.BatchNorm2d(4)), nn.ReLU()))
+
+
+def test_a_width_without_statistics_is_refused() -> None:
+    model = calibrated("us_mobilenet_v1")
+    with pytest.raises(CheckpointError, match="no statistics") as caught:
+        fold(model.static(Width(725)))
+    assert "calibrate" in str(caught.value.hint)
+
+
+def test_damaged_statistics_are_refused() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    set_batchnorm(net[1], gamma=float("inf"), beta=0.0, mean=0.0, var=1.0)
+    with pytest.raises(CheckpointError, match="not finite"):
+        fold_layers(net)
+
+
+def test_dead_channels_and_subnormals_keep_their_bits() -> None:
+    """Under weight decay gammas die: scales of zero, of either sign, and products below the smallest normal float."""
+    net = nn.Sequential(nn.Conv2d(1, 4, 1, bias=False), nn.BatchNorm2d(4))
+    set_batchnorm(net[1], gamma=1.0, beta=0.0, mean=0.0, var=1.0 - 1e-5)
+    with torch.no_grad():
+        net[0].weight[:] = torch.tensor([1e-20, 1e-20, 1e-10, -3.0]).view(4, 1, 1, 1)
+        net[1].weight[:] = torch.tensor([0.0, 1e-20, 1e-32, -0.0])
+    folded, _ = fold_layers(net)
+    weight = folded[0].weight.numpy().ravel()
+    assert weight[0] == 0
+    assert weight[1] == np.float32(1e-40)
+    assert 0 < weight[1] < np.finfo(np.float32).tiny, "flushed to zero"
+    assert np.signbit(weight[3]) == np.False_
+
+
+def test_folding_leaves_the_twin_alone() -> None:
+    twin = calibrated("us_mobilenet_v1").static(Width(500))
+    before = {key: tensor.clone() for key, tensor in twin.state_dict().items()}
+    fold(twin)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in twin.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["us_mobilenet_v2", "s_shufflenet"])
+def test_sliced_nets_export_as_plain_convolutions(name: str) -> None:
+    model = calibrated(name)
+    net = fold(model.static(middle(model)))
+    x = torch.randn(1, 3, 32, 32)
+    program = torch.export.export(net, (x,))
+    calls = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert not any("norm" in call or "slice" in call for call in calls), calls
+    assert torch.allclose(program.module()(x), net(x), atol=1e-6)
+    traced = torch.jit.trace(net, x)
+    assert torch.allclose(traced(x), net(x), atol=1e-6)

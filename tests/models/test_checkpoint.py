@@ -1,0 +1,225 @@
+"""Checkpoints: what goes in comes out, and nothing damaged or foreign gets in."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgeslim.cli.main import main
+from edgeslim.core.width import Width
+from edgeslim.errors import CheckpointError, EdgeslimError, OutputError
+from edgeslim.models import ModelSpec, create, names
+from edgeslim.models.checkpoint import RESUME_FORMAT, Checkpoint, load_checkpoint
+from edgeslim.models.input_contract import InputContract
+from edgeslim.models.slimmable import SlimmableModel
+
+HALF = Width(500)
+
+
+def calibrated(name: str = "us_mobilenet_v1", **settings: Any) -> SlimmableModel:
+    torch.manual_seed(0)
+    model = create(name, num_classes=10, input_size=32, **settings)
+    for width in (HALF, Width(1000)) if model.spec.norm == "batch" else ():
+        channels = {norm: layer.outputs.at(width) for norm, layer in model.norms().items()}
+        model.set_statistics(width, {norm: (torch.randn(c), torch.rand(c) + 0.5) for norm, c in channels.items()})
+    return model.eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "net.pt"
+    Checkpoint.from_model(
+        calibrated(),
+        input_contract=InputContract(mean=(0.5,) * 3, std=(0.25,) * 3, labels=("a", "b")),
+        accuracies={500: {"top1": 0.5, "images": 7}},
+        provenance={"seed": 1, "notes": ["made by a test"]},
+        data_sha256="0" * 64,
+    ).save(path)
+    return path
+
+
+def test_round_trip(saved: Path) -> None:
+    checkpoint = load_checkpoint(saved)
+    assert checkpoint.ladder == (HALF, Width(1000))
+    assert checkpoint.trained == (Width(250), Width(1000))
+    assert checkpoint.accuracies == {500: {"top1": 0.5, "images": 7}}
+    assert checkpoint.input_contract.labels == ("a", "b")
+    assert (checkpoint.data_sha256, checkpoint.calibration_sha256) == ("0" * 64, None)
+    assert checkpoint.notes == ("made by a test",)
+    x = torch.randn(2, 3, 32, 32)
+    one, other = calibrated(), checkpoint.build()
+    with torch.no_grad(), one.at(HALF), other.at(HALF):
+        assert torch.equal(one(x), other(x))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_network_comes_back_from_its_file(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = create(name, num_classes=3, input_size=32)
+    Checkpoint.from_model(model).save(tmp_path / "net.pt")
+    checkpoint = load_checkpoint(tmp_path / "net.pt")
+    assert checkpoint.spec == model.spec
+    assert ModelSpec.from_json(json.loads(json.dumps(model.spec.to_json()))) == model.spec
+    rebuilt = checkpoint.build().state_dict()
+    assert all(torch.equal(tensor, rebuilt[key]) for key, tensor in model.state_dict().items())
+
+
+def test_built_nets_share_nothing_with_the_checkpoint(saved: Path) -> None:
+    checkpoint = load_checkpoint(saved)
+    model = checkpoint.build()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert checkpoint.state_dict["features.0.0.weight"].abs().sum() > 0
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_new_statistics_drop_the_accuracy_they_made_old(saved: Path) -> None:
+    checkpoint = load_checkpoint(saved)
+    again = checkpoint.with_statistics({500: checkpoint.statistics[500]}, calibration_sha256="1" * 64)
+    assert again.accuracies == {}
+    assert again.calibration_sha256 == "1" * 64
+
+
+def test_a_net_without_batchnorm_is_ready_at_its_ladder(tmp_path: Path) -> None:
+    Checkpoint.from_model(calibrated(norm="none")).save(tmp_path / "net.pt")
+    checkpoint = load_checkpoint(tmp_path / "net.pt")
+    assert checkpoint.ladder[0] == Width(250)
+    with checkpoint.build().at(HALF) as model:
+        assert model(torch.randn(1, 3, 32, 32)).shape == (1, 10)
+
+
+def change(path: Path, edit: Any) -> Path:
+    document = torch.load(path, weights_only=True)
+    edit(document)
+    torch.save(document, path)
+    return path
+
+
+WEIGHT = "features.2.body.3.weight"
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda d: d["state_dict"].pop(WEIGHT), f"missing key '{WEIGHT}'"),
+        (lambda d: d["state_dict"].update({"extra": torch.zeros(1)}), "unexpected key 'extra'"),
+        (lambda d: d["state_dict"].update({WEIGHT: torch.zeros(2, 2)}), rf"{WEIGHT}: expected shape \(128, 64, 1, 1\)"),
+        (lambda d: d["state_dict"].update({WEIGHT: torch.zeros(128, 64, 1, 1, dtype=torch.int8)}), "floating-point"),
+        (lambda d: d["state_dict"].update({WEIGHT: "text"}), "expected a floating-point tensor, got str"),
+        (lambda d: d["state_dict"][WEIGHT].view(-1)[5].fill_(float("nan")), f"{WEIGHT}: holds NaN or infinity"),
+        (lambda d: d["state_dict"][WEIGHT].view(-1)[5].fill_(float("-inf")), f"{WEIGHT}: holds NaN or infinity"),
+        (lambda d: d["statistics"][500].pop("features.0.1"), "width 0.5: missing key 'features.0.1'"),
+        (lambda d: d["statistics"][500]["features.0.1"][1].neg_(), "is negative"),
+        (lambda d: d["statistics"].update({2000: d["statistics"][500]}), "outside the range"),
+        (lambda d: d["spec"].update(name="us_mobilenet_v9"), "no network 'us_mobilenet_v9'"),
+        (lambda d: d["spec"].update(num_classes=11), r"classifier\.0\.weight: expected shape \(11, 1024\)"),
+        (lambda d: d["spec"].pop("low"), "a model spec has the fields"),
+        (lambda d: d["spec"].update(low="wide"), "permille"),
+        (lambda d: d.update(version=2), "checkpoint version 2"),
+        (lambda d: d.pop("provenance"), "missing key 'provenance'"),
+        (lambda d: d.update(more=1), "unexpected key 'more'"),
+        (lambda d: d["input"].update(std=[0.0, 1.0, 1.0]), "positive std"),
+        (lambda d: d.update(accuracies={500: {"top1": float("nan")}}), "plain finite values"),
+        (lambda d: d.update(data_sha256=3), "a hash is text"),
+    ],
+)  # fmt: skip
+def test_damage_is_named(edit: Any, message: str, saved: Path) -> None:
+    with pytest.raises(Exception, match=message) as caught:
+        load_checkpoint(change(saved, edit))
+    assert getattr(caught.value, "exit_code", None) == 2
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.999])
+def test_truncated_files(keep: float, saved: Path) -> None:
+    raw = saved.read_bytes()
+    saved.write_bytes(raw[: int(keep * len(raw)) if isinstance(keep, float) else keep])
+    with pytest.raises(CheckpointError, match="truncated, damaged or no PyTorch file"):
+        load_checkpoint(saved)
+
+
+def test_flipped_bytes_never_crash(saved: Path) -> None:
+    """Weights may come out as other numbers; whatever is refused is refused as a bad file."""
+    raw = saved.read_bytes()
+    generator = random.Random(0)
+    for _ in range(30):
+        damaged = bytearray(raw)
+        damaged[generator.randrange(len(raw)) if generator.random() < 0.3 else -generator.randrange(1, 40_000)] ^= 0xFF
+        saved.write_bytes(bytes(damaged))
+        with contextlib.suppress(EdgeslimError):
+            load_checkpoint(saved)
+
+
+class Meter:
+    """Stands for the reference trainer's meter objects."""
+
+
+def test_pickled_classes_are_refused_and_not_run(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(marker),)
+
+    for name, document in (
+        ("resume.pt", {"model": {"a": torch.zeros(1)}, "meters": Meter()}),
+        ("args.pt", {"model": {"a": torch.zeros(1)}, "args": argparse.Namespace(lr=1)}),
+        ("evil.pt", {"model": Evil()}),
+    ):
+        torch.save(document, tmp_path / name)
+        with pytest.raises(CheckpointError, match="pickled objects besides tensors") as caught:
+            load_checkpoint(tmp_path / name)
+        assert "torch.save" in str(caught.value.hint)
+    (tmp_path / "plain.pkl").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "plain.pkl")
+    assert not marker.exists()
+
+
+def test_other_files(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no file"):
+        load_checkpoint(tmp_path / "missing.pt")
+    with pytest.raises(CheckpointError, match="is a directory"):
+        load_checkpoint(tmp_path)
+    torch.save({"format": RESUME_FORMAT, "version": 1}, tmp_path / "resume.pt")
+    with pytest.raises(CheckpointError, match="unfinished training run"):
+        load_checkpoint(tmp_path / "resume.pt")
+
+
+def test_another_model_than_the_file_holds(saved: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds us_mobilenet_v1, not us_mobilenet_v2"):
+        load_checkpoint(saved, model="us_mobilenet_v2")
+    assert load_checkpoint(saved, model="us_mobilenet_v1").spec.name == "us_mobilenet_v1"
+
+
+def test_bad_weights_are_never_written(tmp_path: Path) -> None:
+    model = calibrated()
+    with torch.no_grad():
+        model.features[2].body[3].weight[0, 0] = float("nan")
+    with pytest.raises(CheckpointError, match=f"{WEIGHT}: holds NaN"):
+        Checkpoint.from_model(model).save(tmp_path / "net.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_not_replaced_unasked(saved: Path) -> None:
+    before = saved.read_bytes()
+    with pytest.raises(OutputError, match="exists"):
+        load_checkpoint(saved).save(saved)
+    assert saved.read_bytes() == before
+    load_checkpoint(saved).save(saved, overwrite=True)
+    assert load_checkpoint(saved).ladder == (HALF, Width(1000))
+
+
+def test_the_command_line_exits_2(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved.write_bytes(saved.read_bytes()[:1000])
+    assert main(["profile", str(saved)]) == 2
+    assert "hint: " in capsys.readouterr().err
