@@ -29,7 +29,7 @@ DEFAULT_MEMORY_BYTES = 1 << 30
 
 # A chunk's working set should stay in the cache: measured best on a 2-core machine with 32 MiB of it.
 _CHUNK_BYTES = 8 << 20
-_MAX_CHUNK = 64
+_MAX_CHUNK = 256
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
 """BatchNorm's module name → mean and population variance, both float64 [C] on the CPU."""

@@ -61,14 +61,16 @@ class TracedNet:
     """
 
     def __init__(self, net: nn.Module, device: torch.device) -> None:
-        net = copy.deepcopy(net).to(device=device, dtype=torch.float32).eval()
-        net = net.to(memory_format=torch.channels_last)
+        net = _private_copy(net, device)
         try:
             self.module = fx.symbolic_trace(net)
         except Exception as error:  # torch.fx has no error class of its own for untraceable code
             raise ModelError(f"cannot follow the data through this network: {error}") from error
         _undo_in_place(self.module)
         self.nodes: tuple[fx.Node, ...] = tuple(self.module.graph.nodes)
+        self._called = {
+            node: self.module.get_submodule(str(node.target)) for node in self.nodes if node.op == "call_module"
+        }
         inputs = [node for node in self.nodes if node.op == "placeholder"]
         if len(inputs) != 1:
             raise ModelError(f"a network with one input is expected, this one has {len(inputs)}")
@@ -88,7 +90,7 @@ class TracedNet:
 
     def called(self, node: fx.Node) -> nn.Module | None:
         """The module that ``node`` calls, if it calls one."""
-        return self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        return self._called.get(node)
 
     def norm(self, node: fx.Node) -> _BatchNorm:
         return cast(_BatchNorm, self.called(node))
@@ -182,6 +184,14 @@ class TracedNet:
                 stages[depth[node]].append((self.norms[node], node.all_input_nodes[0]))
                 depth[node] += 1
         return stages
+
+
+def _private_copy(net: nn.Module, device: torch.device) -> nn.Module:
+    """A copy in evaluation mode and fp32 on ``device``; tensors that are so already are shared, not copied."""
+    tensors = (*net.parameters(), *net.buffers())
+    fits = all(tensor.device == device and tensor.dtype in (torch.float32, torch.int64) for tensor in tensors)
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors} if fits else {}
+    return copy.deepcopy(net, memo).to(device=device, dtype=torch.float32).eval()
 
 
 def _closure(wanted: Iterable[fx.Node], made: Set[fx.Node]) -> tuple[set[fx.Node], set[fx.Node]]:

@@ -156,7 +156,7 @@ def with_accuracies(model: CalibratedModel, scores: Sequence[WidthScore], data: 
     checkpoint = model.checkpoint()
     kept = dict(checkpoint.accuracies)
     for one in scores:
-        names = {one.width, *one.aliases, *(Width(permille) for permille in checkpoint.statistics)}
+        names = {one.width, *one.aliases, *map(Width, checkpoint.statistics), *map(Width, checkpoint.accuracies)}
         same = next(net for net in model.distinct([*names]).items() if one.width in (net[0], *net[1]))
         known = [name.permille for name in (same[0], *same[1]) if name.permille in checkpoint.statistics]
         for name in (same[0], *same[1]):
