@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeslim.bench.report import line_name
+from edgeslim.bench.report import line_name, unit_of
 from edgeslim.core.files import write_atomically
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyRow, LatencyTable
@@ -106,9 +106,9 @@ def _quality(axes: Axes, table: LatencyTable, ladders: dict[str, Ladder]) -> boo
     worth = table.quality.as_dict()
     shown = [row for row in table.rows if row.kind != "sustained" and row.width in worth]
     lines = _lines(shown)
-    scale = 1e6 if table.quality.metric == "macs" else 1.0
+    scale, unit = unit_of(table.quality)
     for turn, (name, rows) in enumerate(lines.items()):
-        points = [(_of(row, "p50_ms"), worth[row.width] / scale) for row in rows]
+        points = [(_of(row, "p50_ms"), worth[row.width] * scale) for row in rows]
         drawn = axes.scatter([x for x, _ in points], [y for _, y in points], s=22, label=name)
         for row, (x, y) in zip(rows, points, strict=True):
             place = _LABEL_PLACES[turn % len(_LABEL_PLACES)]
@@ -122,14 +122,15 @@ def _quality(axes: Axes, table: LatencyTable, ladders: dict[str, Ladder]) -> boo
             )
         ladder = ladders.get(name)
         if ladder is not None:
-            rungs = [(rung.t_us / 1000, rung.quality / scale) for rung in ladder.rungs]
+            rungs = [(rung.t_us / 1000, rung.quality * scale) for rung in ladder.rungs]
             color: Any = drawn.get_facecolor()[0]
             xs, ys = [x for x, _ in rungs], [y for _, y in rungs]
             axes.plot(xs, ys, color=color, linewidth=1.2)
             axes.scatter(xs, ys, s=110, facecolors="none", edgecolors=[color], label=f"ladder: {name}")
-    unit = "million multiply-adds (standing in for accuracy)" if scale > 1 else f"{table.quality.metric}, %"
+    macs = table.quality.metric == "macs"
+    label = "million multiply-adds (standing in for accuracy)" if macs else f"{table.quality.metric},{unit}"
     right = 1.12 * max((_of(row, "p50_ms") for rows in lines.values() for row in rows), default=1.0)
-    axes.set(xlabel="p50 latency, ms", ylabel=unit, xlim=(0, right))
+    axes.set(xlabel="p50 latency, ms", ylabel=label, xlim=(0, right))
     _finish(axes, shown)
     return bool(lines)
 

@@ -94,7 +94,13 @@ def _ms(value: float | None) -> str:
 def _worth(quality: Quality, value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value / 1e6:.1f} M" if quality.metric == "macs" else f"{value:.2f}"
+    scale, unit = unit_of(quality)
+    return f"{value * scale:.1f}{unit}"
+
+
+def unit_of(quality: Quality) -> tuple[float, str]:
+    """(factor, unit) for people: accuracies are fractions, multiply-adds are many."""
+    return (1e-6, " M") if quality.metric == "macs" else (100.0, " %")
 
 
 def comparison_view(comparison: Comparison, name_a: str, name_b: str) -> Group:

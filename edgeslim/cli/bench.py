@@ -180,6 +180,8 @@ def _measure(
     **settings: Any,
 ) -> tuple[LatencyTable, EdgeslimError | None]:
     """All devices one after the other; the first error comes back with what was measured."""
+    if resume and out is None:
+        raise UsageError("--resume needs the table to go on with", hint="name it with -o TABLE.json")
     options = devices.DeviceOptions(board_python=board_python)
     chosen = [devices.get(name, options) for name in names or ("host",)]
     counts = _threads(threads)
@@ -202,6 +204,10 @@ def _measure(
                     run.measure(device, job, path, file, rerun=rerun, watch=watch)
                 else:
                     console.say(run.measure_prior(device, job, path, known, file, watch))
+        except KeyboardInterrupt:
+            if out is not None and file.table.rows:
+                console.warn(f"stopped; {len(file.table.rows)} finished rows are in the table, --resume goes on")
+            raise
         except EdgeslimError as error:
             if not file.table.rows and len(chosen) == 1:
                 raise
@@ -307,8 +313,9 @@ def _joined(tables: Sequence[LatencyTable]) -> LatencyTable:
 @contextlib.contextmanager
 def _watching(console: Console, job: Job) -> Iterator[Sink]:
     """Shows events; drawn only when one comes, because a thread that redraws would disturb the measuring."""
-    with console.progress("left") as bar:
-        bar.live.auto_refresh = False
+    bar = console.progress("left")
+    bar.live.auto_refresh = False
+    with bar:
         task = bar.add_task("starting", total=len(job.cells), left="")
 
         def watch(event: Event) -> None:

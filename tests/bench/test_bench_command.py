@@ -17,7 +17,7 @@ from edgeslim.core.latency import LatencyTable
 
 QUICK = ["--seconds", "0.02", "--runs", "5", "--limit", "0.3", "--retries", "0"]
 PLANS = {250: {"burn_ms": 0.5}, 500: {"burn_ms": 1.0}, 1000: {"burn_ms": 2.0}}
-TOP1 = {250: 50.0, 500: 60.0, 1000: 70.0}
+TOP1 = {250: 0.5, 500: 0.6, 1000: 0.7}
 
 
 @pytest.fixture
@@ -108,6 +108,7 @@ BAD = {
     "no folder for the table": (["-o", "no/such/folder/t.json"], 2, "output"),
     "no folder for the csv": (["--csv", "no/such/folder/t.csv"], 2, "output"),
     "nothing to resume with": (["--resume", "-o", "bundle-itself"], 2, "table"),
+    "nothing named to resume": (["--resume"], 2, "usage"),
     "no prior": (["--prior", "nowhere.json"], 2, "table"),
     "bundle and show": (["--show", "t.json"], 2, "usage"),
 }
