@@ -234,11 +234,12 @@ ASCENDING = ("latency_hold_us", "thermal_hold_us", "headroom_milli", "battery_pe
 
 PRESETS: dict[str, Policy] = {
     "balanced": Policy(),
-    # Runs cooler and leaves the widest third to the charger: less heat, longer day.
+    # A third of the ladder on battery, two thirds on the charger; cooler, and narrow at the end: half the energy.
     "battery_saver": Policy(
         name="battery_saver",
         thermal_thirds=(3, 2, 1, 0, 0),
-        battery_permille=(150, 300, 500),
+        battery_permille=(50, 150, 900),
+        battery_thirds=(0, 0, 1, 2),
         low_power_thirds=0,
     ),
     # Wide for as long as the platform lets it; only SEVERE caps.
