@@ -14,11 +14,12 @@ from edgeslim.bench.compare import SAME
 from edgeslim.bench.devices.base import Device
 from edgeslim.bench.events import Event, Passport, RowDone, Sink
 from edgeslim.bench.job import Cell, Job
-from edgeslim.bench.table_file import TableFile
+from edgeslim.bench.report import row_line
+from edgeslim.bench.table_file import TableFile, row_key
 from edgeslim.core.ladder import scale_prior
 from edgeslim.core.latency import LatencyRow, LatencyTable
 from edgeslim.core.width import Width
-from edgeslim.errors import HostError, TableError
+from edgeslim.errors import DeviceError, HostError, TableError
 
 _PROBE_RUNS = 20
 _PROBE_SECONDS = 0.5
@@ -61,7 +62,9 @@ def _pass(
             table.expect_device(event.device)
         if isinstance(event, RowDone):
             row = event.row
-            cell = by_key[row.target, row.width_permille, row.runtime.threads, row.precision, row.input_shape]
+            cell = by_key.get(row_key(row)[:-1])
+            if cell is None:
+                raise DeviceError(f"{device.name} reported a row that was not asked for: {row_line(row)}")
             if cell in before:
                 row = repeated(before[cell], row)
             rows[cell] = row
