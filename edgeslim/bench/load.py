@@ -51,13 +51,13 @@ class Load:
         return LoadSpan(
             others_share=None if busy_s is None else _share(busy_s - own_s, capacity_s),
             steal_share=None if steal_s is None else _share(steal_s, capacity_s),
-            waited_share=None if waited_s is None else _share(waited_s, wall_s),
+            waited_share=None if waited_s is None else _share(waited_s, waited_s + own_s),
             preemptions=sum(block.preemptions for block in blocks),
         )
 
 
 def _share(part_s: float, whole_s: float) -> float:
-    return round(max(part_s, 0.0) / whole_s, 5)
+    return round(max(part_s, 0.0) / whole_s, 5) if whole_s > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,7 +108,7 @@ def _load_reasons(load: LoadSpan) -> Iterator[str]:
     if (load.others_share or 0.0) > OTHERS_LIMIT:
         yield f"load: other processes used {load.others_share:.0%} of the processors"
     if (load.waited_share or 0.0) > WAITED_LIMIT:
-        yield f"wait: the net was ready but had no core for {load.waited_share:.0%} of the time"
+        yield f"wait: the net was ready but had no core for {load.waited_share:.0%} of its time"
     if (load.steal_share or 0.0) > STEAL_LIMIT:
         yield f"steal: the virtual machine's host took {load.steal_share:.0%} of the processors"
 

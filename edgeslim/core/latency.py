@@ -145,7 +145,7 @@ class ClockSpan:
 class LoadSpan:
     """What else ran while the samples were taken: shares of the processor time of all cores, 0..1.
 
-    ``waited_share`` is the part of the time in which the measured process was ready but had no core.
+    ``waited_share`` is the part of the measured process's own time in which a thread was ready but had no core.
     """
 
     others_share: float | None = None

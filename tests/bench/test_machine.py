@@ -143,7 +143,7 @@ def test_counters_become_shares() -> None:
     span = Load.total([block, block])
     assert span.others_share == pytest.approx(0.3)  # (1.5 - 0.9) of 2 core-seconds
     assert span.steal_share == pytest.approx(0.05)
-    assert span.waited_share == pytest.approx(0.05)
+    assert span.waited_share == pytest.approx(0.05 / 0.95, abs=1e-5)  # 0.9 s had, 0.05 s waited for
     assert span.preemptions == 6
     silent = Load(wall_s=1.0, cores=2, own_cpu_s=0.9, busy_s=None, steal_s=None, waited_s=None, preemptions=0)
     assert Load.total([block, silent]).others_share is None

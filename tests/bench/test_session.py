@@ -83,8 +83,8 @@ BROKEN = {
 def test_a_broken_child_costs_its_row_and_is_named(
     tmp_path: Path, plan: dict[str, float], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "_PREPARE_S", 5.0)
-    job = burst(cell(tmp_path, 250), cell(tmp_path, 500, **plan), cell(tmp_path, 750), hang_s=1.0)
+    monkeypatch.setattr(session, "_PREPARE_S", 8.0)
+    job = burst(cell(tmp_path, 250), cell(tmp_path, 500, **plan), cell(tmp_path, 750), hang_s=2.0)
     rows, _ = measure(job, tmp_path)
     by_width = {row.width_permille: row for row in rows}
     assert not by_width[500].valid
