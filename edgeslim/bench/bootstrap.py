@@ -38,10 +38,10 @@ def has(module: str) -> bool:
     return find_spec(module) is not None
 
 
-def sweep(parent: str) -> None:
+def sweep(parent: str, prefix: str = PREFIX) -> None:
     """Remove folders whose owner, named in the folder's name, runs no more."""
     for name in os.listdir(parent):
-        match = re.match(re.escape(PREFIX) + r"(\d+)-", name)
+        match = re.match(re.escape(prefix) + r"(\d+)-", name)
         if match and not alive(int(match.group(1))):
             shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
 

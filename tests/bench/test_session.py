@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from fake_bundle import cell_of
 from private_sshd import children_of
 
 from edgeslim.bench import machine, session
+from edgeslim.bench.devices import get
 from edgeslim.bench.events import Done, Event, Note, Passport, Progress, RowDone
 from edgeslim.bench.job import Cell, Job
 from edgeslim.bench.schedule import groups, turns
@@ -218,3 +222,32 @@ def test_a_job_travels_as_json(tmp_path: Path) -> None:
     assert Job.from_json(job.to_json()) == job
     with pytest.raises(UsageError, match="not a job"):
         Job.from_json("{}")
+
+
+def test_a_killed_run_leaves_nothing_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL: the kernel ends the children at once, the next run removes the folder."""
+    slow = cell(tmp_path, 250, burn_ms=5.0)
+    job = burst(slow, seconds=30.0, limit_s=60.0, runs=10_000)
+    code = (
+        "import sys; from edgeslim.bench.devices import get; from edgeslim.bench.job import Job\n"
+        "get('host').measure(Job.from_json(sys.argv[1]), None, lambda event: print(event, flush=True))"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, job.to_json()], stdout=subprocess.PIPE, env=environment, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        for line in parent.stdout:
+            if "measuring" in line:
+                break
+        (child,) = children_of(parent.pid)
+        parent.kill()
+    for _ in range(100):
+        if b"edgeslim" not in command_of(child):
+            break
+        time.sleep(0.05)
+    assert b"edgeslim" not in command_of(child)
+    assert len(list(tmp_path.glob("edgeslim-bench-*"))) == 1
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    get("host").measure(burst(cell(tmp_path, 250)), None, lambda event: None)
+    assert not list(tmp_path.glob("edgeslim-bench-*"))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeslim.bench import runtimes
+from edgeslim.bench import bootstrap, runtimes
 from edgeslim.bench.devices.base import DeviceOptions
 from edgeslim.bench.events import Sink
 from edgeslim.bench.job import Job
 from edgeslim.bench.session import Session
+
+PREFIX = "edgeslim-bench-"
 
 
 class HostDevice:
@@ -28,7 +31,8 @@ class HostDevice:
     def measure(self, job: Job, bundle: Path | None, sink: Sink) -> None:
         for target in sorted({cell.target for cell in job.cells}):
             runtimes.check(target)
-        with tempfile.TemporaryDirectory(prefix="edgeslim-bench-") as folder:
+        bootstrap.sweep(tempfile.gettempdir(), PREFIX)  # of runs that were killed
+        with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
             Session(job, bundle=bundle, folder=Path(folder), sink=sink).run()
 
 
