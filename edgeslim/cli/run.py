@@ -41,7 +41,7 @@ _DEFAULT_FPS = 30.0
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="frames per second; default: without a pause")
 @click.option("--frames", type=click.IntRange(min=1), help="how many; default: every image once")
 @click.option(
-    "--log", "log_path", type=click.Path(path_type=Path), help="one JSON object per frame, for simulate --replay"
+    "--log", "log_path", type=click.Path(path_type=Path), help="a JSON object per frame, for simulate --replay"
 )
 @click.option("--overwrite", is_flag=True, help="replace the log if it is there")
 @click.option("--sysfs", type=click.Path(path_type=Path), help="read heat and battery below here instead of /sys")
@@ -95,7 +95,8 @@ def command(
         names = itertools.islice(itertools.cycle(files), frames or len(files))
         with contextlib.suppress(KeyboardInterrupt):
             _run(session, prepare, names, fps, tally, view, log)
-    _present(console, tally, bundle, log_path)
+        document = tally.document()
+    _present(console, document, bundle, log_path)
 
 
 def chosen_policy(text: str | None) -> Policy | str | None:
@@ -143,7 +144,9 @@ class Tally:
         figures = Statistics.of([us / 1000 for us in self.latencies_us]) if frames else None
         seconds = max(self.ended_s - self.began_s, 1e-9)
         return {
+            "bundle": str(session.bundle.path),
             "target": session.target,
+            "table": None if session.table_path is None else str(session.table_path),
             "policy": session.policy.name,
             "budget_ms": round(self.budget_ms, 3),
             "frames": frames,
@@ -203,17 +206,16 @@ def _run(
         due_s += period_s * result.skip
 
 
-def _present(console: Console, tally: Tally, bundle: Path, log_path: Path | None) -> None:
-    document = tally.document()
+def _present(console: Console, document: dict[str, Any], bundle: Path, log_path: Path | None) -> None:
     frames = document["frames"]
     table = Table("width", "frames", "share", title=f"{bundle.name} on {document['target']}", title_justify="left")
     for row in document["rows"]:
         table.add_row(f"{row['permille'] / 1000:g}x", str(row["frames"]), f"{row['frames'] / frames:.0%}")
     console.say(
-        f"{frames} frames, {document['misses']} later than {tally.budget_ms:.1f} ms less preparation, "
+        f"{frames} frames, {document['misses']} later than {document['budget_ms']:.1f} ms less preparation, "
         f"{document['switches']} switches"
         + (f"; p50 {document['p50_ms']:.2f} ms, p99 {document['p99_ms']:.2f} ms" if frames else "")
     )
     console.result({**document, "log": None if log_path is None else str(log_path)}, table)
-    if log_path is not None:
-        console.next_commands(f"edgeslim simulate --replay {log_path} --policy all")
+    if log_path is not None and document["table"] is not None:
+        console.next_commands(f"edgeslim simulate {document['table']} --replay {log_path} --policy all")

@@ -10,9 +10,11 @@ in its notes. The order A B C … C B A keeps a device that slowly warms from fa
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -216,7 +218,7 @@ class GapMeasurement:
         self._pool = pool
         self._gate = gate
         self._missing = list(missing)
-        self._need_ns = max(max(block) for samples in found.samples.values() for block in samples.blocks)
+        self._need_ns = max(statistics.median(chain(*samples.blocks)) for samples in found.samples.values())
         self._done = done
         self._busy = False
 

@@ -50,6 +50,7 @@ class Opened:
     policy: Policy
     table: LatencyTable
     ladder: Ladder
+    table_path: Path | None
     signals: Listener
     owns_bundle: bool
     gaps: GapMeasurement | None = None
@@ -85,8 +86,8 @@ def open_session(
     try:
         runtime = _runtime(opened, target)
         deployment = Deployment.of(opened, runtime.name, variant)
-        if not isinstance(table, LatencyTable | None):
-            table = LatencyTable.read(Path(table))
+        path = Path(table) if isinstance(table, str | Path) else None
+        table = LatencyTable.read(path) if path is not None else cast(LatencyTable | None, table)
         threads = threads or _threads(table)
         folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
         journal = LoadJournal(folder)
@@ -115,6 +116,7 @@ def open_session(
             pool=pool,
             policy=_policy(policy, opened),
             table=found,
+            table_path=path if table is not None else opening.store.path(deployment, threads),
             ladder=rungs(found, deployment, threads=threads, without=opening.without),
             signals=listen(readings, gate),
             owns_bundle=owns_bundle,

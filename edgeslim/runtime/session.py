@@ -177,6 +177,12 @@ class SlimSession:
         return self._opened.table
 
     @property
+    def table_path(self) -> Path | None:
+        """Where that table lies; None where it was given as a value or is not complete yet."""
+        path = self._opened.table_path
+        return path if path is not None and path.is_file() else None
+
+    @property
     def bundle(self) -> SlimBundle:
         return self._opened.deployment.bundle
 
@@ -252,7 +258,7 @@ class SlimSession:
             with loaded.in_use:
                 started_us = clock_us()
                 output: NDArray[np.float32] = loaded.runner.run(x)
-                latency_us = max(clock_us() - started_us, 0)
+                latency_us = max(clock_us() - started_us, 1)
         except UsageError:
             raise
         except Exception as error:

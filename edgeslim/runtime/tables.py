@@ -16,13 +16,13 @@ from edgeslim.bench import machine
 from edgeslim.bench.plan import quality
 from edgeslim.core.ladder import DroppedWidth, Ladder, ladder
 from edgeslim.core.latency import LatencyTable
-from edgeslim.core.strict_json import StrictJsonError, canonical, encode
+from edgeslim.core.strict_json import canonical, encode
 from edgeslim.core.width import Width
 from edgeslim.errors import OutputError, TableError
 from edgeslim.runtime.plan import Deployment
 
 PRIOR = "latency_table"
-"""Where ``manifest.extra`` may hold another device's table."""
+"""Where ``manifest.extra`` may hold another device's table, as its JSON text."""
 MACS = "macs"
 """The metric of a quality that multiply-adds stand in for."""
 _KEPT = 32
@@ -37,7 +37,7 @@ class TableStore:
     def load(self, deployment: Deployment, threads: int) -> LatencyTable | None:
         """None where there is none, or it cannot be read: then it is measured again."""
         try:
-            return LatencyTable.read(self._path(deployment, threads))
+            return LatencyTable.read(self.path(deployment, threads))
         except TableError:
             return None
 
@@ -50,9 +50,10 @@ class TableStore:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"cannot keep the table in {self._folder}: {error.strerror}") from error
-        table.write(self._path(deployment, threads), overwrite=True)
+        table.write(self.path(deployment, threads), overwrite=True)
 
-    def _path(self, deployment: Deployment, threads: int) -> Path:
+    def path(self, deployment: Deployment, threads: int) -> Path:
+        """Where the table is kept, once there is one."""
         document = {
             "device": encode(machine.device()),
             "os": encode(machine.operating_system()),
@@ -65,12 +66,12 @@ class TableStore:
 
 def prior_of(deployment: Deployment) -> LatencyTable | None:
     """Another device's table that travels in the bundle."""
-    document = deployment.bundle.manifest.extra.get(PRIOR)
-    if document is None:
+    text = deployment.bundle.manifest.extra.get(PRIOR)
+    if not isinstance(text, str):
         return None
     try:
-        return LatencyTable.from_json(canonical(document))
-    except (TableError, StrictJsonError):
+        return LatencyTable.from_json(text)
+    except TableError:
         return None  # a hint that cannot be read is no hint
 
 
@@ -84,6 +85,7 @@ def rungs(
     """The ladder of ``table`` for this bundle.
 
     Args:
+        threads: which rows, where the table holds several thread counts.
         without: widths that must not be used, and why.
 
     Raises:
@@ -106,6 +108,8 @@ def rungs(
         raise TableError(f"every measured width is left out: {'; '.join(sorted(set(without.values())))}")
     own = quality(deployment.bundle)
     better = own if table.quality is None or own.metric != MACS else table.quality
-    built = ladder(dataclasses.replace(table, rows=kept, quality=better), threads=threads)
+    counts = {row.runtime.threads for row in kept}  # what runtimes use, which may differ from what they were asked
+    chosen = threads if len(counts) > 1 else None
+    built = ladder(dataclasses.replace(table, rows=kept, quality=better), threads=chosen)
     out = [DroppedWidth(width=width, reason=reason) for width, reason in without.items()]
     return dataclasses.replace(built, dropped=tuple(sorted((*built.dropped, *out), key=lambda item: item.width)))

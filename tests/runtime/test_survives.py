@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -169,10 +170,15 @@ def test_files_written_into_under_a_running_session(bundle: Path, tmp_path: Path
 
 
 def damage(file: Path, rng: random.Random) -> None:
-    """Flip a byte, in place."""
-    file.chmod(0o644)
+    """Flip a byte, in place (if the file is not just being replaced)."""
+    with contextlib.suppress(FileNotFoundError):
+        file.chmod(0o644)
+        flip(file, rng)
+
+
+def flip(file: Path, rng: random.Random) -> None:
     with file.open("r+b") as stream:
-        position = rng.randrange(file.stat().st_size)
+        position = rng.randrange(os.fstat(stream.fileno()).st_size)
         stream.seek(position)
         (byte,) = stream.read(1)
         stream.seek(position)
