@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError
 from edgeslim.models.channels import Channels
-from edgeslim.models.pointwise import pointwise, suits
+from edgeslim.models.direct import depthwise, pointwise, suits
 
 
 class WidthCell:
@@ -85,7 +85,9 @@ class SlimConv2d(SlimLayer):
         out, columns = outputs.at(high), inputs.at(high) // self.full_groups
         self.weight = nn.Parameter(torch.empty(out, columns, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.empty(out)) if bias else None
-        self._plain_pointwise = (kernel_size, stride, self.full_groups, bias) == (1, 1, 1, False)
+        self._has_direct_form = (
+            stride == 1 and not bias and (kernel_size == 3 if depthwise else (kernel_size, groups) == (1, 1))
+        )
         self._counts: dict[int, tuple[int, int, int]] = {}
 
     def counts(self, permille: int) -> tuple[int, int, int]:
@@ -111,8 +113,8 @@ class SlimConv2d(SlimLayer):
         out, inputs, groups = self.counts(self._cell.permille)
         weight: Tensor = self.weight
         bias: Tensor | None = self.bias
-        if self._plain_pointwise and self._cell.direct_gradients and suits(x, self.weight):
-            return pointwise(x, self.weight, out)
+        if self._cell.direct_gradients and self._has_direct_form and suits(x, self.weight, depthwise=self.depthwise):
+            return depthwise(x, self.weight) if self.depthwise else pointwise(x, self.weight, out)
         columns = inputs // groups
         if out != weight.shape[0] or columns != weight.shape[1]:
             weight = self._cut(out, columns, groups)

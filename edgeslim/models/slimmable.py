@@ -44,7 +44,7 @@ class SlimmableModel(nn.Module):
 
     @property
     def direct_gradients(self) -> bool:
-        """Whether sliced layers may add their gradients to ``parameter.grad`` themselves (``models.pointwise``).
+        """Whether sliced layers may add their gradients to ``parameter.grad`` themselves (``models.direct``).
 
         Off at first, as everything autograd promises then holds. A training loop that only calls ``backward`` and
         reads ``.grad`` may switch it on: the same gradients up to rounding, faster on CPUs. Gradient hooks on those
