@@ -7,14 +7,12 @@ us.pt.resume      while the run is unfinished; ``--resume`` goes on from it
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
-from edgeslim import __version__
 from edgeslim.cli.console import WIDTH, WIDTHS, Console, common_options, resolve_widths
 from edgeslim.core.files import check_free
 from edgeslim.core.width import Width
@@ -23,11 +21,13 @@ from edgeslim.errors import HostError, UsageError
 if TYPE_CHECKING:
     import torch
 
+    from edgeslim.models.slimmable import SlimmableModel
     from edgeslim.models.spec import ModelSpec
+    from edgeslim.models.warm_start import Source, WarmStart
     from edgeslim.training.config import TrainConfig
+    from edgeslim.training.distill import Teacher
     from edgeslim.training.images import ImageSet
     from edgeslim.training.loop import Trainer
-    from edgeslim.training.resume import RunFiles
 
 
 @click.command()
@@ -72,29 +72,31 @@ if TYPE_CHECKING:
 @common_options
 def command(*, console: Console, **o: Any) -> None:
     """Train a slimmable network, calibrate its ladder and measure it on the test images."""
+    from edgeslim.models.warm_start import open_source, warm_start
     from edgeslim.training.data import load_data
     from edgeslim.training.distributed import joined
     from edgeslim.training.loop import Trainer
     from edgeslim.training.resume import RunFiles
+    from edgeslim.training.start import fresh
 
     check_free(o["out"], overwrite=o["overwrite"])
     device = _device(o["device_name"])
-    source = {
-        "input_size": o["input_size"],
-        "root": o["data_root"],
-        "download": o["download"],
-        "workers": o["workers"],
-    }
-    data = load_data(o["data"], "train", images=o["images"], **source)
-    spec = _spec(o, data)
+    data = load_data(o["data"], "train", images=o["images"], **_source(o))
+    start = open_source(o["init"]) if o["init"] else None
+    spec = _spec(o, data, start)
     ladder = _ladder(o, spec)
-    config = _config(o, spec, data, ladder)
     files = RunFiles(out=o["out"])
     with joined(device) as ranks:
+        console.quiet = console.quiet or not ranks.first
+        model = fresh(spec, o["seed"])
+        if start is not None:
+            _say_start(warm_start(model, start), console)
+        teacher = _teacher(o["teacher"], model, data)
         trainer = Trainer(
-            _model(o, spec, console),
+            model.to(device),
             data,
-            config,
+            _config(o, spec, data, ladder),
+            teacher=teacher,
             ranks=ranks,
             files=files,
             device=device,
@@ -102,7 +104,18 @@ def command(*, console: Console, **o: Any) -> None:
         )
         _train(trainer, console, resume=o["resume"])
         if ranks.first:
-            _finish(trainer, files, o, ladder, source, console)
+            _finish(trainer, o, ladder, console)
+            files.resume.unlink(missing_ok=True)
+
+
+def _source(o: dict[str, Any]) -> dict[str, Any]:
+    """Where images come from, whatever the split."""
+    return {
+        "input_size": o["input_size"],
+        "root": o["data_root"],
+        "download": o["download"],
+        "workers": o["workers"],
+    }
 
 
 def _device(name: str) -> torch.device:
@@ -121,13 +134,14 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _spec(o: dict[str, Any], data: ImageSet) -> ModelSpec:
+def _spec(o: dict[str, Any], data: ImageSet, start: Source | None) -> ModelSpec:
     from edgeslim.models.registry import make_spec, network
     from edgeslim.training.widths import DEFAULT_RANGE, parse_trained
 
-    if o["model"] is None:
+    name = o["model"] or (start.network if start else None)
+    if name is None:
         raise UsageError("no network given", hint="--model us_mobilenet_v2")
-    listed = network(o["model"]).listed
+    listed = network(name).listed
     widths = (o["alone"],) if o["alone"] else parse_trained(o["widths"]) if o["widths"] else None
     chosen: dict[str, Any] = {}
     if listed:
@@ -136,7 +150,7 @@ def _spec(o: dict[str, Any], data: ImageSet) -> ModelSpec:
         low_high = widths or DEFAULT_RANGE
         chosen = {"low": low_high[0], "high": low_high[-1]}
     return make_spec(
-        o["model"],
+        name,
         num_classes=data.num_classes,
         input_size=data.input_size,
         in_channels=data.in_channels,
@@ -188,15 +202,25 @@ def _config(o: dict[str, Any], spec: ModelSpec, data: ImageSet, ladder: tuple[Wi
         augment=Augment(padding=known.padding_for(data.input_size), flip=data.flips, jitter=o["jitter"]),
         label_smoothing=or_default("label_smoothing"),
         distill=not o["no_distill"],
+        teacher="inplace" if o["teacher"] == "none" else o["teacher"],
         distill_ramp=o["distill_ramp"],
         seed=o["seed"],
     )
 
 
-def _model(o: dict[str, Any], spec: ModelSpec, console: Console) -> Any:
-    from edgeslim.training.start import fresh
+def _say_start(done: WarmStart, console: Console) -> None:
+    if done.sorted_bundles:
+        console.say(f"channels sorted by importance in {done.sorted_bundles} places")
+    for layer in done.fresh:
+        console.say(f"{layer} starts afresh")
 
-    return fresh(spec, o["seed"])
+
+def _teacher(name: str, model: SlimmableModel, data: ImageSet) -> Teacher | None:
+    from edgeslim.training.distill import EmaTeacher, teacher_from_file
+
+    if name == "none":
+        return None
+    return EmaTeacher(model, model.spec.high) if name == "ema" else teacher_from_file(name, data)
 
 
 def _train(trainer: Trainer, console: Console, *, resume: bool) -> None:
@@ -217,54 +241,25 @@ def _train(trainer: Trainer, console: Console, *, resume: bool) -> None:
         trainer.run()
 
 
-def _finish(
-    trainer: Trainer,
-    files: RunFiles,
-    o: dict[str, Any],
-    ladder: tuple[Width, ...],
-    source: dict[str, Any],
-    console: Console,
-) -> None:
-    """Calibrate, measure, write the checkpoint, remove the resume file, say what comes next."""
-    from edgeslim.deploy.calibrate_pass import pooled_statistics
-    from edgeslim.models.checkpoint import Checkpoint
-    from edgeslim.models.input_contract import InputContract
-    from edgeslim.models.static import set_statistics
+def _finish(trainer: Trainer, o: dict[str, Any], ladder: tuple[Width, ...], console: Console) -> None:
+    """Calibrate, measure, write the checkpoint, say what comes next."""
+    from edgeslim.deploy.calibrate import calibrate
+    from edgeslim.deploy.evaluate import evaluate_checkpoint, with_accuracies
     from edgeslim.training.data import load_data
-    from edgeslim.training.evaluation import evaluate
 
-    data = trainer.data
-    checkpoint = Checkpoint.from_model(
-        trainer.model.cpu(),
-        input_contract=InputContract(
-            mean=data.mean,
-            std=data.std,
-            channel_order="rgb" if data.in_channels == 3 else "gray",
-            labels=data.classes,
-        ),
-        provenance={"trained_by": "edgeslim", "version": __version__, "settings": trainer.settings()},
-        data_sha256=data.data_sha256,
+    data, source = trainer.data, {**_source(o), "in_channels": trainer.data.in_channels}
+    calib, test = (
+        load_data(o["data"], split, **{**source, "input_size": data.input_size}) for split in ("calib", "test")
     )
-    calib = load_data(o["data"], "calib", in_channels=data.in_channels, **source)
-    test = load_data(o["data"], "test", in_channels=data.in_channels, **source)
-    model = checkpoint.build()
-    statistics: dict[int, Any] = {}
-    rows: list[dict[str, Any]] = []
     with console.progress() as bar:
-        for width in bar.track(model.distinct(ladder), description="calibrating"):
-            net = model.static(width).eval()
-            statistics[width.permille] = pooled_statistics(net, calib)
-            set_statistics(net, statistics[width.permille])
-            rows.append({"permille": width.permille, **evaluate(net, test)})
-    checkpoint = replace(
-        checkpoint.with_statistics(statistics, calibration_sha256=calib.data_sha256),
-        accuracies={row["permille"]: {"data": test.name, "images": len(test), **row} for row in rows},
-    )
-    checkpoint.save(o["out"], overwrite=o["overwrite"])
-    files.resume.unlink(missing_ok=True)
+        task = bar.add_task("calibrating", total=len(ladder))
+        calibrated = calibrate(trainer.checkpoint(), calib, ladder, on_width=lambda width: bar.advance(task))
+    scores = evaluate_checkpoint(calibrated, test, ladder)
+    with_accuracies(calibrated, scores, test).save(o["out"], overwrite=o["overwrite"])
+    rows = [{"permille": one.width.permille, "loss": one.loss, "top1": one.top1} for one in scores]
     console.result({"checkpoint": str(o["out"]), "epochs": trainer.config.epochs, "rows": rows}, _table(rows))
     console.next_commands(
-        f"edgeslim evaluate {o['out']} --data {o['data']} --widths {ladder[0]}:{ladder[-1]}:0.125 --plot spectrum.png",
+        f"edgeslim evaluate {o['out']} --data {o['data']} --plot spectrum.png",
         f"edgeslim pack {o['out']} --target all",
     )
 

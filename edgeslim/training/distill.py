@@ -8,6 +8,7 @@ a file    logits of another trained checkpoint at its widest, in evaluation mode
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -15,7 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeslim.core.width import Width
+from edgeslim.errors import CheckpointError
+from edgeslim.models.checkpoint import load_checkpoint
 from edgeslim.models.slimmable import SlimmableModel
+from edgeslim.training.images import ImageSet
 
 
 def hard_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
@@ -83,7 +87,7 @@ class FixedTeacher:
     """Another net, trained before, in evaluation mode."""
 
     def __init__(self, net: torch.nn.Module) -> None:
-        self._net = net.eval().requires_grad_(False)
+        self._net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
@@ -98,3 +102,29 @@ class FixedTeacher:
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Nothing to restore: the file it came from is named again on resuming."""
+
+
+def teacher_from_file(path: str | Path, data: ImageSet) -> FixedTeacher:
+    """The net of a checkpoint at the widest of its ladder.
+
+    Raises:
+        CheckpointError: unreadable, without statistics, or made for other classes, channels or normalisation.
+    """
+    checkpoint = load_checkpoint(path)
+    contract = checkpoint.input_contract
+    for what, theirs, ours in (
+        ("classes", checkpoint.spec.num_classes, data.num_classes),
+        ("input channels", checkpoint.spec.in_channels, data.in_channels),
+        ("mean", contract.mean, data.mean),
+        ("standard deviation", contract.std, data.std),
+    ):
+        if theirs != ours:
+            raise CheckpointError(
+                f"{path} cannot teach here: its {what} are {theirs}, the data's {ours}",
+                hint="train the teacher on the same data set",
+            )
+    if not checkpoint.ladder:
+        raise CheckpointError(
+            f"{path} has no BatchNorm statistics for any width", hint=f"edgeslim calibrate {path} --data …"
+        )
+    return FixedTeacher(checkpoint.build().static(checkpoint.ladder[-1]))

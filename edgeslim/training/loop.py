@@ -15,6 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgeslim import __version__
+from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.input_contract import InputContract
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.training.config import TrainConfig
 from edgeslim.training.distill import Teacher
@@ -67,6 +70,7 @@ class Trainer:
         self.optimizer = config.optim.build(model)
         self.step = 0
         self.save_seconds, self.report = save_seconds, report
+        self.model.direct_gradients = self.device.type == "cpu"
         ranks.share_weights(model)
 
     def run(self) -> None:
@@ -141,6 +145,21 @@ class Trainer:
             self.teacher.load(state.teacher)
         self.step = state.step
         return True
+
+    def checkpoint(self) -> Checkpoint:
+        """The net as it is now, without statistics: calibration comes next."""
+        data = self.data
+        return Checkpoint.from_model(
+            self.model,
+            input_contract=InputContract(
+                mean=data.mean,
+                std=data.std,
+                channel_order="rgb" if data.in_channels == 3 else "gray",
+                labels=data.classes,
+            ),
+            provenance={"edgeslim": __version__, "torch": str(torch.__version__), "training": self.settings()},
+            data_sha256=data.data_sha256 if isinstance(data.pixels, Tensor) else None,  # not all of ImageNet again
+        )
 
     def settings(self) -> dict[str, Any]:
         """What decides the numbers of this run; a resumed run must have the same."""
