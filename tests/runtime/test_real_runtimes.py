@@ -1,0 +1,77 @@
+"""Sessions on the runtimes themselves: every width answers what its own file, loaded alone, answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeslim import targets
+from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.latency import LatencyTable
+from edgeslim.core.policy import Policy
+from edgeslim.deploy.pack import pack
+from edgeslim.errors import MissingExtraError
+from edgeslim.runtime.measure import example_image
+from edgeslim.runtime.session import SlimSession
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
+from small_checkpoint import WIDTHS, small_checkpoint
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["litert", "executorch"])
+def test_every_width_switches_and_answers_rightly(name: str, tmp_path: Path) -> None:
+    target = targets.get(name)
+    try:
+        target.ensure_available(exporting=True)
+    except MissingExtraError as error:
+        pytest.skip(f"{name} is not installed here: {error.message}")
+    path = tmp_path / "net.slim"
+    pack(small_checkpoint(), targets=[name], out=path, jobs=1)
+    answers = {}
+    with SlimBundle.open(path) as bundle:
+        variant = bundle.variant(name)
+        image = example_image(variant.inputs[0])
+        for width in WIDTHS:
+            out = tmp_path / f"{width.permille}{variant.suffix}"
+            bundle.rebuild(name, width, out)
+            runner = target.load(out, threads=1)
+            answers[width] = runner.run(image)
+            runner.close()
+    for width in WIDTHS:
+        only = Policy(name="one", min_permille=width.permille, max_permille=width.permille)
+        table = by_macs(path, name, tmp_path / "cache")
+        with SlimSession(
+            path, name, table, only, cache_dir=tmp_path / "cache", budget_ms=1000, readings=None, threads=1
+        ) as session:
+            result = session.run(image)
+            assert result.width == width
+            np.testing.assert_array_equal(result.output, answers[width])
+    with SlimSession(path, name, table, cache_dir=tmp_path / "cache", budget_ms=1000, readings=None) as session:
+        for widest in (*WIDTHS, *reversed(WIDTHS)):
+            session.limit(narrowest=widest, widest=widest)
+            end = time.monotonic() + 10
+            while (result := session.run(image)).width != widest:
+                np.testing.assert_array_equal(result.output, answers[result.width])
+                assert time.monotonic() < end, f"{widest}x does not come"
+            np.testing.assert_array_equal(result.output, answers[widest])
+    assert not list((tmp_path / "cache" / "loading").iterdir())
+
+
+def by_macs(path: Path, name: str, cache: Path) -> LatencyTable:
+    """A measured table with the latencies put in the ratio of the multiply-adds, so that every width is a rung."""
+    with SlimSession(path, name, cache_dir=cache, readings=None, threads=1) as session:
+        macs = session._opened.deployment.macs
+        names = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms", "max_ms")
+        rows = [
+            dataclasses.replace(
+                row, samples_ms=None, block_runs=None, std_ms=0.0, **dict.fromkeys(names, macs[row.width] / 1e6)
+            )
+            for row in session.table.rows
+        ]
+        return dataclasses.replace(session.table, rows=tuple(rows))
