@@ -94,13 +94,16 @@ class ExecutorchTarget:
 
 
 def _lower(program: ExportedProgram, metadata: Metadata) -> Any:
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
+
+    from edgeslim.targets.xnnpack_lowering import WholeNetPartitioner, rewrite_for_xnnpack
+
+    rewrite_for_xnnpack(program)
 
     texts = {METADATA_NAME: metadata.to_text()}
     if metadata.labels:
         texts[LABELS_NAME] = metadata.labels_text()
-    return to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=texts)
+    return to_edge_transform_and_lower(program, partitioner=[WholeNetPartitioner()], constant_methods=texts)
 
 
 def _check_one_delegate(program: ExportedProgram, metadata: Metadata) -> None:
