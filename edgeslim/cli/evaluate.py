@@ -155,16 +155,18 @@ def _rows(scores: list[WidthScore]) -> list[dict[str, Any]]:
 
 def _table(title: str, scores: list[WidthScore]) -> Table:
     table = Table(title=title)
-    for head in ("width", "same net", "multiply-adds", "loss", "top-1, %", "top-5, %", "as the widest, %"):
+    for head in ("width", "MACs", "loss", "top-1 %", "top-5 %", "agrees %", "same net as"):
         table.add_column(head, justify="right")
     for one in scores:
-        table.add_row(
-            str(one.width),
-            ", ".join(map(str, one.aliases)),
+        figures = (
             f"{one.macs:,}",
             f"{one.loss:.4f}",
             f"{100 * one.top1:.2f}",
             f"{100 * one.top5:.2f}",
             "" if one.agreement is None else f"{100 * one.agreement:.1f}",
         )
+        table.add_row(str(one.width), *figures, "")
+        for alias in one.aliases:
+            table.add_row(str(alias), *figures, str(one.width))
+    table.caption = "agrees: gives the same answer as the widest net"
     return table

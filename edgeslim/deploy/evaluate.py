@@ -92,7 +92,7 @@ def evaluate_checkpoint(
                 top1=result.top1,
                 top5=result.top5,
                 agreement=_agreement(result.answers, widest),
-                misfits=tuple(fit for fit in fits(net, found) if not fit.fits),
+                misfits=tuple(fit for fit in fits(net, found, len(data)) if not fit.fits),
             )
         )
         on_width(width)

@@ -10,7 +10,7 @@ from edgeslim.deploy.evaluate import WidthScore
 
 _INCHES = (4.6, 3.4)  # on a phone 360 points wide the smallest text is still about 9 points high
 _DPI = 240
-_MOST_LABELS = 9
+_LABEL_SHARE = 0.1  # of the axis; points nearer to each other share one label
 
 
 def write_spectrum(scores: Sequence[WidthScore], title: str, path: Path, *, overwrite: bool) -> None:
@@ -22,6 +22,7 @@ def write_spectrum(scores: Sequence[WidthScore], title: str, path: Path, *, over
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
 
     with matplotlib.rc_context({"font.size": 9}):
         figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
@@ -30,14 +31,16 @@ def write_spectrum(scores: Sequence[WidthScore], title: str, path: Path, *, over
         million = [score.macs / 1e6 for score in scores]
         percent = [100 * score.top1 for score in scores]
         axes.plot(million, percent, "-o", color="#1d4ed8", markersize=4.5, linewidth=1.6)
-        for index in _labelled(len(scores)):
+        outline = [withStroke(linewidth=2.5, foreground="white")]
+        for index in _labelled(million):
             axes.annotate(
                 f"{scores[index].width}x",
                 (million[index], percent[index]),
-                xytext=(0, -13),
+                xytext=(2, -12),
                 textcoords="offset points",
                 ha="center",
                 size=8,
+                path_effects=outline,
             )
         axes.set_xlim(left=0)
         axes.margins(y=0.25)
@@ -50,8 +53,10 @@ def write_spectrum(scores: Sequence[WidthScore], title: str, path: Path, *, over
             figure.savefig(file, format="png")
 
 
-def _labelled(points: int) -> list[int]:
-    """Which points get their width written beside them: evenly spread, both ends always."""
-    if points <= _MOST_LABELS:
-        return list(range(points))
-    return [round(i * (points - 1) / (_MOST_LABELS - 1)) for i in range(_MOST_LABELS)]
+def _labelled(million: Sequence[float]) -> list[int]:
+    """Which points get their width written beside them: the widest, and from there all that leave room."""
+    chosen: list[int] = []
+    for index in reversed(range(len(million))):
+        if not chosen or million[chosen[-1]] - million[index] >= _LABEL_SHARE * million[-1]:
+            chosen.append(index)
+    return chosen
