@@ -58,9 +58,7 @@ if TYPE_CHECKING:
 @click.option("--n-widths", type=click.IntRange(1), help="widths per step  [default: 4; s_ networks: all]")
 @click.option("--sample", type=click.Choice(["ladder", "continuous"]), help="[default: ladder where one is given]")
 @click.option("--no-distill", is_flag=True, help="hard labels for every width (ablation)")
-@click.option(
-    "--distill-ramp", type=float, default=0.2, show_default=True, help="share of the run from hard to soft targets"
-)
+@click.option("--plain-distill", is_flag=True, help="soft targets as in the paper, however wrong the teacher is")
 @click.option("--no-bounds", is_flag=True, help="all widths random: no widest, no narrowest (ablation)")
 @click.option("--alone", type=WIDTH, help="a net of this one width (baseline)")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -201,9 +199,7 @@ def _config(o: dict[str, Any], spec: ModelSpec, data: ImageSet, ladder: tuple[Wi
         ),
         augment=Augment(padding=known.padding_for(data.input_size), flip=data.flips, jitter=o["jitter"]),
         label_smoothing=or_default("label_smoothing"),
-        distill=not o["no_distill"],
-        teacher="inplace" if o["teacher"] == "none" else o["teacher"],
-        distill_ramp=o["distill_ramp"],
+        distill="none" if o["no_distill"] else "plain" if o["plain_distill"] else "trusted",
         seed=o["seed"],
     )
 

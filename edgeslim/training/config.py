@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeslim.errors import UsageError
 from edgeslim.training.augment import Augment
+from edgeslim.training.distill import Distill
 from edgeslim.training.optim import OptimConfig
 from edgeslim.training.sandwich import Sandwich
 
@@ -16,9 +17,8 @@ class TrainConfig:
     """One run. Two runs with equal settings on one machine give equal losses, bit by bit.
 
     ``data``: what the images are called, and their hash where it is cheap; ``batch_size``: over all processes;
-    ``label_smoothing``: of the widest's hard labels only; ``distill``: whether the narrower widths learn from soft
-    targets; ``distill_ramp``: share of the run over which those targets go from the labels to the teacher's;
-    ``teacher``: where those come from (``inplace``, ``ema``, or the hash of a checkpoint).
+    ``label_smoothing``: of the widest's hard labels only; ``distill``: what the narrower widths learn, see
+    ``distill.soft_targets``; ``teacher``: where those come from (``inplace``, ``ema``, or the hash of a checkpoint).
 
     Raises:
         UsageError: a value out of its range.
@@ -31,8 +31,7 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     augment: Augment = field(default_factory=lambda: Augment(padding=4, flip=True))
     label_smoothing: float = 0.1
-    distill: bool = True
-    distill_ramp: float = 0.2
+    distill: Distill = "trusted"
     teacher: str = "inplace"
     seed: int = 0
 
@@ -43,13 +42,6 @@ class TrainConfig:
             raise UsageError(f"--batch-size is at least 2, got {self.batch_size}")
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"--label-smoothing is in [0, 1), got {self.label_smoothing}")
-        if not 0 <= self.distill_ramp <= 1:
-            raise UsageError(f"--distill-ramp is in [0, 1], got {self.distill_ramp}")
-
-    def soft_share(self, step: int, steps: int) -> float:
-        """How much of the narrower widths' targets is the teacher's at ``step`` of ``steps``."""
-        ramp = self.distill_ramp * steps
-        return min(1.0, step / ramp) if ramp else 1.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, widths in permille."""

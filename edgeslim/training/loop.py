@@ -102,8 +102,7 @@ class Trainer:
     def train_step(self, images: Tensor, labels: Tensor, lr: float) -> Tensor:
         """One optimiser step; returns the loss per width on the device."""
         widths = self.config.sandwich.widths_at(self.config.seed, self.step)
-        share = self.config.soft_share(self.step, self.steps)
-        losses = accumulate_gradients(self.model, images, labels, widths, self.config, self.teacher, soft_share=share)
+        losses = accumulate_gradients(self.model, images, labels, widths, self.config, self.teacher)
         self.ranks.average_gradients(self.model.parameters())
         self.apply_gradients(lr)
         return losses

@@ -22,16 +22,13 @@ def accumulate_gradients(
     widths: tuple[Width, ...],
     config: TrainConfig,
     teacher: Teacher | None = None,
-    *,
-    soft_share: float = 1.0,
 ) -> Tensor:
     """Add the gradients of every width; returns their losses, float32 (len(widths),), still on the device.
 
-    ``widths`` come widest first; ``soft_share`` of the others' targets is the teacher's, the rest the labels'.
-    Without distillation every width has hard labels; label smoothing is for the widest only.
+    ``widths`` come widest first. It learns the labels, smoothed; the others the soft targets of ``config.distill``.
     """
     taught: Tensor | None = None
-    if teacher is not None and config.distill and len(widths) > 1:
+    if teacher is not None and len(widths) > 1:
         with _autocast(images.device):
             taught = teacher.logits(images)
     losses = []
@@ -40,11 +37,9 @@ def accumulate_gradients(
             logits = model(images)
         if i == 0:
             loss = hard_loss(logits, labels, config.label_smoothing)
-            targets = soft_targets(logits if taught is None else taught, labels, soft_share)
-        elif config.distill:
-            loss = soft_loss(logits, targets)
+            targets = soft_targets(logits if taught is None else taught, labels, config.distill)
         else:
-            loss = hard_loss(logits, labels, 0.0)
+            loss = soft_loss(logits, targets)
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     return torch.stack(losses)

@@ -17,7 +17,13 @@ from edgeslim.training.sandwich import Sandwich
 from edgeslim.training.step import accumulate_gradients
 
 WIDTHS = (Width(500), Width(300), Width(125))
-CONFIG = TrainConfig(data="random", epochs=1, batch_size=8, sandwich=Sandwich(low=Width(125), high=Width(500)))
+CONFIG = TrainConfig(
+    data="random",
+    epochs=1,
+    batch_size=8,
+    sandwich=Sandwich(low=Width(125), high=Width(500)),
+    distill="plain",
+)
 
 
 @pytest.fixture
@@ -53,17 +59,17 @@ def test_soft_loss_is_the_cross_entropy_of_two_distributions() -> None:
 
 def test_no_gradient_flows_into_the_targets() -> None:
     logits, targets = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)
-    soft_loss(logits, soft_targets(targets, torch.zeros(4, dtype=torch.int64), 0.5)).backward()
+    soft_loss(logits, soft_targets(targets, torch.zeros(4, dtype=torch.int64), "trusted")).backward()
     assert targets.grad is None
     assert logits.grad is not None
 
 
-def test_labels_take_part_of_the_targets() -> None:
-    logits, labels = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([1, 0])
-    assert soft_targets(logits, labels, 0.4).flatten().tolist() == pytest.approx([0.2, 0.8, 0.8, 0.2])
-    assert soft_targets(logits, labels, 1.0).tolist() == [[0.5, 0.5], [0.5, 0.5]]
-    shares = [CONFIG.soft_share(step, 100) for step in (0, 5, 20, 99)]
-    assert shares == pytest.approx([0.0, 0.25, 1.0, 1.0])
+def test_a_teacher_is_trusted_as_far_as_it_is_right() -> None:
+    logits, labels = torch.tensor([[0.6, 0.4], [0.1, 0.9]]).log(), torch.tensor([0, 0])
+    assert soft_targets(logits, labels, "plain").flatten().tolist() == pytest.approx([0.6, 0.4, 0.1, 0.9])
+    # 0.6·(0.6, 0.4) + 0.4·(1, 0) and 0.1·(0.1, 0.9) + 0.9·(1, 0)
+    assert soft_targets(logits, labels, "trusted").flatten().tolist() == pytest.approx([0.76, 0.24, 0.91, 0.09])
+    assert soft_targets(logits, labels, "none").flatten().tolist() == [1, 0, 1, 0]
 
 
 def test_a_step_adds_hard_loss_of_the_widest_and_soft_losses_of_the_rest(
@@ -86,7 +92,7 @@ def test_without_distillation_every_width_has_hard_labels_and_only_the_widest_sm
     model: SlimmableModel, batch: tuple[Tensor, Tensor]
 ) -> None:
     images, labels = batch
-    losses = accumulate_gradients(model, images, labels, WIDTHS, replace(CONFIG, distill=False))
+    losses = accumulate_gradients(model, images, labels, WIDTHS, replace(CONFIG, distill="none"))
     expected = [
         hard_loss(logits_of(model, width, images), labels, smoothing)
         for width, smoothing in zip(WIDTHS, (0.1, 0.0, 0.0), strict=True)

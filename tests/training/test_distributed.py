@@ -60,8 +60,7 @@ def test_with_batchnorm_they_are_one_that_normalises_the_same_halves(tmp_path: P
     for step, (images, labels) in enumerate(stream):
         widths = config.sandwich.widths_at(config.seed, step)
         for half in (slice(0, BATCH // 2), slice(BATCH // 2, BATCH)):
-            part, share = (images[half], labels[half]), config.soft_share(step, STEPS)
-            accumulate_gradients(model, *part, widths, config, trainer.teacher, soft_share=share)
+            accumulate_gradients(model, images[half], labels[half], widths, config, trainer.teacher)
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter.grad /= 2
