@@ -75,7 +75,7 @@ class Defaults:
 
 _SMALL_IMAGES = Defaults(epochs=30, batch_size=128, lr=0.1)
 _DEFAULTS = {
-    "digits": Defaults(epochs=30, batch_size=64, lr=0.1, padding=2),
+    "digits": Defaults(epochs=12, batch_size=64, lr=0.1, padding=1),
     "cifar10": _SMALL_IMAGES,
     "cifar100": _SMALL_IMAGES,
     "fashion_mnist": _SMALL_IMAGES,

@@ -46,7 +46,7 @@ class _Named:
 
 
 _NAMED = {
-    "digits": _Named(input_size=16, mean=(0.306,), std=(0.319,), flips=False),
+    "digits": _Named(input_size=8, mean=(0.306,), std=(0.319,), flips=False),
     "cifar10": _Named(
         input_size=32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616), torchvision_class="CIFAR10"
     ),
