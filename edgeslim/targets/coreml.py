@@ -37,7 +37,7 @@ from edgeslim.targets.base import (
     TensorSpec,
     hash_files,
 )
-from edgeslim.targets.exporting import Prepared, exporting, prepare, require
+from edgeslim.targets.exporting import Prepared, chosen_precision, exporting, prepare, require
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +55,7 @@ class CoremlTarget:
 
     name = "coreml"
     suffix = ".mlpackage"
-    precisions = ("fp16", "fp32")
+    precisions: tuple[str, ...] = ("fp16", "fp32")
 
     def ensure_available(self, *, exporting: bool) -> None:
         if exporting or sys.platform != "darwin":
@@ -73,9 +73,7 @@ class CoremlTarget:
         precision: str | None = None,
     ) -> Artifact:
         self.ensure_available(exporting=True)
-        precision = precision or self.precisions[0]
-        if precision not in self.precisions:
-            raise UsageError(f"the coreml target writes {' or '.join(self.precisions)}, not {precision!r}")
+        precision = chosen_precision(self, precision)
         with exporting(self.name, metadata.width, out) as log:
             prepared = prepare(net, example, input_option, metadata)
             model = _convert(prepared, precision)

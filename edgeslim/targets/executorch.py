@@ -29,7 +29,7 @@ from edgeslim.targets.base import (
     TensorSpec,
     hash_files,
 )
-from edgeslim.targets.exporting import exporting, prepare, require
+from edgeslim.targets.exporting import chosen_precision, exporting, prepare, require
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,7 @@ class ExecutorchTarget:
 
     name = "executorch"
     suffix = ".pte"
-    precisions = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32",)
 
     def ensure_available(self, *, exporting: bool) -> None:
         require("torch", "executorch")  # the runtime's Python binding takes torch tensors
@@ -63,6 +63,7 @@ class ExecutorchTarget:
         precision: str | None = None,
     ) -> Artifact:
         self.ensure_available(exporting=True)
+        precision = chosen_precision(self, precision)
         with exporting(self.name, metadata.width, out) as log:
             import torch
 
@@ -76,7 +77,7 @@ class ExecutorchTarget:
         return Artifact(
             target=self.name,
             width=metadata.width,
-            precision="fp32",
+            precision=precision,
             backend="xnnpack",
             input_option=input_option,
             inputs=(prepared.input,),

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from edgeslim.core.files import check_free
 from edgeslim.core.width import Width
-from edgeslim.errors import EdgeslimError, ExportError, MissingExtraError
-from edgeslim.targets.base import INPUT_NAME, OUTPUT_NAME, InputOption, Metadata, TensorSpec
+from edgeslim.errors import EdgeslimError, ExportError, MissingExtraError, UsageError
+from edgeslim.targets.base import INPUT_NAME, OUTPUT_NAME, InputOption, Metadata, Target, TensorSpec
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +31,19 @@ def require(module: str, extra: str) -> None:
     """Raises MissingExtraError unless ``module`` can be imported; imports nothing itself."""
     if importlib.util.find_spec(module) is None:
         raise MissingExtraError(module, extra)
+
+
+def chosen_precision(target: Target, precision: str | None) -> str:
+    """``precision``, or the target's default.
+
+    Raises:
+        UsageError: the target does not write it.
+    """
+    if precision is None:
+        return target.precisions[0]
+    if precision not in target.precisions:
+        raise UsageError(f"the {target.name} target writes {' or '.join(target.precisions)}, not {precision!r}")
+    return precision
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from edgeslim.targets.base import (
     TensorSpec,
     hash_files,
 )
-from edgeslim.targets.exporting import exporting, prepare, require
+from edgeslim.targets.exporting import chosen_precision, exporting, prepare, require
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ class LitertTarget:
 
     name = "litert"
     suffix = ".tflite"
-    precisions = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32",)
 
     def ensure_available(self, *, exporting: bool) -> None:
         if exporting:
@@ -64,6 +64,7 @@ class LitertTarget:
         precision: str | None = None,
     ) -> Artifact:
         self.ensure_available(exporting=True)
+        precision = chosen_precision(self, precision)
         with exporting(self.name, metadata.width, out) as log:
             import litert_torch
 
@@ -79,7 +80,7 @@ class LitertTarget:
         return Artifact(
             target=self.name,
             width=metadata.width,
-            precision="fp32",
+            precision=precision,
             backend="builtin",
             input_option=input_option,
             inputs=(prepared.input,),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgeslim.core.files import write_atomically
 from edgeslim.errors import UsageError
 from edgeslim.targets.base import Artifact, InputOption, Metadata, Runner, RuntimeInfo, TensorSpec, hash_files
-from edgeslim.targets.exporting import exporting, prepare, require
+from edgeslim.targets.exporting import chosen_precision, exporting, prepare, require
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ class ReferenceTarget:
 
     name = "reference"
     suffix = ".ref"
-    precisions = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32",)
 
     def ensure_available(self, *, exporting: bool) -> None:
         require("torch", "train")
@@ -49,6 +49,7 @@ class ReferenceTarget:
         input_option: InputOption = InputOption.NCHW_FLOAT32,
         precision: str | None = None,
     ) -> Artifact:
+        precision = chosen_precision(self, precision)
         with exporting(self.name, metadata.width, out) as log:
             import torch
 
@@ -67,7 +68,7 @@ class ReferenceTarget:
         return Artifact(
             target=self.name,
             width=metadata.width,
-            precision="fp32",
+            precision=precision,
             backend="aten",
             input_option=input_option,
             inputs=(prepared.input,),
