@@ -15,7 +15,7 @@ from edgeslim.core.ladder import Ladder, ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.core.strict_json import encode
-from edgeslim.errors import TableError, UsageError
+from edgeslim.errors import UsageError
 from edgeslim.simulate import policies
 from edgeslim.simulate.engine import Setting, simulate
 from edgeslim.simulate.oracle import best_oracle
@@ -24,6 +24,8 @@ from edgeslim.simulate.replay import LoggedFrame, read_log, repeats, replay
 from edgeslim.simulate.run import Row, Run, SimulationResult, ladder_used, summarise
 from edgeslim.simulate.scenario import SCENARIOS, scenario
 from edgeslim.simulate.tables import BUILTIN, STAND_INS, in_percent
+
+_MOST_FRAMES = 3_000_000  # 28 hours at 30 frames per second; a run keeps about 250 bytes per frame
 
 
 @click.command()
@@ -80,6 +82,10 @@ def command(
     frames = read_log(log) if log else None
     place = SCENARIOS.get(where) or scenario(where)
     setting = Setting(scenario=place.at(fps=fps), minutes=minutes, seed=seed, load_ms=load_ms)
+    if minutes * 60 * setting.scenario.fps > _MOST_FRAMES:
+        raise UsageError(
+            f"{minutes:g} minutes at {setting.scenario.fps} frames per second are more than {_MOST_FRAMES} frames"
+        )
     if plot:
         plot.mkdir(parents=True, exist_ok=True)
         for name in names:
@@ -123,7 +129,7 @@ def _ladder(table: Path | None, named: str | None, *, console: Console, **choice
     if rungs.metric in STAND_INS:
         console.say("accuracies count as a share of the widest's, in percent")
     if len(rungs.rungs) < 2:
-        raise TableError(f"only {rungs.widths[0]}x is left of {path}: nothing to choose from", hint="see --verbose")
+        console.warn(f"only {rungs.widths[0]}x of {path} is a rung (--verbose says why): every policy is the same")
     return in_percent(rungs)
 
 

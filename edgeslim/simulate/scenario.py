@@ -119,7 +119,7 @@ class Trace:
     """1, or the slowdown of a contention burst."""
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def trace(scenario: Scenario, frames: int, seed: int) -> Trace:
     """The noise of one seed: independent of the policy, so that policies meet the same luck."""
     random = np.random.default_rng([seed, frames, scenario.fps])

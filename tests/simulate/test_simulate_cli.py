@@ -103,6 +103,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
         ("nowhere.json",),
         ("nowhere.json", "--table", "builtin"),
         ("--fps", "250", "--scenario", "video_call"),
+        ("--fps", "1000", "--minutes", "60"),
     ],
 )
 def test_bad_input_is_exit_code_2(capsys: pytest.CaptureFixture[str], args: tuple[str, ...]) -> None:
@@ -118,9 +119,10 @@ def test_a_policy_file_that_breaks_a_rule(capsys: pytest.CaptureFixture[str], tm
     assert (code, document["error"]["name"]) == (2, "policy-out-of-range")
 
 
-def test_a_table_with_one_width(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_table_with_one_width_is_simulated_with_a_warning(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "table.json"
-    table(timed(500, 12.0)).write(path)
-    assert simulate(capsys, str(path))[0] == 2
-    full_table().write(path, overwrite=True)
-    assert simulate(capsys, str(path))[0] == 2
+    full_table().write(path)
+    assert main(["simulate", str(path), "--json", *SHORT]) == 0
+    out, err = capsys.readouterr()
+    assert "warning: only 0.5x" in err
+    assert len({row["delivered_accuracy"] for row in json.loads(out)["rows"]}) == 1
