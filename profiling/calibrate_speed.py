@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import platform
 import tempfile
 import time
 import zipfile
@@ -27,8 +28,8 @@ from PIL import Image
 import edgeslim.training.images as decoding
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.deploy.calibrate import calibrate
-from edgeslim.deploy.calibrate_pass import DEFAULT_MEMORY_BYTES, PassUsage, pooled_statistics
-from edgeslim.deploy.calibrate_store import Workspace
+from edgeslim.deploy.calibrate_pass import PassUsage, pooled_statistics
+from edgeslim.deploy.calibrate_store import Workspace, default_memory_bytes
 from edgeslim.models import create
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.training.data import load_data
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=64)
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--widths", default="16")
-    parser.add_argument("--memory", type=int, default=DEFAULT_MEMORY_BYTES)
+    parser.add_argument("--memory", type=int, default=default_memory_bytes())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     asked = parser.parse_args()
@@ -97,17 +98,22 @@ def whole(checkpoint: Checkpoint, archive: Path, images: int, widths: tuple[Widt
         return decode(content, name, channels)
 
     decoding.decode = counting
-    data = load_data(f"folder:{archive}", "calib", input_size=checkpoint.spec.input_size, images=images)
+
+    def from_files() -> None:
+        data = load_data(f"folder:{archive}", "calib", input_size=checkpoint.spec.input_size, images=images)
+        calibrate(checkpoint, data, widths, memory_bytes=memory)
+
     model = checkpoint.build()
-    building = seconds(lambda: checkpoint.build())
+    building = seconds(checkpoint.build)
     slicing = seconds(lambda: [model.static(width) for width in model.distinct(widths)])
-    decoding_s = seconds(lambda: data.decoded())
+    loading = seconds(
+        lambda: load_data(f"folder:{archive}", "calib", input_size=checkpoint.spec.input_size, images=images).decoded()
+    )
     decoded.clear()
-    data = load_data(f"folder:{archive}", "calib", input_size=checkpoint.spec.input_size, images=images)
-    took = seconds(lambda: calibrate(checkpoint, data, widths, memory_bytes=memory))
+    took = seconds(from_files)
     print(
         f"calibrate() from files: {took:.2f} s; "
-        f"of it building {building:.3f}, slicing {slicing:.3f}, decoding {decoding_s:.3f}"
+        f"of it building {building:.3f}, slicing {slicing:.3f}, decoding {loading:.3f}"
     )
     print(f"decoded {len(decoded)} times {len(set(decoded))} images")
 

@@ -20,7 +20,7 @@ from edgeslim.core.width import Width
 @click.argument("checkpoint", metavar="CKPT", type=click.Path(path_type=Path))
 @data_options(split="calib", images="images to calibrate with  [default: 512]")
 @click.option("--widths", type=WIDTHS, help="any widths of the trained range  [default: those it has, else its ladder]")
-@click.option("--memory", type=BYTES, default="1G", show_default=True, help="bytes for activations, such as 500M")
+@click.option("--memory", type=BYTES, help="for activations, such as 500M  [default: half of what is free, at most 4G]")
 @click.option("--model", help="network of a published state dict, where its keys do not tell")
 @click.option("--trained-widths", type=WIDTHS, help="widths of a published state dict's statistics")
 @click.option("--device", default="cpu", show_default=True, help="cpu, or cuda")
@@ -31,7 +31,7 @@ def command(
     *,
     checkpoint: Path,
     widths: str | None,
-    memory: int,
+    memory: int | None,
     model: str | None,
     trained_widths: str | None,
     device: str,

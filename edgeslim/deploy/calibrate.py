@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from edgeslim.core.width import Width
-from edgeslim.deploy.calibrate_pass import DEFAULT_MEMORY_BYTES, pooled_statistics
+from edgeslim.deploy.calibrate_pass import pooled_statistics
 from edgeslim.deploy.calibrate_store import Workspace
 from edgeslim.deploy.fold import fold
 from edgeslim.errors import WidthError
@@ -88,7 +88,7 @@ def calibrate(
     widths: Sequence[Width],
     *,
     images: int | None = None,
-    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    memory_bytes: int | None = None,
     device: torch.device | str = "cpu",
     group: dist.ProcessGroup | None = None,
     on_stage: Callable[[Width, int, int], None] | None = None,
@@ -103,7 +103,7 @@ def calibrate(
         data: calibration images, or the name of a data set whose ``calib`` split is taken. They are normalised as
             the checkpoint says.
         images: at most so many, evenly spread; None: all of ``data`` (512 of a named set).
-        memory_bytes: bound of the activations in memory at once; see ``pooled_statistics``.
+        memory_bytes: bound of the activations in memory at once; None: half of what is free, at most 4 GiB.
         group: ranks that share the work: each must get the same ``data`` and takes its own part of it.
         on_stage: called with the width, stages done and stages.
         on_width: called after each net.

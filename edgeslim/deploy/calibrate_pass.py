@@ -25,8 +25,6 @@ from edgeslim.deploy.calibrate_store import ActivationStore, Spans, Workspace
 from edgeslim.deploy.moments import Moments, merge_over_ranks
 from edgeslim.errors import CheckpointError, DataError, UsageError
 
-DEFAULT_MEMORY_BYTES = 1 << 30
-
 # A chunk's working set should stay in the cache: measured best on a 2-core machine with 32 MiB of it.
 _CHUNK_BYTES = 8 << 20
 _MAX_CHUNK = 256
@@ -70,7 +68,7 @@ def pooled_statistics(
         net: any traceable network with one input and BatchNorm modules; it is not changed.
         images: float32 [N, C, H, W], or anything with ``batches``.
         workspace: device, and bound of the activations in memory at once (weights, images and the convolutions'
-            scratch space aside); what does not fit goes through a temporary file. None: 1 GiB on the CPU.
+            scratch space aside); what does not fit goes through a temporary file. None: up to 4 GiB on the CPU.
         chunk: images that go through a stage at a time; None: as many as suit the cache.
         group: ranks to pool over, each with its own share of the images; None: this process alone.
         on_stage: called with (stages done, stages).
@@ -86,7 +84,7 @@ def pooled_statistics(
         UsageError: the memory does not even hold one image's activations; names the least that does.
         OutputError: no space for the temporary file.
     """
-    workspace = workspace or Workspace(DEFAULT_MEMORY_BYTES)
+    workspace = workspace or Workspace()
     with torch.inference_mode():
         run = _Pass(net, images, workspace=workspace, chunk=chunk, group=group)
         try:
