@@ -61,13 +61,21 @@ def _ungroup(cat: Node) -> None:
 
 
 def _pad_before(graph: Graph, pool: Node) -> None:
-    """``avg_pool2d(x, kernel, stride, padding, ceil_mode=False, count_include_pad=True)``, padding made explicit."""
-    source, kernel, stride, padding = (*pool.args, [0, 0])[:4]
-    if not isinstance(padding, list | tuple) or not any(padding) or any(pool.args[4:]) or pool.kwargs:
+    """``avg_pool2d(x, kernel, stride, padding, ceil_mode, count_include_pad, divisor)``, its padding made explicit."""
+    defaults: tuple[Any, ...] = (
+        [],
+        [0, 0],
+        False,
+        True,
+        None,
+    )  # of the arguments after the kernel; torch.export leaves them out
+    source, kernel, rest = pool.args[0], pool.args[1], pool.args[2:]
+    given: list[Any] = [*rest, *defaults[len(rest) :]]
+    stride, padding, ceil_mode, counted, divisor = given
+    assert isinstance(padding, list)
+    if not any(padding) or ceil_mode or not counted or divisor is not None or pool.kwargs:
         return
     assert isinstance(source, Node)
-    assert isinstance(padding[0], int)
-    assert isinstance(padding[-1], int)
     edges = [padding[-1], padding[-1], padding[0], padding[0]]
     with graph.inserting_before(pool):
         padded = graph.call_function(_PAD, (source, edges, 0.0))

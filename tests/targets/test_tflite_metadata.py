@@ -1,0 +1,194 @@
+"""The TFLITE_METADATA entry: decoded by an independent reader, and by tflite-support where that can be had."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from target_nets import CLASSES, LABELS, MEAN, SIZE, STD, metadata, sliced
+from tflite_reading import Table
+
+from edgeslim import targets
+from edgeslim.core.width import Width
+from edgeslim.errors import ExportError, MissingExtraError
+from edgeslim.targets.base import InputOption, TensorSpec
+from edgeslim.targets.tflite_metadata import add_metadata, build_metadata
+
+WIDTH = Width(250)
+IMAGE = TensorSpec(name="image", shape=(1, 3, 20, 30), dtype="float32", layout="NCHW")
+PIXELS = TensorSpec(name="image", shape=(1, 20, 30, 3), dtype="uint8", layout="NHWC")
+LOGITS = TensorSpec(name="logits", shape=(1, CLASSES), dtype="float32", layout="NC")
+
+
+@pytest.fixture(scope="module")
+def stock_and_ours(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Path]:
+    """The converter's own bytes, and the file with metadata."""
+    target = targets.get("litert")
+    try:
+        target.ensure_available(exporting=True)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    kept: list[bytes] = []
+    patch = pytest.MonkeyPatch()
+    out = tmp_path_factory.mktemp("tflite") / "net.tflite"
+
+    def keeping(model: bytes, *rest: object) -> bytes:
+        kept.append(model)
+        return add_metadata(model, *rest)  # type: ignore[arg-type]
+
+    with patch.context() as context:
+        context.setattr("edgeslim.targets.tflite_metadata.add_metadata", keeping)
+        target.export(
+            sliced("us_mobilenet_v1", WIDTH.permille), torch.zeros(1, 3, SIZE, SIZE), out, metadata=metadata(WIDTH)
+        )
+    return kept[0], out
+
+
+def entries(model: Table) -> dict[str, bytes]:
+    """Model.metadata: name → content of its buffer."""
+    buffers = model.tables(4)
+    return {entry.text(0): buffers[entry.number(1, "I")].blob(0)[1] for entry in model.tables(6)}
+
+
+def test_the_entry_says_what_the_net_takes_and_gives() -> None:
+    data = build_metadata(metadata(WIDTH), IMAGE, LOGITS)
+    assert data[4:8] == b"M001"
+    model = Table.root(data)
+    assert model.text(0) == "test_net 0.25x"
+    assert [model.text(field) for field in (1, 2, 4, 5)] == ["A net for tests, ünïcode", "7", "Ann Author", "CC0-1.0"]
+    assert model.text(7) == "1.0.0"
+    (graph,) = model.tables(3)
+    (image,), (logits,) = graph.tables(2), graph.tables(3)
+
+    assert image.text(0) == "image"
+    assert image.texts(2) == ["batch", "channel", "height", "width"]
+    content = image.table(3)
+    assert content.number(0, "B") == 2  # ImageProperties
+    assert content.table(1).number(0, "b") == 1  # RGB
+    size = content.table(1).table(1)
+    assert (size.number(0, "I"), size.number(1, "I")) == (30, 20)
+    (unit,) = image.tables(4)
+    assert unit.number(0, "B") == 1  # NormalizationOptions, of pixels in [0, 255]
+    assert unit.table(1).floats(0) == pytest.approx([255 * m for m in MEAN])
+    assert unit.table(1).floats(1) == pytest.approx([255 * s for s in STD])
+    stats = image.table(5)
+    assert stats.floats(0) == pytest.approx([(1 - m) / s for m, s in zip(MEAN, STD, strict=True)])
+    assert stats.floats(1) == pytest.approx([-m / s for m, s in zip(MEAN, STD, strict=True)])
+
+    assert logits.text(0) == "logits"
+    assert logits.texts(2) == ["batch", "class"]
+    assert logits.table(3).number(0, "B") == 1  # FeatureProperties
+    (labels,) = logits.tables(6)
+    assert (labels.text(0), labels.number(2, "b")) == ("edgeslim_labels.txt", 2)  # TENSOR_AXIS_LABELS
+
+
+def test_pixels_have_no_normalisation_left_to_do() -> None:
+    model = Table.root(build_metadata(metadata(WIDTH, labels=()), PIXELS, LOGITS))
+    (graph,) = model.tables(3)
+    (image,), (logits,) = graph.tables(2), graph.tables(3)
+    assert not image.has(4)
+    assert image.texts(2) == ["batch", "height", "width", "channel"]
+    assert (image.table(5).floats(0), image.table(5).floats(1)) == ([255.0] * 3, [0.0] * 3)
+    assert not logits.has(6)
+
+
+def test_the_model_is_as_the_converter_made_it_but_for_one_entry(stock_and_ours: tuple[bytes, Path]) -> None:
+    stock, path = stock_and_ours
+    ours = path.read_bytes()
+    before, after = Table.root(stock), Table.root(ours)
+    assert ours[4:8] == b"TFL3"
+    assert stock[8:] in ours  # every byte of the converter, in one piece
+    assert (ours.index(stock[8:]) - 8) % 64 == 0  # and still aligned
+    assert after.number(0, "I") == before.number(0, "I") == 3
+    assert after.text(3) == before.text(3)
+    old_entries, new_entries = entries(before), entries(after)
+    assert set(new_entries) - set(old_entries) == {"TFLITE_METADATA"}
+    assert "min_runtime_version" in old_entries
+    assert all(new_entries[name] == content for name, content in old_entries.items())
+    assert new_entries["TFLITE_METADATA"] == build_metadata(
+        metadata(WIDTH), TensorSpec(name="image", shape=(1, 3, SIZE, SIZE), dtype="float32", layout="NCHW"), LOGITS
+    )
+    old_buffers, new_buffers = before.tables(4), after.tables(4)
+    assert len(new_buffers) == len(old_buffers) + 1
+    for old, new in zip(old_buffers, new_buffers, strict=False):
+        assert old.has(0) == new.has(0)
+        if new.has(0):
+            (old_position, old_content), (position, content) = old.blob(0), new.blob(0)
+            assert content == old_content
+            assert (position - old_position) % 64 == 0  # as aligned as the converter left it (4 bytes, measured)
+    position, _ = new_buffers[-1].blob(0)
+    assert position % 16 == 0  # the schema's wish, where it is ours to keep
+
+
+def test_names_of_the_signature(stock_and_ours: tuple[bytes, Path]) -> None:
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(model_path=str(stock_and_ours[1]))
+    ((_, signature),) = interpreter.get_signature_list().items()
+    assert signature == {"inputs": ["image"], "outputs": ["logits"]}
+
+
+def test_associated_files_are_a_plain_zip(stock_and_ours: tuple[bytes, Path]) -> None:
+    with zipfile.ZipFile(stock_and_ours[1]) as archive:
+        assert archive.namelist() == ["edgeslim_labels.txt", "edgeslim_meta.json"]
+        assert archive.testzip() is None
+        assert archive.read("edgeslim_labels.txt").decode() == "".join(f"{label}\n" for label in LABELS)
+        assert json.loads(archive.read("edgeslim_meta.json")) == json.loads(metadata(WIDTH).to_text())
+        for info in archive.infolist():
+            assert info.compress_type == zipfile.ZIP_STORED
+            assert info.date_time == (1980, 1, 1, 0, 0, 0)
+
+
+def test_something_else_is_refused() -> None:
+    with pytest.raises(ExportError, match="TFL3"):
+        add_metadata(b"\x10\0\0\0ABCD" + bytes(40), metadata(WIDTH), IMAGE, LOGITS)
+
+
+SHOW = """
+import json, sys
+from tflite_support import metadata
+shown = metadata.MetadataDisplayer.with_model_file(sys.argv[1])
+print(json.dumps([json.loads(shown.get_metadata_json()), shown.get_packed_associated_file_list(),
+                  shown.get_associated_file_buffer("edgeslim_labels.txt").decode()]))
+"""
+
+
+def test_tflite_supports_displayer_reads_it(stock_and_ours: tuple[bytes, Path]) -> None:
+    """tflite-support 0.4.4 needs protobuf < 4, so it runs in a Python of its own."""
+    python = os.environ.get("EDGESLIM_TFLITE_SUPPORT_PYTHON")
+    if not python:
+        pytest.skip("set EDGESLIM_TFLITE_SUPPORT_PYTHON to a Python with tflite-support==0.4.4 to run its displayer")
+    done = subprocess.run(
+        [python, "-c", SHOW, str(stock_and_ours[1])], capture_output=True, text=True, check=True, timeout=120
+    )
+    shown, files, labels = json.loads(done.stdout)
+    assert shown["name"] == "test_net 0.25x"
+    (graph,) = shown["subgraph_metadata"]
+    (image,), (logits,) = graph["input_tensor_metadata"], graph["output_tensor_metadata"]
+    assert image["content"]["content_properties"]["default_size"] == {"width": SIZE, "height": SIZE}
+    assert image["process_units"][0]["options"]["mean"] == pytest.approx([255 * m for m in MEAN], abs=1e-3)
+    assert logits["associated_files"][0]["type"] == "TENSOR_AXIS_LABELS"
+    assert files == ["edgeslim_labels.txt", "edgeslim_meta.json"]
+    assert labels.splitlines() == list(LABELS)
+
+
+def test_pixels_option_is_described(tmp_path: Path) -> None:
+    out = tmp_path / "net.tflite"
+    target = targets.get("litert")
+    try:
+        target.ensure_available(exporting=True)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    target.export(
+        sliced("us_mobilenet_v1", WIDTH.permille),
+        torch.zeros(1, 3, SIZE, SIZE),
+        out,
+        metadata=metadata(WIDTH),
+        input_option=InputOption.NHWC_UINT8,
+    )
+    described = Table.root(entries(Table.root(out.read_bytes()))["TFLITE_METADATA"])
+    (image,) = described.tables(3)[0].tables(2)
+    assert not image.has(4)
