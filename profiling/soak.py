@@ -212,12 +212,13 @@ class Trouble:
             self.truncate_one,
         ]
         kind = self.rng.choice(kinds)
-        with contextlib.suppress(OSError, IndexError):
+        with contextlib.suppress(OSError, IndexError, ValueError):  # it is gone, or became empty, meanwhile
             kind()
             self.counts[kind.__name__] = self.counts.get(kind.__name__, 0) + 1
 
     def _files(self) -> list[Path]:
-        return [path for path in (self.cache / "artifacts").rglob("*") if path.is_file()]
+        """Those that are not empty: one that is just being written or was cut off offers nothing to damage."""
+        return [path for path in (self.cache / "artifacts").rglob("*") if path.is_file() and path.stat().st_size > 0]
 
     def remove_all(self) -> None:
         if self.rng.random() < 0.3:

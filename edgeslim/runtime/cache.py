@@ -99,14 +99,20 @@ class ArtifactCache:
 
         Raises:
             OutputError: the folder cannot be written (a full disk is first emptied of what nobody here uses).
-            FormatError: ``build`` made something else than was planned.
+            FormatError: ``build`` made something else than was planned, every time.
         """
         emptied = False
+        mismatch: FormatError | None = None
         for _ in range(_ATTEMPTS):
             try:
                 return self._find(plan) or self._find_or_build(plan, build)
             except FileNotFoundError:
                 continue  # the folder was removed while we were in it
+            except FormatError as error:
+                if error.rule != "hash-mismatch":
+                    raise
+                mismatch = error  # written into while it was built? A damaged bundle gives the same again
+                continue
             except OSError as error:
                 refusal = OutputError(
                     f"cannot write the cache {self.folder}: {error.strerror or error}",
@@ -120,6 +126,8 @@ class ArtifactCache:
             emptied = True
             with contextlib.suppress(OSError), folder_lock(self.folder, wait_s=self._lock_wait_s):
                 self._make_room(self.max_bytes, keep=plan.key)
+        if mismatch is not None:
+            raise mismatch
         raise OutputError(
             f"cannot keep files in the cache {self.folder}: they vanish at once",
             hint="choose another folder with --cache-dir",

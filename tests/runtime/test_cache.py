@@ -303,6 +303,23 @@ def test_a_folder_that_cannot_be_made(deployment: Deployment, tmp_path: Path) ->
         ensure()
 
 
+def test_damage_while_a_file_is_built_is_not_held_against_the_bundle(ensure: Ensuring, direct: Path) -> None:
+    plan, builds = ensure.deployment.plans[Width(500)], 0
+
+    def build(out: Path) -> None:
+        nonlocal builds
+        builds += 1
+        ensure.deployment.build(Width(500), out)
+        if builds == 1:
+            file = writable(some_file(out))
+            file.write_bytes(bytes(len(file.read_bytes())))
+        elif builds == 2:
+            raise FormatError("hash-mismatch", "read back with another content")
+
+    assert contents(ensure.cache.ensure(plan, build).root) == contents(direct)
+    assert builds == 3
+
+
 def test_a_bundle_that_builds_something_else_is_refused(ensure: Ensuring) -> None:
     plan = ensure.deployment.plans[Width(500)]
 
