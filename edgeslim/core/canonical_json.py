@@ -12,7 +12,7 @@ from typing import Any
 from edgeslim.core.strict_json import canonical
 from edgeslim.errors import FormatError
 
-MAX_VALUES = 65_536
+MAX_VALUES = 40_960
 MAX_DEPTH = 12
 MAX_INT = (1 << 53) - 1
 _KEY = re.compile(r"[!-~]{1,200}")
@@ -53,13 +53,14 @@ def parse_canonical(text: bytes) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise FormatError("duplicate-key", f"the key {key!r} stands twice in one object")
-        if _KEY.fullmatch(key) is None:
-            raise FormatError("bad-json", f"{key!r} cannot be a key: 1 to 200 printable ASCII characters")
-        found[key] = value
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise FormatError("duplicate-key", f"the key {twice[:80]!r} stands twice in one object")
+    if not all(map(_KEY.fullmatch, found)):
+        bad = next(key for key in found if _KEY.fullmatch(key) is None)
+        raise FormatError("bad-json", f"{bad[:80]!r} cannot be a key: 1 to 200 printable ASCII characters")
     return found
 
 

@@ -15,7 +15,7 @@ from edgeslim.errors import FormatError
 
 FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 8 << 20
-MAX_TENSORS = 16_384
+MAX_TENSORS = 8192
 MAX_DATA_BYTES = 1 << 40
 ITEM_BYTES = {"F32": 4, "F16": 2, "U8": 1}  # also the order of the data: wide types first, so that all stay aligned
 

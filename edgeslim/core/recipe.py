@@ -23,7 +23,7 @@ from edgeslim.core.slicing import Cut
 from edgeslim.errors import FormatError
 
 MAX_RECIPE_BYTES = 1 << 18
-MAX_SEGMENTS = 16_384
+MAX_SEGMENTS = 8192
 _MAX_VALUE = 1 << 53
 
 Array = npt.NDArray[Any]
