@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
 
-_DELEGATE = "XnnpackBackend"
 _IDENTIFIER = b"ET12"  # at byte 4 of every .pte
 # What may stay outside the delegate: XNNPACK has no uint8 → float32 cast.
 _OUTSIDE = {"getitem", "dim_order_ops._to_dim_order_copy.default"}
@@ -141,7 +140,6 @@ class ExecutorchRunner:
         self._program: Any = Runtime.get().load_program(path)
         self._forward: Any = self._program.load_method("forward")
         meta = self._forward.metadata
-        self._delegates = meta.num_backends() if hasattr(meta, "num_backends") else None
         sizes = tuple(meta.input_tensor_meta(0).sizes())
         pixels = meta.input_tensor_meta(0).dtype() == 0  # ScalarType::Byte
         self.input = TensorSpec(
@@ -185,7 +183,7 @@ class ExecutorchRunner:
             name="executorch",
             version=importlib.metadata.version("executorch"),
             delegate_requested="xnnpack",
-            delegate_actual="xnnpack",
+            delegate_actual="xnnpack",  # ExecuTorch never falls back: without the backend, loading fails
             threads=self._threads,
             load_mode="mmap",
             note=note,

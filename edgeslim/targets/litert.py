@@ -69,12 +69,14 @@ class LitertTarget:
             import litert_torch
 
             from edgeslim.targets.front import Named
-            from edgeslim.targets.tflite_metadata import add_metadata
+            from edgeslim.targets.tflite_metadata import add_metadata, minimum_runtime
 
             prepared = prepare(net, example, input_option, metadata)
             named = Named(prepared.module).eval()
             converted = litert_torch.convert(named, sample_kwargs={INPUT_NAME: prepared.example})
-            model = add_metadata(converted.model_content(), metadata, prepared.input, prepared.output)
+            stock = converted.model_content()
+            model = add_metadata(stock, metadata, prepared.input, prepared.output)
+            runtime = minimum_runtime(stock)
             with write_atomically(out, overwrite=False) as file:
                 file.write(model)
         return Artifact(
@@ -85,7 +87,7 @@ class LitertTarget:
             input_option=input_option,
             inputs=(prepared.input,),
             outputs=(prepared.output,),
-            requires={"litert": "1.0"},
+            requires={"tflite": runtime} if runtime else {},
             exporters={
                 "litert-torch": importlib.metadata.version("litert-torch"),
                 "torch": importlib.metadata.version("torch"),

@@ -27,6 +27,7 @@ from edgeslim.errors import ExportError
 from edgeslim.targets.base import LABELS_NAME, METADATA_NAME, Metadata, TensorSpec
 
 ENTRY_NAME = "TFLITE_METADATA"
+_RUNTIME_ENTRY = b"min_runtime_version"  # written by the converter
 LABELS_FILE = f"{LABELS_NAME}.txt"
 METADATA_FILE = f"{METADATA_NAME}.json"
 _MODEL_IDENTIFIER = b"TFL3"
@@ -54,6 +55,18 @@ def add_metadata(model: bytes, metadata: Metadata, image: TensorSpec, logits: Te
         ExportError: ``model`` is not a flatbuffer as the TFLite schema lays it out.
     """
     return _append_files(_insert_entry(model, build_metadata(metadata, image, logits)), metadata)
+
+
+def minimum_runtime(model: bytes) -> str:
+    """The least TensorFlow Lite version that runs ``model``, as the converter noted it; "" if it did not."""
+    fields = _model_fields(model)
+    buffers = _vector(model, fields.get(_BUFFERS))
+    for entry in _vector(model, fields.get(_METADATA)):
+        if _content(model, entry, 0) == _RUNTIME_ENTRY:
+            number = _field(model, entry, 1)
+            buffer = buffers[_u32(model, number) if number else 0]
+            return _content(model, buffer, 0).rstrip(b"\0").decode()
+    return ""
 
 
 def _append_files(model: bytes, metadata: Metadata) -> bytes:
@@ -181,17 +194,36 @@ def _u32(data: bytes, position: int) -> int:
     return int(struct.unpack_from("<I", data, position)[0])
 
 
+def _field(model: bytes, table: int, number: int) -> int | None:
+    """Position of a field in the table at ``table``; None where it is left out."""
+    vtable = table - struct.unpack_from("<i", model, table)[0]
+    (size,) = struct.unpack_from("<H", model, vtable)
+    if 4 + 2 * number >= size:
+        return None
+    (slot,) = struct.unpack_from("<H", model, vtable + 4 + 2 * number)
+    return table + slot if slot else None
+
+
+def _content(model: bytes, table: int, number: int) -> bytes:
+    """The bytes of a string or byte vector that is a field of the table at ``table``."""
+    position = _field(model, table, number)
+    if position is None:
+        return b""
+    vector = position + _u32(model, position)
+    return model[vector + 4 : vector + 4 + _u32(model, vector)]
+
+
 def _model_fields(model: bytes) -> dict[int, int]:
     """Field number → position in the root table, for the fields that are there."""
     if model[4:8] != _MODEL_IDENTIFIER:
         raise ExportError("not a TFLite model: no TFL3 at byte 4")
     table = _u32(model, 0)
-    vtable = table - struct.unpack_from("<i", model, table)[0]
-    (size,) = struct.unpack_from("<H", model, vtable)
-    slots = struct.unpack_from(f"<{(size - 4) // 2}H", model, vtable + 4)
-    if any(slots[_MODEL_FIELDS:]):
+    (size,) = struct.unpack_from("<H", model, table - struct.unpack_from("<i", model, table)[0])
+    found = {number: _field(model, table, number) for number in range((size - 4) // 2)}
+    fields = {number: position for number, position in found.items() if position is not None}
+    if any(number >= _MODEL_FIELDS for number in fields):
         raise ExportError("the TFLite model has fields that version 3 of its schema does not have")
-    return {number: table + slot for number, slot in enumerate(slots) if slot}
+    return fields
 
 
 def _vector(model: bytes, position: int | None) -> list[int]:
