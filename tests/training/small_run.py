@@ -1,11 +1,10 @@
-"""A training run of a second, as a process of its own: killed and resumed, or one of two ranks.
-
-python small_run.py OUT NETWORK NORM STEPS
-"""
+"""A training run of a second, as a process of its own: killed and resumed, or one of two ranks."""
 
 from __future__ import annotations
 
-import sys
+import multiprocessing
+import os
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import torch
@@ -25,6 +24,9 @@ from edgeslim.training.sandwich import Sandwich
 
 BATCH = 16
 
+CONTEXT = multiprocessing.get_context("forkserver")  # one process imports torch for all of them
+CONTEXT.set_forkserver_preload(["edgeslim.training.loop", "edgeslim.training.data", "edgeslim.models.registry"])
+
 
 def small_model(network: str, norm: str) -> SlimmableModel:
     torch.manual_seed(0)
@@ -34,11 +36,12 @@ def small_model(network: str, norm: str) -> SlimmableModel:
     return create(network, num_classes=10, input_size=8, low=widths[0], high=widths[1], norm=norm)  # type: ignore[arg-type]
 
 
-def small_trainer(network: str, norm: str, steps: int, out: Path | None = None, ranks: Ranks = ALONE) -> Trainer:
-    """Four steps per epoch. With BatchNorm in float64: 8 images per BatchNorm make rounding errors grow up to a
-    thousandfold per step, so in float32 two orders of summation could not be told from two different runs."""
+def small_trainer(
+    network: str, norm: str, steps: int, out: Path | None = None, ranks: Ranks = ALONE, *, double: bool = False
+) -> Trainer:
+    """Four steps per epoch, in float64 with ``double``."""
     model = small_model(network, norm)
-    if norm == "batch":
+    if double:
         model.double().register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
     config = TrainConfig(
         data="digits",
@@ -60,16 +63,36 @@ def small_trainer(network: str, norm: str, steps: int, out: Path | None = None, 
     )
 
 
-def main() -> None:
+def start(
+    out: Path,
+    network: str,
+    norm: str,
+    steps: int,
+    *,
+    double: bool = False,
+    rank: int = 0,
+    ranks: int = 1,
+    port: int = 0,
+) -> ForkServerProcess:
+    """Begin (or resume) the run in a process of its own, with the environment ``torchrun`` would give a rank."""
+    environment = {
+        "WORLD_SIZE": ranks,
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    process = CONTEXT.Process(target=_run, args=(environment, out, network, norm, steps, double))
+    process.start()
+    return process
+
+
+def _run(environment: dict[str, object], out: Path, network: str, norm: str, steps: int, double: bool) -> None:
     torch.set_num_threads(1)
-    out, network, norm, steps = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
-    with joined(torch.device("cpu")) as ranks:
-        trainer = small_trainer(network, norm, steps, out, ranks)
+    os.environ.update({name: str(value) for name, value in environment.items()})
+    with joined(torch.device("cpu")) as members:
+        trainer = small_trainer(network, norm, steps, out, members, double=double)
         trainer.resume()
         trainer.run()
-        if ranks.first:
+        if members.first:
             torch.save(trainer.model.state_dict(), out)
-
-
-if __name__ == "__main__":
-    main()
