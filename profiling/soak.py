@@ -69,6 +69,8 @@ class Report:
     switches: int = 0
     widths: dict[str, int] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+    """Widths given up for another reason than a fault made on purpose."""
     rss_kb: list[int] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
@@ -148,6 +150,8 @@ def _one_session(
             report.widths[str(width)] = report.widths.get(str(width), 0) + count
         for event in session.events:
             report.events[event.kind] = report.events.get(event.kind, 0) + 1
+            if event.kind == "lost" and "told to fail" not in event.message:
+                report.lost.append(f"{event.width}x: {event.message}")
 
 
 def _let_the_loader_catch_up(session: SlimSession) -> None:

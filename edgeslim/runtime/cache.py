@@ -95,11 +95,12 @@ class ArtifactCache:
         """The artifact, verified; built first where it is missing or broken.
 
         Args:
-            build: writes the artifact at a path that does not exist, in an empty folder.
+            build: writes the artifact at a path that does not exist, in an empty folder, and checks its hash.
 
         Raises:
-            OutputError: the folder cannot be written (a full disk is first emptied of what nobody here uses).
-            FormatError: ``build`` made something else than was planned, every time.
+            OutputError: the folder cannot be written (a full disk is first emptied of what nobody here uses), or what
+                is in it does not stay as it is.
+            FormatError: ``build`` raised it, every time.
         """
         emptied = False
         mismatch: FormatError | None = None
@@ -129,7 +130,7 @@ class ArtifactCache:
         if mismatch is not None:
             raise mismatch
         raise OutputError(
-            f"cannot keep files in the cache {self.folder}: they vanish at once",
+            f"cannot keep files in the cache {self.folder}: they vanish or are changed at once",
             hint="choose another folder with --cache-dir",
         )
 
@@ -191,9 +192,7 @@ class ArtifactCache:
             self._build(plan, build)
             found = self._find(plan)
         if found is None:
-            if self._remove(plan.key):
-                raise FormatError("hash-mismatch", f"width {plan.width} was rebuilt with another content than packed")
-            raise FileNotFoundError(plan.key)
+            raise FileNotFoundError(plan.key)  # ``build`` had checked it: removed or written into since
         return found
 
     def _build(self, plan: ArtifactPlan, build: Callable[[Path], None]) -> None:

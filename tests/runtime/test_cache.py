@@ -320,7 +320,7 @@ def test_damage_while_a_file_is_built_is_not_held_against_the_bundle(ensure: Ens
     assert builds == 3
 
 
-def test_a_bundle_that_builds_something_else_is_refused(ensure: Ensuring) -> None:
+def test_files_that_never_stay_as_they_were_built_are_not_used(ensure: Ensuring) -> None:
     plan = ensure.deployment.plans[Width(500)]
 
     def build(out: Path) -> None:
@@ -330,6 +330,14 @@ def test_a_bundle_that_builds_something_else_is_refused(ensure: Ensuring) -> Non
         data[-1] ^= 1
         file.write_bytes(data)
 
-    with pytest.raises(FormatError, match="hash-mismatch"):
+    with pytest.raises(OutputError, match="changed at once"):
         ensure.cache.ensure(plan, build)
+
+
+def test_a_damaged_bundle_is_refused(ensure: Ensuring) -> None:
+    def build(out: Path) -> None:
+        raise FormatError("hash-mismatch", "weight/layer is damaged")
+
+    with pytest.raises(FormatError, match="damaged"):
+        ensure.cache.ensure(ensure.deployment.plans[Width(500)], build)
     assert names(ensure.cache) == []
