@@ -246,7 +246,9 @@ def _owned(tensor: Tensor) -> Tensor:
 
 def _plain(value: Any, what: str) -> Any:
     """``value`` if it is made of plain finite JSON-like values only (keys may be whole numbers)."""
-    if value is None or isinstance(value, bool | int | str):
+    if isinstance(value, str):
+        return str(value)  # torch.__version__ is a str of a class that weights_only loading refuses
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value

@@ -223,3 +223,11 @@ def test_the_command_line_exits_2(saved: Path, capsys: pytest.CaptureFixture[str
     saved.write_bytes(saved.read_bytes()[:1000])
     assert main(["profile", str(saved)]) == 2
     assert "hint: " in capsys.readouterr().err
+
+
+def test_text_of_a_foreign_class_is_saved_as_plain_text(tmp_path: Path) -> None:
+    """``torch.__version__`` is a subclass of str, which a later ``weights_only`` load would refuse."""
+    model = create("us_mobilenet_v1", num_classes=2, input_size=16, high=Width(250))
+    path = tmp_path / "net.pt"
+    Checkpoint.from_model(model, provenance={"torch": torch.__version__}).save(path)
+    assert load_checkpoint(path).provenance["torch"] == str(torch.__version__)
