@@ -134,8 +134,6 @@ def make_plan(
     for width in chosen:
         model.check_width(width)
     nets = model.distinct(chosen)
-    if calibration is not None:
-        checkpoint = calibrate(checkpoint, calibration, tuple(nets)).checkpoint()
     precisions = {}
     for name in targets:
         target = target_table.get(name)
@@ -143,6 +141,8 @@ def make_plan(
         precisions[target.name] = coreml_precision if target.name == "coreml" else target.precisions[0]
     if not precisions:
         raise UsageError("no target given", hint=f"choose from {', '.join(target_table.names())}")
+    if calibration is not None:
+        checkpoint = calibrate(checkpoint, calibration, tuple(nets)).checkpoint()
     if missing := _without_statistics(checkpoint, tuple(nets)):
         raise CheckpointError(
             f"no BatchNorm statistics for width {', '.join(map(str, missing))}",
