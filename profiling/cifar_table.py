@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,13 +54,13 @@ KINDS: dict[str, TrainConfig] = {
 }
 
 
-def run(archive: Path, out: Path) -> None:
-    """All runs on one thread."""
+def run(archive: Path, out: Path, seeds: Sequence[int]) -> None:
+    """All runs of these seeds on one thread; two processes with different seeds share a folder well."""
     torch.set_num_threads(1)
     source = f"folder:{archive}"
     train = load_data(source, "train", input_size=INPUT_SIZE, images=IMAGES)
     calib, test = (load_data(source, split, input_size=INPUT_SIZE) for split in ("calib", "test"))
-    run_all(MODEL, KINDS, SEEDS, (train, calib, test), LADDER, out)
+    run_all(MODEL, KINDS, seeds, (train, calib, test), LADDER, out)
 
 
 def render(folder: Path) -> str:
@@ -85,10 +86,11 @@ def main() -> None:
     running = verbs.add_parser("run")
     running.add_argument("archive", type=Path)
     running.add_argument("--out", type=Path, required=True)
+    running.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     verbs.add_parser("table").add_argument("runs", type=Path)
     chosen = parser.parse_args()
     if chosen.verb == "run":
-        run(chosen.archive, chosen.out)
+        run(chosen.archive, chosen.out, chosen.seeds)
     else:
         print(render(chosen.runs))
 

@@ -59,14 +59,16 @@ def render(folder: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("run").add_argument("--out", type=Path, required=True)
+    running = verbs.add_parser("run")
+    running.add_argument("--out", type=Path, required=True)
+    running.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     verbs.add_parser("table").add_argument("runs", type=Path)
     chosen = parser.parse_args()
     if chosen.verb == "run":
         torch.set_num_threads(1)
         train, calib, test = (load_data("digits", split) for split in ("train", "calib", "test"))
         base = settings(train.input_size)
-        run_all(MODEL, {"US-Net": base, **alone(base, LADDER)}, SEEDS, (train, calib, test), LADDER, chosen.out)
+        run_all(MODEL, {"US-Net": base, **alone(base, LADDER)}, chosen.seeds, (train, calib, test), LADDER, chosen.out)
     else:
         print(render(chosen.runs))
 

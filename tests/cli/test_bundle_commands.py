@@ -10,14 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
 
 from small_bundle import INFO, builder
 
-import edgeslim.cli
 from edgeslim.cli.main import main
 from edgeslim.core.build import bundle_parts
 from edgeslim.core.width import Width
@@ -31,13 +29,9 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    """Exit code and the JSON document of one verb, which must be what its schema says."""
+    """Exit code and the JSON document of one verb."""
     code = main([*map(str, arguments), "--json"])
-    document = json.loads(capsys.readouterr().out)
-    if code == 0:
-        schema = json.loads((Path(edgeslim.cli.__file__).parent / f"{arguments[0]}.schema.json").read_text())
-        jsonschema.validate(document, schema)
-    return code, document
+    return code, json.loads(capsys.readouterr().out)
 
 
 def test_inspect_tells_what_is_in_it(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,11 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console as RichConsole
 
+import edgeslim
 from edgeslim.cli import run
 from edgeslim.cli.console import Console
 from edgeslim.cli.main import main
@@ -63,6 +65,9 @@ def test_a_summary_for_scripts(arguments: list[str], capsys: pytest.CaptureFixtu
     assert document["p50_ms"] <= document["p95_ms"] <= document["p99_ms"]
     assert {rung["permille"] for rung in document["ladder"]} <= {130, 190, 250}
     assert "loaded" in {event["kind"] for event in document["events"]}
+    schema = json.loads((Path(edgeslim.__file__).parent / "runtime" / "frame.schema.json").read_text())
+    for line in log.read_text().splitlines():
+        jsonschema.validate(json.loads(line), schema)
     frames = read_log(log)
     assert len(frames) == 25
     assert all(frame.reading.deadline_us < 200_000 for frame in frames), "preparation is taken off"
