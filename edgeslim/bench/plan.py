@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from edgeslim.bench.job import Cell
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import Quality, WidthValue
-from edgeslim.core.manifest import ArtifactEntry
-from edgeslim.core.strict_json import canonical
+from edgeslim.core.manifest import artifact_sha256
 from edgeslim.core.width import Width
 
 
@@ -49,14 +47,6 @@ def cells(
                 )
                 found[cell] = None
     return tuple(sorted(found, key=lambda cell: (cell.target, cell.threads, cell.permille)))
-
-
-def artifact_sha256(artifact: ArtifactEntry) -> str:
-    """What a row is bound to: the file's own SHA-256, or that of the canonical list ``[[path, sha256], …]``."""
-    if len(artifact.files) == 1:
-        return artifact.files[0].sha256
-    listed = canonical([[file.path, file.sha256] for file in artifact.files])
-    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def quality(bundle: SlimBundle) -> Quality:

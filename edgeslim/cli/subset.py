@@ -12,8 +12,9 @@ from edgeslim.cli.bundle_options import artifact_row, target_name
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.core.build import BundleContent, write_bundle
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.combine import subset
+from edgeslim.core.combine import subset, with_prior
 from edgeslim.core.files import sha256_file
+from edgeslim.core.latency import LatencyTable
 from edgeslim.core.width import Width
 
 
@@ -21,11 +22,21 @@ from edgeslim.core.width import Width
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--target", "targets", help="targets to keep, separated by commas [all]")
 @click.option("--widths", type=WIDTHS, help="widths to keep: 0.35,0.5,1.0 [all]")
+@click.option(
+    "--table", type=click.Path(path_type=Path), help="a measured latency table that travels along, as a first guess"
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="the smaller bundle")
 @click.option("--overwrite", is_flag=True, help="replace an existing bundle")
 @common_options
 def command(
-    *, bundle: Path, targets: str | None, widths: str | None, out: Path, overwrite: bool, console: Console
+    *,
+    bundle: Path,
+    targets: str | None,
+    widths: str | None,
+    table: Path | None,
+    out: Path,
+    overwrite: bool,
+    console: Console,
 ) -> None:
     """Keep only some targets and widths of BUNDLE; the weights stay whole."""
     with SlimBundle.open(bundle) as opened:
@@ -36,6 +47,8 @@ def command(
             targets=None if targets is None else [target_name(manifest, t.strip()) for t in targets.split(",")],
             widths=None if widths is None else resolve_widths(widths, trained),
         )
+        if table is not None:
+            content = with_prior(content, LatencyTable.read(table))
         before = opened.size_bytes
         write_bundle(content, out, overwrite=overwrite)
     with SlimBundle.open(out) as smaller:

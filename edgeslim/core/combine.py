@@ -2,6 +2,7 @@
 
 subset(content, targets, widths) ─► BundleContent
 merge(content, content)          ─► BundleContent   same bytes as packing everything together
+with_prior(content, table)       ─► BundleContent   a table of some device, as a first guess for others
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from typing import Any, TypeVar
 from edgeslim.core.build import BundleContent, difference, stored_templates
 from edgeslim.core.bundle import template_reader
 from edgeslim.core.deflate import Stored
-from edgeslim.core.manifest import ArtifactEntry, SlimManifest, Variant, WidthEntry, expected_tensors
+from edgeslim.core.latency import PRIOR, LatencyTable
+from edgeslim.core.manifest import (
+    ArtifactEntry,
+    SlimManifest,
+    Variant,
+    WidthEntry,
+    artifact_sha256,
+    expected_tensors,
+)
 from edgeslim.core.width import Width
 from edgeslim.errors import InternalError, UsageError
 
@@ -79,6 +88,24 @@ def _template(identifier: str, artifact: ArtifactEntry, sources: Sequence[Bundle
     raise InternalError(f"no source has artifact {identifier} of {artifact.permille}")
 
 
+def with_prior(content: BundleContent, table: LatencyTable) -> BundleContent:
+    """Let ``table``, measured on some device, travel in the bundle (``manifest.extra``), without its samples.
+
+    A session on a device without a table of its own measures two widths and scales this one by what it finds.
+
+    Raises:
+        UsageError: no row of ``table`` was measured with one of the bundle's files.
+    """
+    files = {artifact_sha256(artifact) for variant in content.manifest.variants for artifact in variant.artifacts}
+    rows = tuple(replace(row, samples_ms=None, samples_file=None) for row in table.rows if row.file_sha256 in files)
+    if not rows:
+        raise UsageError(
+            "the table has no row of this bundle's files", hint="edgeslim bench BUNDLE --target TARGET -o TABLE.json"
+        )
+    extra = {**content.manifest.extra, PRIOR: replace(table, rows=rows).to_json()}
+    return BundleContent(manifest=replace(content.manifest, extra=extra), stored=content.stored)
+
+
 def merge(first: BundleContent, second: BundleContent) -> BundleContent:
     """Both bundles in one: the bytes are those of packing everything together.
 
@@ -89,14 +116,16 @@ def merge(first: BundleContent, second: BundleContent) -> BundleContent:
     """
     a, b = first.manifest, second.manifest
     for name in a.__slots__:
-        if name not in ("widths", "variants") and getattr(a, name) != getattr(b, name):
+        if name not in ("widths", "variants", "extra") and getattr(a, name) != getattr(b, name):
             raise UsageError(
                 f"these bundles cannot be merged: their {name} differ",
                 hint="pack both from the same checkpoint with the same options",
             )
+    if any(a.extra[key] != b.extra[key] for key in a.extra.keys() & b.extra.keys()):
+        raise UsageError(f"these bundles cannot be merged: their extra notes differ: {difference(a, b)}")
     widths = _merged(a.widths, b.widths, lambda w: w.permille, _join_widths)
     variants = _merged(a.variants, b.variants, lambda v: v.id, _join_variants)
-    manifest = _without_twins(replace(a, widths=widths, variants=variants))
+    manifest = _without_twins(replace(a, widths=widths, variants=variants, extra={**a.extra, **b.extra}))
     return BundleContent(manifest=manifest, stored=_kept(manifest, [first, second]))
 
 

@@ -25,6 +25,8 @@ from edgeslim.core.width import MAX_PERMILLE, Width
 from edgeslim.errors import TableError
 
 SCHEMA_VERSION = 1
+PRIOR = "latency_table"
+"""Where ``manifest.extra`` of a bundle may hold another device's table, as its JSON text."""
 SCHEMA_FILE = Path(__file__).with_name("latency_table.schema.json")
 
 Kind = Literal["burst", "sustained", "prior"]

@@ -11,13 +11,14 @@ The JSON keys are the field names. ``manifest_rules.parse_manifest`` returns onl
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgeslim.core.canonical_json import canonical_bytes
 from edgeslim.core.recipe import Constant
 from edgeslim.core.slicing import Cut
-from edgeslim.core.strict_json import encode
+from edgeslim.core.strict_json import canonical, encode
 
 JsonObject = dict[str, Any]  # free JSON inside the manifest
 
@@ -211,6 +212,14 @@ def _constant(layer: MasterLayer, cut: Cut) -> Constant:
 def artifact_id(variant: str, permille: int) -> str:
     """Name of an artifact's tensors: ``coreml-fp16-224/0500``."""
     return f"{variant}/{permille:04d}"
+
+
+def artifact_sha256(artifact: ArtifactEntry) -> str:
+    """What a row is bound to: the file's own SHA-256, or that of the canonical list ``[[path, sha256], …]``."""
+    if len(artifact.files) == 1:
+        return artifact.files[0].sha256
+    listed = canonical([[file.path, file.sha256] for file in artifact.files])
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def expected_tensors(manifest: SlimManifest) -> dict[str, tuple[str, tuple[int, ...] | None]]:

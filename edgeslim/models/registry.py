@@ -115,7 +115,7 @@ def from_spec(spec: ModelSpec) -> SlimmableModel:
     """A freshly initialised network of ``spec``.
 
     Raises:
-        ModelError: unknown name, or widths of the wrong family.
+        ModelError: unknown name, widths of the wrong family, or a narrow width with more channels than the widest.
     """
     entry = network(spec.name)
     if entry.listed != bool(spec.widths):
@@ -123,8 +123,26 @@ def from_spec(spec: ModelSpec) -> SlimmableModel:
     builder = Builder(spec, entry.rule)
     features, classifier = entry.build(builder)
     model = SlimmableModel(spec, builder, features, classifier)
+    _check_prefixes(model)
     initialise(model, spec)
     return model
+
+
+def _check_prefixes(model: SlimmableModel) -> None:
+    """Raise ``ModelError`` if a narrow net has a layer wider than the widest's.
+
+    The published rounding makes 9 channels of fewer than 4, but 8 of 4 to 11: a very narrow range can turn upside down.
+    """
+    spec = model.spec
+    for name, layer in model.layers().items():
+        most = layer.outputs.at(spec.high)
+        for width in spec.widths or (spec.low,):
+            if (wants := layer.outputs.at(width)) > most:
+                raise ModelError(
+                    f"{spec.name} from {spec.low} to {spec.high}: {name} would have {wants} channels at width {width} "
+                    f"but {most} at {spec.high}, so it is no slice",
+                    hint="train a wider range: the published rounding makes 9 of fewer than 4 channels",
+                )
 
 
 def create(

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeslim.bench.plan import artifact_sha256
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.manifest import FileEntry, InputContract, TensorInfo, Variant
+from edgeslim.core.manifest import FileEntry, InputContract, TensorInfo, Variant, artifact_sha256
 from edgeslim.core.width import Width
 
 

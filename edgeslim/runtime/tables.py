@@ -15,14 +15,12 @@ from pathlib import Path
 from edgeslim.bench import machine
 from edgeslim.bench.plan import quality
 from edgeslim.core.ladder import DroppedWidth, Ladder, ladder
-from edgeslim.core.latency import LatencyTable
+from edgeslim.core.latency import PRIOR, LatencyTable
 from edgeslim.core.strict_json import canonical, encode
 from edgeslim.core.width import Width
 from edgeslim.errors import OutputError, TableError
 from edgeslim.runtime.plan import Deployment
 
-PRIOR = "latency_table"
-"""Where ``manifest.extra`` may hold another device's table, as its JSON text."""
 MACS = "macs"
 """The metric of a quality that multiply-adds stand in for."""
 _KEPT = 32

@@ -46,4 +46,6 @@ def test_it_is_a_strict_schema(path: Path) -> None:
 )
 def test_a_failure_is_a_document_too(argv: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*argv, "--json"]) == code
-    jsonschema.validate(json.loads(capsys.readouterr().out), json.loads((PACKAGE / "cli/error.schema.json").read_text()))
+    jsonschema.validate(
+        json.loads(capsys.readouterr().out), json.loads((PACKAGE / "cli/error.schema.json").read_text())
+    )

@@ -121,6 +121,13 @@ def test_copies_have_a_width_of_their_own() -> None:
         assert other(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 
 
+def test_a_range_whose_narrow_nets_are_no_slices_is_refused() -> None:
+    # 32 channels: 0.06x asks for 1.92, which the published rounding makes 9; 0.25x has 8.
+    with pytest.raises(ModelError, match=r"features\.0\.0 would have 9 channels at width 0\.06 but 8 at 0\.25"):
+        create("us_mobilenet_v1", low=Width(60), high=Width(250))
+    assert create("us_mobilenet_v1", low=Width(125), high=Width(250)).width == Width(250)
+
+
 @pytest.mark.parametrize(("name", "width"), [("us_mobilenet_v2", 300), ("us_mobilenet_v2", 1025), ("s_resnet50", 600)])
 def test_widths_that_are_not_there(name: str, width: int) -> None:
     model = small(name)

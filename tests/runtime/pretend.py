@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 
 import edgeslim
 from edgeslim.bench import machine
-from edgeslim.bench.plan import artifact_sha256
 from edgeslim.core.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyRow, LatencyTable, Statistics
 from edgeslim.core.latency import RuntimeInfo as RowRuntime
-from edgeslim.core.manifest import FileEntry, InputContract, ModelInfo, Quality, TensorInfo
+from edgeslim.core.manifest import FileEntry, InputContract, ModelInfo, Quality, TensorInfo, artifact_sha256
 from edgeslim.core.rebuild import LayerFold, segment_values
 from edgeslim.core.recipe import Layout, Part, Rule, Segment
 from edgeslim.core.slicing import Cut

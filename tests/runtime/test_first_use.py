@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from pretend import NAME, PretendTarget, image, pretend_bundle, table_of
 
 from edgeslim.bench import machine
-from edgeslim.core.build import BundleContent, write_bundle
+from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.width import Width
@@ -146,19 +145,11 @@ def test_without_gaps_it_stays_with_what_it_knows(bundle: Path, tmp_path: Path) 
         assert len(session.ladder.rungs) == 2
 
 
-def with_prior(bundle: Path, path: Path, table: LatencyTable) -> Path:
-    """The same bundle, with another device's table in it."""
-    with SlimBundle.open(bundle) as opened:
-        content = BundleContent.of(opened)
-        extra = {"latency_table": table.to_json()}
-        manifest = dataclasses.replace(content.manifest, extra=extra)
-        write_bundle(BundleContent(manifest=manifest, stored=content.stored), path, overwrite=False)
-    return path
-
-
 def test_starts_from_the_table_in_the_bundle(bundle: Path, tmp_path: Path) -> None:
     ten_times_slower = table_of(bundle, times_us=lambda permille: 10 * QUICK_US[permille])
-    carrying = with_prior(bundle, tmp_path / "carrying.slim", ten_times_slower)
+    ten_times_slower.write(tmp_path / "table.json")
+    carrying = tmp_path / "carrying.slim"
+    assert main(["subset", str(bundle), "--table", str(tmp_path / "table.json"), "-o", str(carrying), "--quiet"]) == 0
     with open_session(carrying, tmp_path, first_use="gaps") as session:
         assert session.ladder.widths == (Width(250), Width(500), Width(750), Width(1000))
         narrowest, *_, widest = session.ladder.rungs
