@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from edgeslim.core.width import Width
 from edgeslim.models.count import count
 from edgeslim.models.registry import create
+from edgeslim.training.allocator import keep_freed_memory
 from edgeslim.training.augment import Augment
 from edgeslim.training.config import TrainConfig
 from edgeslim.training.images import ImageSet
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
+    keep_freed_memory()  # as `edgeslim train` does; it helps the twin as well
     widths = tuple(Width.parse(text) for text in chosen.widths.split(","))
 
     torch.manual_seed(0)

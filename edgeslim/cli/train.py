@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 def command(*, console: Console, **o: Any) -> None:
     """Train a slimmable network, calibrate its ladder and measure it on the test images."""
     from edgeslim.models.warm_start import open_source, warm_start
+    from edgeslim.training.allocator import keep_freed_memory
     from edgeslim.training.data import load_data
     from edgeslim.training.distributed import joined
     from edgeslim.training.loop import Trainer
@@ -79,6 +80,7 @@ def command(*, console: Console, **o: Any) -> None:
 
     check_free(o["out"], overwrite=o["overwrite"])
     device = _device(o["device_name"])
+    keep_freed_memory()
     data = load_data(o["data"], "train", images=o["images"], **_source(o))
     start = open_source(o["init"]) if o["init"] else None
     spec = _spec(o, data, start)
