@@ -59,7 +59,11 @@ class CalibratedModel:
             )
 
     def distinct(self, widths: Sequence[Width]) -> dict[Width, tuple[Width, ...]]:
-        """Different nets among ``widths``, ascending: the smallest name of each → its aliases."""
+        """Different nets among ``widths``, ascending: the smallest name of each → its aliases.
+
+        Raises:
+            WidthError: outside the range, or not listed.
+        """
         return self._model.distinct(widths)
 
     def static(self, width: Width) -> StaticModel:

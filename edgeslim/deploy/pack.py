@@ -92,6 +92,7 @@ class PackPlan:
     """What ``pack`` is about to make: nets with their aliases, and a precision per target."""
 
     checkpoint: Checkpoint
+    model: CalibratedModel
     widths: Mapping[Width, tuple[Width, ...]]
     precisions: Mapping[str, str]
     out: Path
@@ -125,14 +126,12 @@ def make_plan(
     """
     if weights == "fp16":
         checkpoint = with_fp16_masters(checkpoint)
-    model = checkpoint.build()
+    model = CalibratedModel.from_checkpoint(checkpoint)
     chosen = tuple(widths) if widths is not None else checkpoint.ladder
     if not chosen:
         raise CheckpointError(
             "this checkpoint has no statistics for any width", hint="name some with --widths and add --calib DATA"
         )
-    for width in chosen:
-        model.check_width(width)
     nets = model.distinct(chosen)
     precisions = {}
     for name in targets:
@@ -142,8 +141,9 @@ def make_plan(
     if not precisions:
         raise UsageError("no target given", hint=f"choose from {', '.join(target_table.names())}")
     if calibration is not None:
-        checkpoint = calibrate(checkpoint, calibration, tuple(nets)).checkpoint()
-    if missing := _without_statistics(checkpoint, tuple(nets)):
+        model = calibrate(checkpoint, calibration, tuple(nets))
+        checkpoint = model.checkpoint()
+    if missing := [width for width in nets if not model.has(width)]:
         raise CheckpointError(
             f"no BatchNorm statistics for width {', '.join(map(str, missing))}",
             hint="add --calib DATA (for example --calib folder:images), or run edgeslim calibrate first",
@@ -153,17 +153,13 @@ def make_plan(
     per_width = sum(len(mean) for mean, _ in next(iter(checkpoint.statistics.values()), {}).values()) * 8
     return PackPlan(
         checkpoint=checkpoint,
+        model=model,
         widths=nets,
         precisions=precisions,
         out=out,
         weights=weights,
         estimated_bytes=weight_bytes + len(nets) * (per_width + len(precisions) * per_artifact),
     )
-
-
-def _without_statistics(checkpoint: Checkpoint, widths: Sequence[Width]) -> list[Width]:
-    model = CalibratedModel.from_checkpoint(checkpoint)
-    return [width for width in widths if not model.has(width)]
 
 
 def pack(
@@ -241,8 +237,7 @@ def pack(
 def _builder(
     plan: PackPlan, *, labels: Sequence[str] | None, policy: Path | None, about: Mapping[str, str]
 ) -> BundleBuilder:
-    model = CalibratedModel.from_checkpoint(plan.checkpoint)
-    nets = {width: model.slice(width) for width in plan.widths}
+    nets = {width: plan.model.slice(width) for width in plan.widths}
     sources = masters(next(iter(nets.values())).layers, plan.checkpoint.state_dict)
     info = net_info(
         plan.checkpoint,
