@@ -35,6 +35,8 @@ from edgeslim.bench.messages import (
     Failed,
     Finish,
     Finished,
+    Import,
+    Imported,
     Message,
     Prepare,
     Prepared,
@@ -62,6 +64,9 @@ class Measurer:
 
     def answer(self, request: Message) -> Message:
         match request:
+            case Import():
+                runtimes.imported(request.target)
+                return Imported()
             case Prepare():
                 return self._prepare(request)
             case Warm():

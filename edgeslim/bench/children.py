@@ -16,10 +16,16 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from edgeslim.bench.messages import MESSAGES, Failed, Finish, Message, Prepare, Turn, Warm
+from edgeslim.bench.messages import MESSAGES, Failed, Finish, Import, Message, Prepare, Turn, Warm
 
 COMMAND = (sys.executable, "-P", "-m", "edgeslim.bench.child")
-_DOING = {Prepare: "preparing", Warm: "warming up", Turn: "measuring", Finish: "finishing"}
+_DOING = {
+    Import: "loading its runtime's code",
+    Prepare: "preparing",
+    Warm: "warming up",
+    Turn: "measuring",
+    Finish: "finishing",
+}
 _CHUNK_BYTES = 1 << 16
 
 
@@ -37,6 +43,7 @@ class Child:
                 COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink, start_new_session=True
             )
         self._received = b""
+        self._doing = "starting"
 
     def __enter__(self) -> Child:
         return self
@@ -61,14 +68,21 @@ class Child:
         Raises:
             ChildError: it died, raised, or did not answer within ``timeout_s``.
         """
-        doing = _DOING.get(type(request), "working")
-        try:
-            assert self._process.stdin is not None
+        self.tell(request)
+        return self.hear(timeout_s=timeout_s)
+
+    def tell(self, request: Message) -> None:
+        """Ask without waiting; ``hear`` brings the reply, or what became of the child."""
+        self._doing = _DOING.get(type(request), "working")
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(MESSAGES.to_line(request))
             self._process.stdin.flush()
-            line = self._line(timeout_s)
-        except BrokenPipeError:
-            line = b""
+
+    def hear(self, *, timeout_s: float) -> Message:
+        """The reply to the last request; raises as ``ask``."""
+        doing = self._doing
+        line = self._line(timeout_s)
         if line is None:
             raise ChildError(f"hung: no answer for {timeout_s:.0f} s while {doing}")
         if not line:

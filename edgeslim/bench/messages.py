@@ -1,6 +1,8 @@
 """What parent and child say to each other: one JSON object per line, a reply for every request.
 
     parent                                             child (one per cell)
+      Import(target)                ────────────────►  the runtime's code, for all children of a group at once
+                                    ◄────────────────  Imported()
       Prepare(cell, bundle, folder) ────────────────►  rebuild, load cold, first run, load warm
                                     ◄────────────────  Prepared(rebuild_ms, load_cold_ms, …, runtime)
       Warm(runs, seconds)           ────────────────►
@@ -22,6 +24,18 @@ from edgeslim.bench.job import Cell
 from edgeslim.bench.load import Load
 from edgeslim.bench.wire import Vocabulary
 from edgeslim.core.latency import EnergyMethod, RuntimeInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """Load the code of the target's runtime; an app has it linked in, so it is in no figure."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,5 +109,7 @@ class Failed:
     message: str
 
 
-Message = Prepare | Prepared | Warm | Warmed | Turn | Block | Finish | Finished | Failed
-MESSAGES: Vocabulary[Message] = Vocabulary(Prepare, Prepared, Warm, Warmed, Turn, Block, Finish, Finished, Failed)
+Message = Import | Imported | Prepare | Prepared | Warm | Warmed | Turn | Block | Finish | Finished | Failed
+MESSAGES: Vocabulary[Message] = Vocabulary(
+    Import, Imported, Prepare, Prepared, Warm, Warmed, Turn, Block, Finish, Finished, Failed
+)

@@ -23,7 +23,7 @@ from edgeslim.bench import machine, validity
 from edgeslim.bench.children import Child, ChildError
 from edgeslim.bench.events import Done, Note, Passport, Progress, RowDone, Sink
 from edgeslim.bench.job import Cell, Job
-from edgeslim.bench.messages import Block, Finish, Finished, Message, Prepare, Prepared, Turn, Warm, Warmed
+from edgeslim.bench.messages import Block, Finish, Finished, Import, Message, Prepare, Prepared, Turn, Warm, Warmed
 from edgeslim.bench.row import RowMaker, Tally
 from edgeslim.bench.sampling import baseline_ns
 from edgeslim.bench.schedule import groups, turns
@@ -125,14 +125,19 @@ class Session:
         rows: dict[int, LatencyRow] = {}
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(self._own_folder())
-            children: dict[int, Child] = {}
-            for index, tally in enumerate(tallies):
-                child = stack.enter_context(Child(folder / f"child-{index}.log"))
-                with self._failures(tally, child, rows, index):
-                    self._start(tally, child, folder)
-                    children[index] = child
+            children = {index: stack.enter_context(Child(folder / f"child-{index}.log")) for index in range(len(cells))}
+            for index, child in children.items():  # side by side: seconds of importing for some runtimes, and no figure
+                child.tell(Import(target=cells[index].target))
+            self._say_preparing(cells[0])
+            for index, child in children.items():
+                with self._failures(tallies[index], child, rows, index):
+                    child.hear(timeout_s=_PREPARE_S + self._job.hang_s)
+            for index, child in children.items():
+                if index not in rows:
+                    with self._failures(tallies[index], child, rows, index):
+                        self._start(tallies[index], child, folder)
             for around in turns(len(cells), self._job.seed):
-                waiting = [index for index in around if index in children and index not in rows]
+                waiting = [index for index in around if index not in rows]
                 if not waiting:
                     break
                 for index in waiting:
@@ -196,11 +201,15 @@ class Session:
 
     def _start(self, tally: Tally, child: Child, folder: Path) -> None:
         job, cell = self._job, tally.cell
-        self._sink(Progress(doing=f"preparing {cell}", done=self._done, of=len(job.cells), left_s=self._left_s([])))
+        self._say_preparing(cell)
         request = Prepare(cell=cell, bundle=self._bundle, folder=str(folder))
         tally.prepared = self._ask(child, request, Prepared, _PREPARE_S)
         warmed = self._ask(child, Warm(runs=job.warmup_runs, seconds=job.warmup_s), Warmed, job.warmup_s)
         tally.run_ms, tally.warmup_runs = warmed.run_ms, warmed.runs
+
+    def _say_preparing(self, cell: Cell) -> None:
+        left_s = self._left_s([])
+        self._sink(Progress(doing=f"preparing {cell}", done=self._done, of=len(self._job.cells), left_s=left_s))
 
     def _turn(self, tally: Tally, child: Child, block_s: float, lead_in_runs: int) -> None:
         runs = max(1, round(block_s * 1000 / max(tally.run_ms, 1e-4)))
