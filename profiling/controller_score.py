@@ -15,19 +15,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from edgeslim.core.ladder import ESTIMATED_WATTS, Ladder, ladder
+from edgeslim.core.ladder import Ladder, ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.simulate import policies
 from edgeslim.simulate.engine import Setting, simulate
 from edgeslim.simulate.oracle import best_oracle
 from edgeslim.simulate.run import summarise
 from edgeslim.simulate.scenario import SCENARIOS
-from edgeslim.simulate.tables import BUILTIN, in_percent
+from edgeslim.simulate.tables import BUILTIN, at_speed, in_percent
 
 ROOMS = ("cool_desk", "room", "hot")
 OURS = "balanced"
@@ -54,14 +53,7 @@ def mean(figures: list[Figures]) -> Figures:
 def measured(path: Path, widest_ms: float | None) -> Ladder:
     """The ladder of a table, in percent, its times scaled so that the widest takes ``widest_ms``."""
     rungs = in_percent(ladder(LatencyTable.read(path)))
-    if widest_ms is None:
-        return rungs
-    factor = widest_ms * 1000 / rungs.rungs[-1].t_us
-    scaled = []
-    for rung in rungs.rungs:
-        t_us = math.floor(rung.t_us * factor + 0.5)
-        scaled.append(dataclasses.replace(rung, t_us=t_us, e_uj=t_us * ESTIMATED_WATTS))
-    return dataclasses.replace(rungs, rungs=tuple(scaled))
+    return rungs if widest_ms is None else at_speed(rungs, widest_ms)
 
 
 def limits(found: dict[str, dict[str, Figures]], within: float) -> list[tuple[bool, str]]:

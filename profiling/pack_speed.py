@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--input-size", type=int, default=224)
     parser.add_argument("--json", type=Path, help="write pack's document here")
+    parser.add_argument("--keep", type=Path, help="a copy of the bundle, for other benchmarks")
     parser.add_argument("--no-serial", action="store_true", help="only pack")
     parser.add_argument("--only-serial", type=Path, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -96,6 +98,8 @@ def main() -> None:
         document = json.loads(text)
         if options.json:
             options.json.write_text(json.dumps(document, indent=1) + "\n")
+        if options.keep:
+            shutil.copyfile(document["bundle"], options.keep)
         print(f"{len(document['rows'])} artifacts, {sum(r['artifact_bytes'] for r in document['rows']):,} bytes")
         print(f"bundle {document['bytes']:,} bytes = {document['bytes'] / document['weights_bytes']:.4f}x the weights")
         print(f"pack     {pack_s:8.1f} s")

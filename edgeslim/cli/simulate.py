@@ -23,7 +23,7 @@ from edgeslim.simulate.plots import write_plot
 from edgeslim.simulate.replay import LoggedFrame, read_log, repeats, replay
 from edgeslim.simulate.run import Row, Run, SimulationResult, ladder_used, summarise
 from edgeslim.simulate.scenario import SCENARIOS, scenario
-from edgeslim.simulate.tables import BUILTIN, STAND_INS, in_percent
+from edgeslim.simulate.tables import BUILTIN, STAND_INS, at_speed, in_percent
 
 _MOST_FRAMES = 3_000_000  # 28 hours at 30 frames per second; a run keeps about 250 bytes per frame
 
@@ -34,6 +34,7 @@ _MOST_FRAMES = 3_000_000  # 28 hours at 30 frames per second; a run keeps about 
 @click.option("--target", help="which rows of the table: litert, executorch, coreml")
 @click.option("--precision", help="which rows of the table: fp32, fp16")
 @click.option("--threads", type=click.IntRange(min=1), help="which rows of the table")
+@click.option("--anyway", "doubtful", is_flag=True, help="use rows of the table that do not count, too")
 @click.option("--scenario", "where", default="room", show_default=True, help=", ".join(SCENARIOS))
 @click.option(
     "--replay", "log", type=click.Path(path_type=Path), help="recorded frames (run --log) instead of a scenario"
@@ -48,6 +49,11 @@ _MOST_FRAMES = 3_000_000  # 28 hours at 30 frames per second; a run keeps about 
 @click.option(
     "--load-ms", type=click.FloatRange(0, 60_000), default=0.0, show_default=True, help="time to load a width"
 )
+@click.option(
+    "--widest-ms",
+    type=click.FloatRange(0.1, 10_000),
+    help="reckon with a device on which the widest takes so long, for tables of fast machines",
+)
 @click.option("--plot", type=click.Path(path_type=Path, file_okay=False), help="a folder for one picture per policy")
 @click.option("--overwrite", is_flag=True, help="replace pictures that are there")
 @common_options
@@ -58,6 +64,7 @@ def command(
     target: str | None,
     precision: str | None,
     threads: int | None,
+    doubtful: bool,
     where: str,
     log: Path | None,
     policy: str,
@@ -66,6 +73,7 @@ def command(
     seed: int,
     fps: int | None,
     load_ms: float,
+    widest_ms: float | None,
     plot: Path | None,
     overwrite: bool,
     console: Console,
@@ -74,10 +82,16 @@ def command(
 
     TABLE is a latency table from `edgeslim bench`; without one, a built-in table stands in.
     """
-    rungs = _ladder(table, named, target=target, precision=precision, threads=threads, console=console)
+    rungs = _ladder(
+        table, named, target=target, precision=precision, threads=threads, doubtful=doubtful, console=console
+    )
     if only_list:
         _list(rungs, console)
         return
+    if widest_ms is not None:
+        if log:
+            raise UsageError("recorded frames have their own speed", hint="leave out --widest-ms with --replay")
+        rungs = at_speed(rungs, widest_ms)
     names = _policies(policy, rungs)
     frames = read_log(log) if log else None
     place = SCENARIOS.get(where) or scenario(where)

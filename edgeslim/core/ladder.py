@@ -108,6 +108,7 @@ def ladder(
     target: str | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    doubtful: bool = False,
 ) -> Ladder:
     """The Pareto-optimal, thinned rungs of ``table``.
 
@@ -115,6 +116,7 @@ def ladder(
         table: burst rows are used, and rows of kind ``prior`` for widths that have none.
         accuracies: per width, in any unit where more is better; default the table's own quality.
         target, precision, threads: needed where the table holds several.
+        doubtful: use measured rows that do not count, too.
 
     Raises:
         TableError: nothing usable, or rows of several targets, precisions, thread counts or devices.
@@ -122,7 +124,7 @@ def ladder(
     notes: list[str] = []
     dropped: list[DroppedWidth] = []
     rows = _one_per_width(table.select(target=target, precision=precision, threads=threads))
-    rows = _measured(rows, dropped, notes)
+    rows = _measured(rows, dropped, notes, doubtful=doubtful)
     quality, metric = _quality(rows, table, accuracies, dropped, notes)
     rungs, estimated = _priced([row for row in rows if row.width in quality], quality, notes)
     rungs = _thinned(_pareto(rungs, dropped), dropped)
@@ -162,12 +164,17 @@ def _one_per_width(rows: Sequence[LatencyRow]) -> list[LatencyRow]:
     return [best[permille] for permille in sorted(best)]
 
 
-def _measured(rows: list[LatencyRow], dropped: list[DroppedWidth], notes: list[str]) -> list[LatencyRow]:
+def _measured(
+    rows: list[LatencyRow], dropped: list[DroppedWidth], notes: list[str], *, doubtful: bool
+) -> list[LatencyRow]:
     timed = [row for row in rows if row.p50_ms is not None]
     dropped += [_drop(row.width, f"not measured: {'; '.join(row.reasons)}") for row in rows if row.p50_ms is None]
     valid = [row for row in timed if row.valid]
     if not valid and timed:
         notes.append("no row calls itself valid: the ladder stands on doubtful rows")
+        return timed
+    if doubtful and len(valid) < len(timed):
+        notes.append(f"{len(timed) - len(valid)} of {len(timed)} rows do not count, and are used all the same")
         return timed
     dropped += [_drop(row.width, f"not valid: {'; '.join(row.reasons)}") for row in timed if not row.valid]
     return valid

@@ -73,6 +73,13 @@ def test_a_table_of_doubtful_rows_is_used_and_says_so() -> None:
     assert any("doubtful" in note for note in found.notes)
 
 
+def test_doubtful_rows_are_used_when_asked_for() -> None:
+    hot = timed(500, 12.0, valid=False, reasons=("thermal level rose",))
+    found = ladder(table(failed_row(), hot, timed(1000, 30.0)), doubtful=True)
+    assert [w.permille for w in found.widths] == [500, 1000]
+    assert "1 of 2 rows do not count, and are used all the same" in found.notes
+
+
 def test_what_stands_in_for_accuracy() -> None:
     rows = (timed(500, 12.0), timed(1000, 30.0))
     assert ladder(table(*rows)).metric == "width"

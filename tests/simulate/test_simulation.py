@@ -16,7 +16,7 @@ from edgeslim.simulate.engine import Loader, Setting, simulate
 from edgeslim.simulate.oracle import best_oracle
 from edgeslim.simulate.run import Run, delivered_accuracy, miss_rate, summarise
 from edgeslim.simulate.scenario import SCENARIOS, Scenario
-from edgeslim.simulate.tables import BUILTIN, in_percent
+from edgeslim.simulate.tables import BUILTIN, at_speed, in_percent
 
 
 def setting(name: str, minutes: float = 2, **changes: object) -> Setting:
@@ -152,6 +152,13 @@ def test_a_policy_of_the_upper_rungs_learns_from_its_own() -> None:
     found = simulate(upper, BUILTIN, setting("hot"))
     assert min(found.rung) == 1
     assert upper.controller.state.k < 3072  # it was told about its inferences
+
+
+def test_a_table_at_another_speed_keeps_its_ratios() -> None:
+    slow = at_speed(BUILTIN, 60)
+    assert [rung.t_us for rung in slow.rungs] == [12_000, 24_000, 40_000, 60_000]
+    assert [rung.e_uj for rung in slow.rungs] == [24_000, 48_000, 80_000, 120_000], "2 W"
+    assert [rung.quality for rung in slow.rungs] == [rung.quality for rung in BUILTIN.rungs]
 
 
 def test_worth_in_percent() -> None:
