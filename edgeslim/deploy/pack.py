@@ -24,13 +24,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import edgeslim
 from edgeslim import targets as target_table
-from edgeslim.core.build import BundleBuilder, BundleContent, write_bundle
+from edgeslim.core.build import BundleBuilder, BundleContent, NetInfo, write_bundle
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.combine import merge
 from edgeslim.core.files import check_free, replace_directory, sha256_file, temporary_directory_beside
@@ -217,11 +218,19 @@ def pack(
         calibration=calibration,
     )
     earlier = None if into is None else SlimBundle.open(into)
-    builder = _builder(plan, labels=labels, policy=policy, about=about or {})
+    info = net_info(
+        plan.checkpoint,
+        labels=labels,
+        policy=None if policy is None else _read_policy(policy),
+        about=about or {},
+        checkpoint_sha256=content_sha256(plan.checkpoint),
+    )
     log = path.with_name(path.name + ".log")
     with tempfile.TemporaryDirectory(prefix="edgeslim-pack-") as name, _logged(log, plan, jobs):
-        folder = Path(name)
-        exported = _export(plan, builder, folder, log, input_option, labels, about or {}, jobs, progress)
+        with ThreadPoolExecutor(1) as beside:  # the workers take seconds to start
+            building = beside.submit(_builder, plan, info)
+            exported = _export(plan, Path(name), log, input_option, labels, about or {}, jobs, progress)
+            builder = building.result()
         for job, result in exported:
             builder.add_artifact(variant_info(result.artifact), job.width, result.packed)
         content = builder.content()
@@ -234,18 +243,10 @@ def pack(
     return _report(path, size, content, exported, kept)
 
 
-def _builder(
-    plan: PackPlan, *, labels: Sequence[str] | None, policy: Path | None, about: Mapping[str, str]
-) -> BundleBuilder:
+def _builder(plan: PackPlan, info: NetInfo) -> BundleBuilder:
+    """Masters, and cuts and folds of every width."""
     nets = {width: plan.model.slice(width) for width in plan.widths}
     sources = masters(next(iter(nets.values())).layers, plan.checkpoint.state_dict)
-    info = net_info(
-        plan.checkpoint,
-        labels=labels,
-        policy=None if policy is None else _read_policy(policy),
-        about=about,
-        checkpoint_sha256=content_sha256(plan.checkpoint),
-    )
     builder = BundleBuilder(info, sources, weights="f32" if plan.weights == "fp32" else "f16")
     for width, aliases in plan.widths.items():
         cuts, folds = cuts_and_folds(nets[width])
@@ -273,7 +274,6 @@ def _read_policy(path: Path) -> dict[str, Any]:
 
 def _export(
     plan: PackPlan,
-    builder: BundleBuilder,
     folder: Path,
     log: Path,
     input_option: InputOption,

@@ -5,6 +5,8 @@
     imagenet        folders of the data root: train/<wnid>/, val/<wnid>/
     folder:PATH     train/<class>/, test/<class>/ (or val/) in a folder or a .zip
 
+torchvision is imported where it is needed: it takes longer than torch itself, and digits never need it.
+
 Small sets are held in memory as uint8; large ones are decoded by workers. Split ``calib`` is a fixed part of
 the training images in evaluation dress, as BatchNorm statistics are taken ("Universally Slimmable Networks",
 ICCV 2019, §3.3).
@@ -22,7 +24,6 @@ import torch
 from platformdirs import user_cache_path
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as vision
 
 from edgeslim.errors import DataError, MissingExtraError
 from edgeslim.training.files import ImageFiles, index_files
@@ -159,6 +160,8 @@ def _to_size(pixels: Tensor, size: int) -> Tensor:
         return F.pad(pixels, (2, 2, 2, 2))
     if native == size:
         return pixels
+    from torchvision.transforms.v2 import functional as vision
+
     resized: Tensor = vision.resize(pixels, [size, size], antialias=size < native)
     return resized
 
@@ -168,6 +171,8 @@ def _to_channels(pixels: Tensor, channels: int) -> Tensor:
         return pixels
     if channels == 3:
         return pixels.repeat(1, 3, 1, 1)
+    from torchvision.transforms.v2 import functional as vision
+
     gray: Tensor = vision.rgb_to_grayscale(pixels)
     return gray
 

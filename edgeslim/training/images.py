@@ -19,8 +19,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.io import ImageReadMode, decode_image
-from torchvision.transforms.v2 import functional as vision
 
 from edgeslim.errors import DataError
 from edgeslim.training.files import FileReader, ImageFiles
@@ -137,6 +135,8 @@ def decode(data: bytes, name: str, channels: int) -> Tensor:
     Raises:
         DataError: not an image this build can decode.
     """
+    from torchvision.io import ImageReadMode, decode_image
+
     mode = ImageReadMode.RGB if channels == 3 else ImageReadMode.GRAY
     try:
         image: Tensor = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode)
@@ -147,6 +147,8 @@ def decode(data: bytes, name: str, channels: int) -> Tensor:
 
 def fit(image: Tensor, size: int) -> Tensor:
     """The evaluation transform of one uint8 (C, H, W) image, to (C, size, size)."""
+    from torchvision.transforms.v2 import functional as vision
+
     shorter = min(image.shape[-2:])
     resized = round(size * 8 / 7) if shorter > size else size
     if shorter != resized:

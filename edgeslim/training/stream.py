@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
 
 from edgeslim.training import rng
 from edgeslim.training.augment import Augment
@@ -76,6 +75,8 @@ class _TrainingFiles(Dataset[tuple[Tensor, int]]):
     """Decodes one file and crops it at random, as is usual for mobile nets (area 0.25 to 1)."""
 
     def __init__(self, files: ImageFiles, size: int, channels: int, augment: Augment) -> None:
+        from torchvision.transforms import v2
+
         self._files, self._channels = files, channels
         jitter = [v2.ColorJitter(augment.jitter, augment.jitter)] if augment.jitter else []
         flip = [v2.RandomHorizontalFlip()] if augment.flip else []
