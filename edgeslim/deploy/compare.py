@@ -8,6 +8,7 @@ SQNR = 10·log10(Σref² / Σ(ref − out)²) over the logits of one image, in f
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,26 @@ def runner_input(
     if runner.input.dtype == "uint8":
         return np.ascontiguousarray(pixels[None])
     return normalised(pixels, mean, std)
+
+
+def fp16_floor_db(net: SlicedModel, images: Iterable[Pixels], *, mean: Sequence[float], std: Sequence[float]) -> float:
+    """What fp16 leaves of ``net``: the SQNR of itself with weights and every layer's output rounded to fp16.
+
+    Each rounding is 74 dB below its values; 50 layers with two each make 54 dB, and a net may amplify. An untrained
+    MobileNetV2 was met at 22 dB. Sums inside a layer stay in float32, so no device does better.
+    """
+    rounded = copy.deepcopy(net)
+    with torch.no_grad():
+        for parameter in rounded.parameters():
+            parameter.copy_(parameter.half())
+    for module in rounded.modules():
+        module.register_forward_hook(lambda module, inputs, output: output.half().float())
+    ratios = []
+    for pixels in images:
+        image = torch.from_numpy(normalised(pixels, mean, std))
+        with torch.inference_mode():
+            ratios.append(sqnr_db(net(image).numpy(), rounded(image.half().float()).numpy()))
+    return min(ratios)
 
 
 def compare(

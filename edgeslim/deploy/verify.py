@@ -19,10 +19,10 @@ import torch
 
 from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.manifest import ArtifactEntry, Variant
+from edgeslim.core.manifest import ArtifactEntry, InputContract, Variant
 from edgeslim.core.width import Width
 from edgeslim.deploy.bundle_net import folded_net
-from edgeslim.deploy.compare import Pixels, compare, seeded_pixels
+from edgeslim.deploy.compare import Pixels, compare, fp16_floor_db, seeded_pixels
 from edgeslim.errors import DataError, FormatError, UsageError, WidthError
 from edgeslim.models.sliced import SlicedModel
 from edgeslim.targets.exporting import muted
@@ -30,7 +30,8 @@ from edgeslim.training.images import ImageSet
 
 # Calibrated nets were measured at 110 dB and more in fp32 and 55 dB and more in fp16.
 DEFAULT_MIN_DB = 60.0
-FP16_MIN_DB = 40.0  # where no other limit is asked for: the rounding of fp16 alone costs about 50 dB
+FP16_MIN_DB = 40.0  # where no other limit is asked for: the rounding of fp16 alone costs about 50 dB …
+FP16_SLACK_DB = 6.0  # … and more in nets that amplify: then this far below what rounding leaves of the net itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def verify(
 
     Args:
         images: uint8 (H, W, C) in the net's input size; None: ``count`` seeded ones.
-        min_sqnr_db: the least SQNR that is ``ok``; None: 60 for fp32, 40 for fp16.
+        min_sqnr_db: the least SQNR that is ``ok``; None: 60 for fp32; for fp16 40, or 6 dB below ``fp16_floor_db``.
 
     Raises:
         UsageError, WidthError: the bundle has no such target or width, or nothing is left to verify.
@@ -90,14 +91,22 @@ def verify(
     for variant, artifact in chosen:
         if artifact.permille not in nets:
             nets[artifact.permille] = folded_net(bundle, bundle.resolve(artifact.permille))
-        limit = min_sqnr_db if min_sqnr_db is not None else _default_limit(variant)
-        rows.append(_verified(bundle, variant, artifact, nets[artifact.permille], images, limit, threads))
+        net = nets[artifact.permille]
+        limit = min_sqnr_db if min_sqnr_db is not None else _default_limit(variant, net, images, contract)
+        rows.append(_verified(bundle, variant, artifact, net, images, limit, threads))
         on_row(rows[-1])
     return rows
 
 
-def _default_limit(variant: Variant) -> float:
-    return FP16_MIN_DB if variant.precision == "fp16" else DEFAULT_MIN_DB
+def _default_limit(variant: Variant, net: SlicedModel, images: Sequence[Pixels], contract: InputContract) -> float:
+    if variant.precision != "fp16":
+        return DEFAULT_MIN_DB
+    floor_db = fp16_floor_db(net, images, mean=_numbers(contract.mean), std=_numbers(contract.std))
+    return min(FP16_MIN_DB, floor_db - FP16_SLACK_DB)
+
+
+def _numbers(decimals: Sequence[str]) -> tuple[float, ...]:
+    return tuple(map(float, decimals))
 
 
 def _chosen(
@@ -145,11 +154,10 @@ def _verified(
                 top1_agreement=None,
                 ok=False,
             )
-        mean, std = map(float, contract.mean), map(float, contract.std)
         with muted():
             runner = targets.get(variant.target).load(out, threads=threads)
             try:
-                found = compare(net, runner, images, mean=tuple(mean), std=tuple(std))
+                found = compare(net, runner, images, mean=_numbers(contract.mean), std=_numbers(contract.std))
                 runtime = runner.describe().name
             finally:
                 runner.close()

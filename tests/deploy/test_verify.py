@@ -15,7 +15,7 @@ from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
 from edgeslim.deploy.bundle_net import folded_net
 from edgeslim.deploy.calibrate import CalibratedModel
-from edgeslim.deploy.compare import compare, normalised, seeded_pixels, sqnr_db
+from edgeslim.deploy.compare import compare, fp16_floor_db, normalised, seeded_pixels, sqnr_db
 from edgeslim.deploy.pack import pack
 from edgeslim.deploy.verify import pixels_of, verify
 from edgeslim.errors import DataError, UsageError, WidthError
@@ -55,6 +55,21 @@ def test_a_whole_bundle_verifies(bundle: Path, capsys: pytest.CaptureFixture[str
         assert row["sqnr_db"] >= 90
         assert row["top1_agreement"] == 1.0
         assert row["max_abs_error"] < 1e-3
+
+
+def test_fp16_is_held_against_what_fp16_leaves_of_the_net(tmp_path: Path) -> None:
+    """The limit follows the net: rounding in PyTorch predicts the saved Core ML program within the slack."""
+    checkpoint = small_checkpoint()
+    pack(checkpoint, targets=["coreml"], widths=[Width(250)], out=tmp_path / "net.slim", jobs=1)
+    with SlimBundle.open(tmp_path / "net.slim") as opened:
+        images = seeded_pixels(4, size=16, channels=3)
+        net = folded_net(opened, opened.resolve(Width(250)))
+        floor_db = fp16_floor_db(net, images, mean=(0.5,) * 3, std=(0.25,) * 3)
+        (row,) = verify(opened, images=images)
+        (strict,) = verify(opened, images=images, min_sqnr_db=floor_db + 10)
+    assert 30 < floor_db < 70
+    assert row.sqnr_db == pytest.approx(floor_db, abs=6)
+    assert (row.ok, strict.ok) == (True, False)
 
 
 def test_wrong_bytes_exit_4(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
