@@ -321,7 +321,8 @@ def _run_last(bundle: Path, target: str, cache: Path, temporary: Path, seed: int
 def left_behind(cache: Path, temporary: Path) -> list[str]:
     """What nobody needs any more. The folder of a killed process's own rebuilds outside the cache does not count."""
     unfinished = [path for path in cache.rglob("*") if path.name.startswith(".") or path.parent.name == "loading"]
-    own = [path for path in temporary.iterdir() if not path.name.startswith("tmp")]
+    foreign = ("tmp", "torchinductor_")  # PyTorch, which ExecuTorch's binding imports, makes its own folder
+    own = [path for path in temporary.iterdir() if not path.name.startswith(foreign)]
     spare = [path for path in own if not path.name.startswith("edgeslim-cache-")]
     return [str(path) for path in (*unfinished, *spare)]
 

@@ -64,7 +64,7 @@ class Job:
     block_s: float = 0.1
     lead_in_runs: int = 2
     """Runs at the start of every turn that warm the caches again; they count as warm-up."""
-    together: int = 8
+    together: int = 16
     """Cells that take turns, each in a live process."""
     cool_wait_s: float = 300.0
     hang_s: float = 60.0
