@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from edgeslim.deploy.calibrate_plan import Stage, TracedNet
 from edgeslim.deploy.calibrate_store import ActivationStore, Spans, Workspace
-from edgeslim.deploy.moments import Moments, merge_over_ranks
+from edgeslim.deploy.moments import Gathering, Moments, merge_over_ranks
 from edgeslim.errors import CheckpointError, DataError, UsageError
 
 # A chunk's working set should stay in the cache: measured best on a 2-core machine with 32 MiB of it.
@@ -165,7 +165,7 @@ class _Pass:
 
     def through(self, stage: Stage) -> None:
         """Send all images through ``stage`` and make the statistics of its BatchNorms final."""
-        moments = {name: Moments.empty(self._channels(name), self.device) for name, _ in stage.targets}
+        moments = {name: Gathering(self._channels(name), self.device) for name, _ in stage.targets}
         size, broken = self.chunks[stage], False
         reads_images = self.net.input in stage.run
         batches = self._batches(size) if reads_images else None
@@ -179,14 +179,14 @@ class _Pass:
             self.store.forget(node)
         if reads_images and _any_rank(broken, self.device, self.group):
             raise DataError("the images hold NaN or infinity", hint="check the data and its normalisation")
-        merged = list(moments.values())
+        merged = [gathering.total() for gathering in moments.values()]
         if self.group is not None:
             merged = merge_over_ranks(merged, self.group)
         for name, total in zip(moments, merged, strict=True):
             self._finish(name, total)
 
     def _one_chunk(
-        self, stage: Stage, values: dict[fx.Node, Any], start: int, stop: int, moments: dict[str, Moments]
+        self, stage: Stage, values: dict[fx.Node, Any], start: int, stop: int, moments: dict[str, Gathering]
     ) -> None:
         wanted: dict[fx.Node, list[str]] = {}
         for name, node in stage.targets:
@@ -197,7 +197,7 @@ class _Pass:
             alive[node] = own_bytes
             self.peak_bytes = max(self.peak_bytes, self.store.held_bytes + sum(alive.values()))
             for name in wanted.get(node, ()):
-                moments[name] = moments[name].merge(Moments.of(values[node]))
+                moments[name].add(values[node])
 
         for node in stage.load:
             values[node], own_bytes = self.store.rows(node, start, stop)

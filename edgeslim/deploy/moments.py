@@ -1,6 +1,6 @@
 """Exact per-channel moments, gathered piece by piece.
 
-    activation [N, C, …] ─► Moments.of ─► merge, merge, … ─► merge_over_ranks ─► mean, variance (float64)
+    activation [N, C, …] ─► Gathering.add, add, … ─► total: Moments ─► merge_over_ranks ─► mean, variance (float64)
 
 Count, mean and M2 = Σ(x − mean)² are kept in float64 and merged with the pairwise rule of Chan, Golub and LeVeque
 ("Updating formulae and a pairwise algorithm for computing sample variances", 1979), so nothing cancels when the
@@ -19,6 +19,7 @@ from torch import Tensor
 
 # Rows that one float32 sum runs over. Fewer is more exact, more is faster; 64 costs as much as applying BatchNorm.
 _BLOCK_ROWS = 64
+_KEPT_NUMBERS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,29 +38,18 @@ class Moments:
     @classmethod
     def of(cls, activation: Tensor) -> Moments:
         """Moments of a float32 activation [N, C, …] over everything but C."""
-        channels = activation.shape[1]
-        rows = activation.movedim(1, -1).reshape(-1, channels)  # a view if the activation is channels_last
-        whole = rows.shape[0] // _BLOCK_ROWS * _BLOCK_ROWS
-        result = cls.empty(channels, activation.device)
-        if whole:
-            result = result.merge(cls._of_blocks(rows[:whole], whole // _BLOCK_ROWS))
-        if whole < rows.shape[0]:
-            result = result.merge(cls._of_blocks(rows[whole:], 1))
-        return result
+        gathering = Gathering(activation.shape[1], activation.device)
+        gathering.add(activation)
+        return gathering.total()
 
     @classmethod
-    def _of_blocks(cls, rows: Tensor, blocks: int) -> Moments:
-        """Moments of [M, C] rows, M divisible by ``blocks``.
-
-        Reading the same memory as [M / blocks, blocks·C] turns every block of rows into channels of its own for the
-        vectorised BatchNorm kernel, which is ten times as fast as ``torch.var_mean`` over the rows.
-        """
-        total, channels = rows.shape
-        mean32, var32, *_ = torch.batch_norm_update_stats(rows.reshape(-1, blocks * channels), None, None, 0.0)
-        means = mean32.view(blocks, channels).double()
+    def of_blocks(cls, rows: int, means: Tensor, variances: Tensor) -> Moments:
+        """Moments of blocks of ``rows`` rows each, from float32 means and population variances [blocks, C]."""
+        means = means.double()
         mean = means.mean(0)
-        spread = (means - mean).square_().mean(0) + var32.view(blocks, channels).double().mean(0)
-        return cls(count=total, mean=mean, m2=spread * total)
+        spread = (means - mean).square_().mean(0) + variances.double().mean(0)
+        count = rows * means.shape[0]
+        return cls(count=count, mean=mean, m2=spread * count)
 
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets of samples together."""
@@ -77,6 +67,55 @@ class Moments:
     def variance(self) -> Tensor:
         """Population variance, float64 [C]."""
         return self.m2 / max(self.count, 1)
+
+
+class Gathering:
+    """Moments of activations that come one after another.
+
+    Blocks' float32 statistics are kept until there are some megabytes of them: merging in float64 takes a dozen short
+    operations, which would cost as much as the statistics themselves if every piece were merged at once.
+    """
+
+    def __init__(self, channels: int, device: torch.device | str = "cpu") -> None:
+        self._channels = channels
+        self._total = Moments.empty(channels, device)
+        self._blocks: dict[int, list[tuple[Tensor, Tensor]]] = {}  # rows of a block → (means, variances) [blocks, C]
+        self._kept = 0
+
+    def add(self, activation: Tensor) -> None:
+        """Another float32 activation [N, C, …]."""
+        rows = activation.movedim(1, -1).reshape(-1, self._channels)  # a view if the activation is channels_last
+        whole = rows.shape[0] // _BLOCK_ROWS
+        if whole:
+            self._add(rows[: whole * _BLOCK_ROWS], whole)
+        if whole * _BLOCK_ROWS < rows.shape[0]:
+            self._add(rows[whole * _BLOCK_ROWS :], 1)
+        if self._kept >= _KEPT_NUMBERS:
+            self._settle()
+
+    def _add(self, rows: Tensor, blocks: int) -> None:
+        """Statistics of [M, C] rows in ``blocks`` equal blocks.
+
+        Reading the same memory as [M / blocks, blocks·C] turns every block of rows into channels of its own for the
+        vectorised BatchNorm kernel, which is ten times as fast as ``torch.var_mean`` over the rows.
+        """
+        each, wide = rows.shape[0] // blocks, blocks * self._channels
+        mean, variance, *_ = torch.batch_norm_update_stats(rows.reshape(each, wide), None, None, 0.0)
+        shape = (blocks, self._channels)
+        self._blocks.setdefault(each, []).append((mean.view(shape), variance.view(shape)))
+        self._kept += 2 * wide
+
+    def _settle(self) -> None:
+        for rows, parts in self._blocks.items():
+            means, variances = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+            self._total = self._total.merge(Moments.of_blocks(rows, means, variances))
+        self._blocks.clear()
+        self._kept = 0
+
+    def total(self) -> Moments:
+        """Moments of everything so far."""
+        self._settle()
+        return self._total
 
 
 def merge_over_ranks(parts: Sequence[Moments], group: dist.ProcessGroup) -> list[Moments]:
