@@ -190,8 +190,22 @@ def _private_copy(net: nn.Module, device: torch.device) -> nn.Module:
     """A copy in evaluation mode and fp32 on ``device``; tensors that are so already are shared, not copied."""
     tensors = (*net.parameters(), *net.buffers())
     fits = all(tensor.device == device and tensor.dtype in (torch.float32, torch.int64) for tensor in tensors)
-    memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors} if fits else {}
-    return copy.deepcopy(net, memo).to(device=device, dtype=torch.float32).eval()
+    twin = _with_shared_tensors(net, {}) if fits else copy.deepcopy(net).to(device=device, dtype=torch.float32)
+    return twin.eval()
+
+
+def _with_shared_tensors(module: nn.Module, known: dict[nn.Module, nn.Module]) -> nn.Module:
+    """New modules around the same tensors; ``copy.deepcopy`` would take as long as running a small net."""
+    if module not in known:
+        twin = known[module] = module.__new__(type(module))
+        twin.__dict__.update(module.__dict__)
+        children = {
+            name: None if child is None else _with_shared_tensors(child, known)
+            for name, child in module._modules.items()
+        }
+        own = {"_parameters": dict(module._parameters), "_buffers": dict(module._buffers), "_modules": children}
+        twin.__dict__.update(own)
+    return known[module]
 
 
 def _closure(wanted: Iterable[fx.Node], made: Set[fx.Node]) -> tuple[set[fx.Node], set[fx.Node]]:
