@@ -15,7 +15,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,11 @@ class Outcome:
     document: dict[str, Any] = field(repr=False)
 
 
-def plan(targets: Sequence[str], results: Mapping[str, dict[str, Any]], *, epochs: int | None = None) -> Iterator[Step]:
+def plan(targets: Sequence[str], *, epochs: int | None = None) -> Iterator[Step]:
     """The steps for ``targets``; without any, the road ends at the calibrated checkpoint.
 
     Args:
         targets: names of targets whose exporter is installed.
-        results: documents of the steps so far, by name; filled while this is iterated.
         epochs: fewer than the default, for tests.
     """
     # Enough for a demo, and still unsaturated: each width is worth more than the one before, so that the controller
@@ -184,12 +183,10 @@ def run_all(
     targets: Sequence[str], folder: Path, tell: Callable[[str], None], *, epochs: int | None = None
 ) -> list[Outcome]:
     """Run every step in order, saying what each does and how long it took."""
-    results: dict[str, dict[str, Any]] = {}
     outcomes = []
-    for number, step in enumerate(plan(targets, results, epochs=epochs), 1):
+    for number, step in enumerate(plan(targets, epochs=epochs), 1):
         tell(f"{number}. {step.purpose}\n   {step.command}")
         outcome = run_step(step, folder)
         tell(f"   {outcome.seconds:.1f} s")
-        results[step.name] = outcome.document
         outcomes.append(outcome)
     return outcomes
