@@ -1,0 +1,88 @@
+"""``edgeslim demo``: the whole road for one runtime, trained for one epoch, and the page it ends in."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import edgeslim
+from edgeslim.cli.main import main
+from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.latency import LatencyTable
+from edgeslim.demo import steps
+
+NAMES = ["train", "calibrate", "evaluate", "profile", "pack", "inspect", "verify", "bench", "simulate"]
+
+
+def test_the_plan_goes_as_far_as_the_targets_allow() -> None:
+    assert [step.name for step in steps.plan(["executorch", "coreml", "litert"])] == NAMES
+    assert [step.name for step in steps.plan(["coreml"])] == NAMES[:7], "nothing runs here that could be timed"
+    assert [step.name for step in steps.plan([])] == NAMES[:4]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+    """The folder, and the verb's document."""
+    out = tmp_path_factory.mktemp("demo") / "out"
+    argv = [sys.executable, "-m", "edgeslim", "demo", "--out", str(out), "--targets", "litert", "--epochs", "1"]
+    done = subprocess.run(
+        [*argv, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    schema = Path(edgeslim.__file__).parent / "cli" / "demo.schema.json"
+    jsonschema.validate(document, json.loads(schema.read_text(encoding="utf-8")))
+    return out, document
+
+
+def test_every_step_leaves_what_it_promises(demo: tuple[Path, dict[str, object]]) -> None:
+    out, document = demo
+    assert [step["name"] for step in document["steps"]] == NAMES  # type: ignore[attr-defined]
+    assert document["left_out"] == []
+    with SlimBundle.open(out / steps.BUNDLE) as bundle:
+        assert len(bundle.manifest.widths) == 6
+        assert [variant.target for variant in bundle.manifest.variants] == ["litert"]
+        assert all(width.quality is not None for width in bundle.manifest.widths)
+    rows = LatencyTable.read(out / steps.TABLE).rows
+    assert len(rows) == 6
+    assert all(row.p50_ms is not None for row in rows)
+    assert (out / steps.TRACES / "balanced.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_stands_alone(demo: tuple[Path, dict[str, object]]) -> None:
+    out, document = demo
+    page = (out / "report.html").read_text(encoding="utf-8")
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert sum(source.startswith("data:image/") for source in sources) == 4
+    assert all(source.startswith("data:") for source in sources), "nothing is loaded from anywhere"
+    assert "<script" not in page
+    for step in document["steps"]:  # type: ignore[attr-defined]
+        assert step["command"] in page
+    for title in ("Accuracy and work", "Anatomy of the bundle", "Verified", "Measured on this machine", "Do it again"):
+        assert title in page
+
+
+def test_an_earlier_demo_is_not_replaced_unasked(
+    demo: tuple[Path, dict[str, object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (demo[0] / "report.html").read_bytes()
+    assert main(["demo", "--out", str(demo[0]), "--json"]) == 2
+    assert "--overwrite" in json.loads(capsys.readouterr().out)["error"]["hint"]
+    assert (demo[0] / "report.html").read_bytes() == before
+
+
+def test_an_unknown_target_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path / "x"), "--targets", "toaster", "--json"]) == 2
+    assert "toaster" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert not (tmp_path / "x").exists()
