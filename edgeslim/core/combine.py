@@ -121,8 +121,11 @@ def merge(first: BundleContent, second: BundleContent) -> BundleContent:
                 f"these bundles cannot be merged: their {name} differ",
                 hint="pack both from the same checkpoint with the same options",
             )
-    if any(a.extra[key] != b.extra[key] for key in a.extra.keys() & b.extra.keys()):
-        raise UsageError(f"these bundles cannot be merged: their extra notes differ: {difference(a, b)}")
+    if disputed := sorted(key for key in a.extra.keys() & b.extra.keys() if a.extra[key] != b.extra[key]):
+        raise UsageError(
+            f"these bundles cannot be merged: their {', '.join(disputed)} differ",
+            hint="merge the bundles as they were packed, then add a table with edgeslim subset --table",
+        )
     widths = _merged(a.widths, b.widths, lambda w: w.permille, _join_widths)
     variants = _merged(a.variants, b.variants, lambda v: v.id, _join_variants)
     manifest = _without_twins(replace(a, widths=widths, variants=variants, extra={**a.extra, **b.extra}))

@@ -92,13 +92,16 @@ class PackReport:
 class PackPlan:
     """What ``pack`` is about to make: nets with their aliases, and a precision per target."""
 
-    checkpoint: Checkpoint
     model: CalibratedModel
     widths: Mapping[Width, tuple[Width, ...]]
     precisions: Mapping[str, str]
     out: Path
     weights: Literal["fp32", "fp16"]
     estimated_bytes: int = field(default=0)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return self.model.checkpoint()
 
     @property
     def artifacts(self) -> int:
@@ -153,7 +156,6 @@ def make_plan(
     per_artifact = 11_000  # template and recipe of a MobileNetV2, deflated
     per_width = sum(len(mean) for mean, _ in next(iter(checkpoint.statistics.values()), {}).values()) * 8
     return PackPlan(
-        checkpoint=checkpoint,
         model=model,
         widths=nets,
         precisions=precisions,

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from latency_rows import row, table
 from small_bundle import INFO, WIDTHS, artifact, builder, cuts, folds, masters, variant
 
 from edgeslim.core.build import BundleBuilder, BundleContent, MasterSource, bundle_parts
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.combine import merge, subset
+from edgeslim.core.combine import merge, subset, with_prior
+from edgeslim.core.latency import PRIOR, LatencyTable
+from edgeslim.core.manifest import artifact_sha256
 from edgeslim.core.rebuild import LayerFold
 from edgeslim.core.slicing import Cut
 from edgeslim.core.width import Width
@@ -84,6 +87,22 @@ def test_disagreements_are_refused() -> None:
         merge(named(500), made.add_artifact(newer, Width(500), packed).content())
     with pytest.raises(UsageError, match="not made alike: exporters differ"):
         made.add_artifact(variant(), Width(500), packed)
+
+
+def test_a_table_travels_along_and_survives_merging() -> None:
+    plain = named(500)
+    (entry,) = plain.manifest.variants[0].artifacts
+    mine = row(file_sha256=artifact_sha256(entry))
+    carrying = with_prior(plain, table(mine, row(file_sha256="f" * 64)))
+    (kept,) = LatencyTable.from_json(carrying.manifest.extra[PRIOR]).rows
+    assert (kept.file_sha256, kept.samples_ms) == (mine.file_sha256, None)
+    for both in (merge(carrying, plain), merge(plain, carrying)):
+        assert content_bytes(both) == content_bytes(carrying)
+    other = with_prior(plain, table(replace(mine, seed=mine.seed + 1)))
+    with pytest.raises(UsageError, match="cannot be merged: their latency_table differ"):
+        merge(carrying, other)
+    with pytest.raises(UsageError, match="no row of this bundle's files"):
+        with_prior(plain, table(row(file_sha256="f" * 64)))
 
 
 def test_a_subset_without_the_widest_is_deflated_again() -> None:

@@ -15,7 +15,7 @@ from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
 from edgeslim.deploy.bundle_net import folded_net
 from edgeslim.deploy.calibrate import CalibratedModel
-from edgeslim.deploy.compare import compare, fp16_floor_db, normalised, seeded_pixels, sqnr_db
+from edgeslim.deploy.compare import Comparison, compare, fp16_floor_db, normalised, seeded_pixels, sqnr_db
 from edgeslim.deploy.pack import pack
 from edgeslim.deploy.verify import pixels_of, verify
 from edgeslim.errors import DataError, UsageError, WidthError
@@ -57,7 +57,10 @@ def test_a_whole_bundle_verifies(bundle: Path, capsys: pytest.CaptureFixture[str
         assert row["max_abs_error"] < 1e-3
 
 
-def test_fp16_is_held_against_what_fp16_leaves_of_the_net(tmp_path: Path) -> None:
+NOISE = Comparison(sqnr_db=-200.0, max_abs_error=3.4e38, top1_agreement=0.0)
+
+
+def test_fp16_is_held_against_what_fp16_leaves_of_the_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit follows the net: rounding in PyTorch predicts the saved Core ML program within the slack."""
     checkpoint = small_checkpoint()
     pack(checkpoint, targets=["coreml"], widths=[Width(250)], out=tmp_path / "net.slim", jobs=1)
@@ -67,9 +70,12 @@ def test_fp16_is_held_against_what_fp16_leaves_of_the_net(tmp_path: Path) -> Non
         floor_db = fp16_floor_db(net, images, mean=(0.5,) * 3, std=(0.25,) * 3)
         (row,) = verify(opened, images=images)
         (strict,) = verify(opened, images=images, min_sqnr_db=floor_db + 10)
+        monkeypatch.setattr("edgeslim.deploy.verify.fp16_floor_db", lambda *_, **__: -200.0)
+        monkeypatch.setattr("edgeslim.deploy.verify.compare", lambda *_, **__: NOISE)
+        (noise,) = verify(opened, images=images)
     assert 30 < floor_db < 70
     assert row.sqnr_db == pytest.approx(floor_db, abs=6)
-    assert (row.ok, strict.ok) == (True, False)
+    assert (row.ok, strict.ok, noise.ok) == (True, False, False)
 
 
 def test_wrong_bytes_exit_4(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
