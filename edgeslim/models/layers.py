@@ -25,17 +25,15 @@ from torch import Tensor, nn
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError
 from edgeslim.models.channels import Channels
-from edgeslim.models.direct import depthwise, pointwise, suits
 
 
 class WidthCell:
     """The width a net runs at now; one object shared by all its layers, so that switching touches one place."""
 
-    __slots__ = ("direct_gradients", "permille", "statistics")
+    __slots__ = ("permille", "statistics")
 
     def __init__(self, permille: int) -> None:
         self.permille = permille
-        self.direct_gradients = False  # see SlimmableModel.direct_gradients
         self.statistics = permille  # under which width's name the statistics of this net are kept
 
 
@@ -85,9 +83,6 @@ class SlimConv2d(SlimLayer):
         out, columns = outputs.at(high), inputs.at(high) // self.full_groups
         self.weight = nn.Parameter(torch.empty(out, columns, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.empty(out)) if bias else None
-        self._has_direct_form = (
-            stride == 1 and not bias and (kernel_size == 3 if depthwise else (kernel_size, groups) == (1, 1))
-        )
         self._counts: dict[int, tuple[int, int, int]] = {}
 
     def counts(self, permille: int) -> tuple[int, int, int]:
@@ -99,6 +94,11 @@ class SlimConv2d(SlimLayer):
             known = (self.outputs.at(width), inputs, inputs if self.depthwise else self.full_groups)
             self._counts[permille] = known
         return known
+
+    def used(self) -> tuple[int, int]:
+        """(out channels, groups) at the width that runs now."""
+        out, _, groups = self.counts(self._cell.permille)
+        return out, groups
 
     def _cut(self, out: int, columns: int, groups: int) -> Tensor:
         weight = self.weight
@@ -113,8 +113,6 @@ class SlimConv2d(SlimLayer):
         out, inputs, groups = self.counts(self._cell.permille)
         weight: Tensor = self.weight
         bias: Tensor | None = self.bias
-        if self._cell.direct_gradients and self._has_direct_form and suits(x, self.weight, depthwise=self.depthwise):
-            return depthwise(x, self.weight) if self.depthwise else pointwise(x, self.weight, out)
         columns = inputs // groups
         if out != weight.shape[0] or columns != weight.shape[1]:
             weight = self._cut(out, columns, groups)
@@ -161,6 +159,10 @@ class SlimLinear(SlimLayer):
             weight, bias = weight[:out, :inputs], bias[:out]
         return F.linear(x, weight, bias)
 
+    def used(self) -> int:
+        """Output features at the width that runs now."""
+        return self.outputs.at(Width(self._cell.permille))
+
     def twin(self, width: Width) -> nn.Linear:
         return nn.Linear(self.inputs.at(width), self.outputs.at(width), device="meta")
 
@@ -179,10 +181,23 @@ class SlimBatchNorm2d(SlimLayer):
         self._cell = cell
         self.outputs = outputs
         self.statistics: dict[int, tuple[Tensor, Tensor]] = {}  # permille → (mean, population variance)
+        self._counts: dict[int, int] = {}
+
+    def masters_of(self, permille: int) -> tuple[nn.Parameter, nn.Parameter]:
+        """The gamma and beta whose first channels a width uses."""
+        raise NotImplementedError
+
+    def masters(self) -> tuple[nn.Parameter, nn.Parameter]:
+        """The gamma and beta whose first channels the width that runs now uses."""
+        return self.masters_of(self._cell.permille)
 
     def affine(self, permille: int) -> tuple[Tensor, Tensor]:
         """Gamma and beta at a width, each of shape (channels,)."""
-        raise NotImplementedError
+        count = self._counts.get(permille)
+        if count is None:
+            count = self._counts[permille] = self.outputs.at(Width(permille))
+        weight, bias = self.masters_of(permille)
+        return (weight, bias) if count == weight.shape[0] else (weight[:count], bias[:count])
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.affine(self._cell.permille)
@@ -219,14 +234,9 @@ class SharedBatchNorm2d(SlimBatchNorm2d):
         full = outputs.at(high)
         self.weight = nn.Parameter(torch.ones(full))
         self.bias = nn.Parameter(torch.zeros(full))
-        self._counts: dict[int, int] = {}
 
-    def affine(self, permille: int) -> tuple[Tensor, Tensor]:
-        count = self._counts.get(permille)
-        if count is None:
-            count = self._counts[permille] = self.outputs.at(Width(permille))
-        weight, bias = self.weight, self.bias
-        return (weight, bias) if count == weight.shape[0] else (weight[:count], bias[:count])
+    def masters_of(self, permille: int) -> tuple[nn.Parameter, nn.Parameter]:
+        return self.weight, self.bias
 
 
 class _Affine(nn.Module):
@@ -244,7 +254,7 @@ class PrivateBatchNorm2d(SlimBatchNorm2d):
         self.bn = nn.ModuleList(_Affine(outputs.at(width)) for width in widths)
         self._index = {width.permille: index for index, width in enumerate(widths)}
 
-    def affine(self, permille: int) -> tuple[Tensor, Tensor]:
+    def masters_of(self, permille: int) -> tuple[nn.Parameter, nn.Parameter]:
         private = self.bn[self._index[permille]]
         assert isinstance(private, _Affine)
         return private.weight, private.bias

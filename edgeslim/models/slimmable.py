@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, WidthError
+from edgeslim.models import tape
 from edgeslim.models.builder import Builder
 from edgeslim.models.layers import SlimBatchNorm2d, SlimConv2d, SlimLayer
 from edgeslim.models.spec import ModelSpec
@@ -37,24 +38,19 @@ class SlimmableModel(nn.Module):
         self.classifier = classifier
         self._layers = {name: module for name, module in self.named_modules() if isinstance(module, SlimLayer)}
         self._signatures: dict[int, tuple[int, ...]] = {}
+        self.direct_gradients = False
+        """Whether training on a CPU may go by the pullbacks of ``models.direct`` instead of autograd.
+
+        Off at first, as everything autograd promises then holds. A training loop that only calls ``backward`` once and
+        reads ``.grad`` may switch it on: the same gradients up to rounding, faster. Hooks on modules and parameters
+        do not run, so DistributedDataParallel must not be used with it.
+        """
         self._statistics_names: dict[int, int] = {}
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.direct_gradients and tape.suits(self, x):
+            return tape.forward(self.features, self.classifier, x)
         return self.classifier(self.features(x).flatten(1))  # type: ignore[no-any-return]
-
-    @property
-    def direct_gradients(self) -> bool:
-        """Whether sliced layers may add their gradients to ``parameter.grad`` themselves (``models.direct``).
-
-        Off at first, as everything autograd promises then holds. A training loop that only calls ``backward`` and
-        reads ``.grad`` may switch it on: the same gradients up to rounding, faster on CPUs. Gradient hooks on those
-        parameters do not run, so DistributedDataParallel must not be used with it.
-        """
-        return self._cell.direct_gradients
-
-    @direct_gradients.setter
-    def direct_gradients(self, on: bool) -> None:
-        self._cell.direct_gradients = on
 
     # -- widths ------------------------------------------------------------------------------------------------------
 
