@@ -55,7 +55,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, out_features: int) -> Step:
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, out_channels: int, *, first: bool) -> Step:
     """1x1 convolution with stride 1: (N, C, H, W) channels_last → (N, out_channels, H, W), with the first rows and
-    columns of (O, I, 1, 1). ``first``: nothing before it learns, so that ``pull`` returns an empty tensor."""
+    columns of (O, I, 1, 1). ``first``: nothing before it learns; ``pull`` then returns a tensor without meaning."""
     rows, used = _as_rows(x), _matrix(weight, out_channels, x.shape[1])
     shape = x.shape
 
@@ -64,7 +64,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, out_channels: int,
         _add_product(weight, grad_rows, rows)
         if bias is not None:
             _add(bias, grad_rows.sum(0))
-        return _NOTHING if first else _as_maps(times_transposed(grad_rows, used.t()), shape)
+        return grad if first else _as_maps(times_transposed(grad_rows, used.t()), shape)
 
     used_bias = None if bias is None else bias.detach()[:out_channels]
     return _as_maps(times_transposed(rows, used, used_bias), shape), pull
@@ -97,7 +97,7 @@ def convolution(
         _add(weight, _tap_gradient(x, grad) if few_pixels else grad_weight)
         if bias is not None:
             _add(bias, grad_bias)
-        return _NOTHING if first else grad_x  # type: ignore[no-any-return]
+        return grad if first else grad_x
 
     y = torch.conv2d(x, used, used_bias, strides, padding, 1, groups)
     return y.contiguous(memory_format=torch.channels_last), pull  # torch answers NCHW to images of one channel
@@ -134,7 +134,8 @@ def relu6(x: Tensor) -> Step:
 
 def mean(x: Tensor) -> Step:
     """(N, C, H, W) → (N, C, 1, 1)."""
-    shape, area = x.shape, x.shape[2] * x.shape[3]
+    shape = x.shape
+    area = shape[2] * shape[3]
 
     def pull(grad: Tensor) -> Tensor:
         return (grad / area).expand(shape).contiguous(memory_format=torch.channels_last)
@@ -143,9 +144,9 @@ def mean(x: Tensor) -> Step:
 
 
 def times_transposed(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """a · bᵀ (+ bias): (M, K) with (N, K), and (N,), → (M, N) float32. Each dense, or dense when transposed:
-    others fall to a reference loop of oneDNN, 1,000 times slower."""
-    product = _onednn_linear()
+    """a · bᵀ (+ bias): (M, K) with (N, K), and (N,), → (M, N). Each dense, or dense when transposed: others fall to a
+    reference loop of oneDNN, 1,000 times slower."""
+    product = _onednn_linear() if a.dtype == torch.float32 else None
     if product is None:
         return torch.mm(a, b.t()) if bias is None else torch.addmm(bias, a, b.t())
     return product(a, b, bias, "none", [], "")  # type: ignore[no-any-return]
@@ -157,9 +158,6 @@ def _onednn_linear() -> Any:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-
-
-_NOTHING = torch.empty(0)  # the gradient of images
 
 
 def _matrix(weight: Tensor, rows: int, columns: int) -> Tensor:
@@ -204,7 +202,7 @@ def _tap_gradient(x: Tensor, grad: Tensor) -> Tensor:
     inputs = x.permute(0, 2, 3, 1).reshape(n, pixels, 1, channels)
     outputs = grad.permute(0, 2, 3, 1).reshape(n, 1, pixels, channels)
     pairs = (inputs * outputs).sum(0).view(pixels * pixels, channels)
-    return torch.mm(_taps(height, width), pairs).t().reshape(channels, 1, 3, 3)
+    return torch.mm(_taps(height, width).to(pairs.dtype), pairs).t().reshape(channels, 1, 3, 3)
 
 
 @functools.cache

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, ModelError, WidthError
 from edgeslim.models import create, default_ladder, names
-from edgeslim.models.direct import depthwise
 from edgeslim.models.layers import SlimConv2d, SlimLinear
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.static import batch_norms, set_statistics
@@ -242,38 +241,6 @@ def test_gradients_of_a_narrow_width_stay_in_the_prefix() -> None:
     assert bool((conv.weight.grad[:512, :512] != 0).any())
     assert not bool(conv.weight.grad[512:].any())
     assert not bool(conv.weight.grad[:, 512:].any())
-
-
-@pytest.mark.parametrize("first", [500, 1000])
-def test_direct_gradients_are_the_same_gradients(first: int) -> None:
-    """64 px end as 2 x 2, so that both direct convolutions take part."""
-    x = torch.randn(8, 3, 64, 64).contiguous(memory_format=torch.channels_last)
-    found = []
-    for direct in (False, True):
-        torch.manual_seed(0)
-        model = create("us_mobilenet_v2", num_classes=10, input_size=64).to(memory_format=torch.channels_last)
-        model.direct_gradients = direct
-        for permille in (first, 350, 1000):
-            with model.at(Width(permille)):
-                model(x).logsumexp(1).sum().backward()
-        found.append({name: parameter.grad for name, parameter in model.named_parameters()})
-    plain, direct_ones = found
-    largest = max(float(grad.abs().max()) for grad in plain.values())
-    for name, grad in plain.items():
-        assert torch.allclose(grad, direct_ones[name], rtol=1e-3, atol=1e-5 * largest), name
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (1, 2), (2, 1)])
-def test_the_direct_depthwise_convolution(shape: tuple[int, int]) -> None:
-    x = torch.randn(4, 8, *shape).contiguous(memory_format=torch.channels_last).requires_grad_()
-    weight, grad = torch.randn(12, 1, 3, 3, requires_grad=True), torch.randn(4, 8, *shape)
-    y = nn.functional.conv2d(x, weight[:8], padding=1, groups=8)
-    grad_x, grad_weight = torch.autograd.grad(y, (x, weight), grad)
-    z = depthwise(x, weight)
-    z.backward(grad)
-    assert torch.equal(y, z)
-    assert torch.allclose(grad_x, x.grad, atol=1e-5)
-    assert torch.allclose(grad_weight, weight.grad, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", US)

@@ -1,0 +1,128 @@
+"""Whole nets by pullbacks against autograd, in float64 so that no activation changes sides by rounding."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgeslim.core.width import Width
+from edgeslim.models import create, names, tape
+from edgeslim.models.blocks import Residual
+from edgeslim.models.slimmable import SlimmableModel
+
+
+def gradients(model: SlimmableModel, x: Tensor, widths: tuple[Width, ...], *, direct: bool) -> dict[str, Tensor | None]:
+    for width in widths:
+        with model.at(width):
+            logits = tape.forward(model.features, model.classifier, x) if direct else model(x)
+        logits.logsumexp(1).sum().backward()  # type: ignore[no-untyped-call]
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def check(model: SlimmableModel, x: Tensor, widths: tuple[Width, ...]) -> None:
+    model = model.double().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    expected = gradients(copy.deepcopy(model), x, widths, direct=False)
+    found = gradients(model, x, widths, direct=True)
+    assert found.keys() == expected.keys()
+    for name, grad in expected.items():
+        other = found[name]
+        assert (grad is None) == (other is None), name
+        if grad is not None and other is not None:
+            assert (grad - other).abs().max() <= 1e-9 * grad.abs().max().clamp(min=1e-3), name
+
+
+@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("name", names())
+def test_same_gradients(name: str, size: int) -> None:
+    """64 px end as 2 x 2, 32 px as 4 x 4; the narrowest comes first, so that the prefix of no gradient is filled."""
+    torch.manual_seed(0)
+    model = create(name, num_classes=10, input_size=size)
+    check(model, torch.randn(4, 3, size, size).double(), (model.spec.low, model.spec.high))
+
+
+@pytest.mark.parametrize("name", ["us_mobilenet_v2", "us_resnet18"])
+def test_same_gradients_without_batchnorm_and_with_one_channel(name: str) -> None:
+    torch.manual_seed(0)
+    model = create(name, num_classes=10, input_size=16, in_channels=1, norm="none")
+    with torch.no_grad():  # residual branches start as zero: give them something to say
+        for module in model.modules():
+            if isinstance(module, Residual):
+                for parameter in module.body.parameters():
+                    parameter.add_(0.05 * torch.randn(parameter.shape))
+    check(model, torch.randn(4, 1, 16, 16).double(), (Width(350), Width(1000)))
+
+
+def test_gradient_of_the_images() -> None:
+    torch.manual_seed(0)
+    model = create("us_mobilenet_v1", num_classes=10, input_size=32).double()
+    x = torch.randn(2, 3, 32, 32).double()
+    found = []
+    for direct in (False, True):
+        images = x.clone().requires_grad_()
+        gradients(model, images, (Width(500),), direct=direct)
+        assert images.grad is not None
+        found.append(images.grad)
+    assert (found[0] - found[1]).abs().max() <= 1e-9 * found[0].abs().max()
+
+
+def test_the_switch() -> None:
+    """On: the pullbacks answer in training, autograd wherever they do not suit."""
+    torch.manual_seed(0)
+    model = create("us_mobilenet_v2", num_classes=10, input_size=32).train()
+    x = torch.randn(2, 3, 32, 32)
+    assert "Net" not in model(x).grad_fn.name()
+    model.direct_gradients = True
+    assert "Net" in model(x).grad_fn.name()
+    with torch.no_grad():
+        assert model(x).grad_fn is None
+    assert "Net" not in model.double()(x.double()).grad_fn.name()
+
+
+def test_a_second_backward_says_why_not() -> None:
+    model = create("us_mobilenet_v1", num_classes=10, input_size=32).train()
+    model.direct_gradients = True
+    loss = model(torch.randn(2, 3, 32, 32)).sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="second backward"):
+        loss.backward()
+
+
+def test_modules_without_a_pullback_run_under_autograd() -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor = nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.factor * x
+
+    for first in (False, True):
+        module = Scale()
+        y, pull = tape.run(module, torch.full((2, 2), 2.0), first)
+        assert torch.equal(y, torch.full((2, 2), 6.0))
+        grad_x = pull(torch.ones(2, 2))
+        assert first or torch.equal(grad_x, torch.full((2, 2), 3.0))
+        assert module.factor.grad is not None
+        assert module.factor.grad.item() == 8.0
+    y, pull = tape.run(nn.MaxPool2d(2), torch.ones(1, 1, 2, 2), True)
+    assert y.shape == (1, 1, 1, 1)
+    pull(y)  # nothing to learn and nothing asked for
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.ReLU6])
+def test_activations_change_their_input_only_where_they_say_so(kind: type[nn.Module], inplace: bool) -> None:
+    x = torch.tensor([-1.0, 1.0])
+    y, _ = tape.run(kind(inplace=inplace), x)
+    assert y.tolist() == [0.0, 1.0]
+    assert (x.tolist() == [0.0, 1.0]) == inplace
+
+
+def test_a_residual_block_in_front() -> None:
+    block = Residual(nn.Sequential(nn.Identity()))
+    y, pull = tape.run(block, torch.ones(2), True)
+    assert y.tolist() == [2.0, 2.0]
+    pull(y)
