@@ -61,13 +61,13 @@ class TracedNet:
     """
 
     def __init__(self, net: nn.Module, device: torch.device) -> None:
-        net = _private_copy(net, device)
+        self.module = _private_copy(net, device)
         try:
-            self.module = fx.symbolic_trace(net)
+            graph = fx.Tracer().trace(self.module)  # the graph is enough; a GraphModule would write and compile code
         except Exception as error:  # torch.fx has no error class of its own for untraceable code
             raise ModelError(f"cannot follow the data through this network: {error}") from error
-        _undo_in_place(self.module)
-        self.nodes: tuple[fx.Node, ...] = tuple(self.module.graph.nodes)
+        _undo_in_place(self.module, graph)
+        self.nodes: tuple[fx.Node, ...] = tuple(graph.nodes)
         self._called = {
             node: self.module.get_submodule(str(node.target)) for node in self.nodes if node.op == "call_module"
         }
@@ -78,7 +78,7 @@ class TracedNet:
         self.norms: dict[fx.Node, str] = {
             node: str(node.target) for node in self.nodes if isinstance(self.called(node), _BatchNorm)
         }
-        self._check_norms(net)
+        self._check_norms()
         # ReLU after a BatchNorm may overwrite: that value is fresh and nothing else reads it.
         self.overwriting = frozenset(
             node
@@ -95,9 +95,9 @@ class TracedNet:
     def norm(self, node: fx.Node) -> _BatchNorm:
         return cast(_BatchNorm, self.called(node))
 
-    def _check_norms(self, net: nn.Module) -> None:
+    def _check_norms(self) -> None:
         called = list(self.norms.values())
-        for name, module in net.named_modules():
+        for name, module in self.module.named_modules():
             if isinstance(module, _BatchNorm) and called.count(name) != 1:
                 raise ModelError(f"BatchNorm {name!r} is called {called.count(name)} times in a forward, expected once")
         for node in self.nodes:
@@ -236,21 +236,20 @@ def _last_uses(run: Iterable[fx.Node]) -> dict[fx.Node, tuple[fx.Node, ...]]:
     return result
 
 
-def _undo_in_place(module: fx.GraphModule) -> None:
+def _undo_in_place(module: nn.Module, graph: fx.Graph) -> None:
     """Rewrite in-place operations as ordinary ones, so that a value never changes after it was computed.
 
     What reads the overwritten value afterwards reads the result instead, as it would have.
     """
-    order = {node: index for index, node in enumerate(module.graph.nodes)}
+    order = {node: index for index, node in enumerate(graph.nodes)}
     for node in order:
         if not node.all_input_nodes or not _make_out_of_place(module, node):
             continue
         overwritten = node.all_input_nodes[0]
         overwritten.replace_all_uses_with(node, delete_user_cb=lambda user, node=node: order[user] > order[node])
-    module.recompile()
 
 
-def _make_out_of_place(module: fx.GraphModule, node: fx.Node) -> bool:
+def _make_out_of_place(module: nn.Module, node: fx.Node) -> bool:
     """Whether ``node`` worked in place (and does no more)."""
     if node.op == "call_module":
         return bool(getattr(module.get_submodule(str(node.target)), "inplace", False))  # switched off when it runs
