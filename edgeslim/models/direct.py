@@ -2,8 +2,8 @@
 
 A *pullback* adds the gradient of the weights it used to the first rows and columns of ``weight.grad`` and returns the
 gradient of its input. Autograd would do the same for a sliced weight with much more work: it allocates a gradient of
-the master's full size, fills it with zeros, copies the slice in and adds all of it. A pullback belongs to one forward
-and is called once. The arithmetic is chosen as well:
+the master's full size, fills it with zeros, copies the slice in and adds all of it. A pullback belongs to one forward,
+is called once, and owns the gradient it is given: activations overwrite it. The arithmetic is chosen as well:
 
 ``linear``, ``pointwise``: a matrix product over the first channels, by oneDNN. PyTorch's own products of float32
 matrices go through MKL, which keeps AVX-512 for Intel's processors; its 1x1 convolutions are oneDNN's, but their
@@ -123,13 +123,13 @@ def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Step:
 def relu(x: Tensor) -> Step:
     """max(x, 0), in place."""
     y = x.relu_()
-    return y, lambda grad: _aten.threshold_backward(grad, y, 0)
+    return y, lambda grad: _aten.threshold_backward.grad_input(grad, y, 0, grad_input=grad)
 
 
 def relu6(x: Tensor) -> Step:
     """x clamped to 0…6, in place."""
     y = x.clamp_(0, 6)
-    return y, lambda grad: _aten.hardtanh_backward(grad, y, 0, 6)
+    return y, lambda grad: _aten.hardtanh_backward.grad_input(grad, y, 0, 6, grad_input=grad)
 
 
 def mean(x: Tensor) -> Step:
@@ -191,6 +191,9 @@ def _add(weight: Tensor, part: Tensor) -> None:
     if not weight.requires_grad:
         return
     if weight.grad is None:
+        if part.shape == weight.shape and part.stride() == weight.stride():
+            weight.grad = part
+            return
         weight.grad = torch.zeros_like(weight)
     weight.grad.as_strided(part.shape, weight.grad.stride()[: part.dim()]).add_(part)
 

@@ -89,10 +89,11 @@ def _residual(module: Residual, x: Tensor, first: bool) -> Step:
     short, pull_short = run(module.shortcut, x, first)
     body, pull_body = run(module.body, x, first)
     y, pull_activation = run(module.activation, short + body, False)
+    overwrites = type(module.body[-1]) in (nn.ReLU, nn.ReLU6)
 
     def pull(grad: Tensor) -> Tensor:
         grad = pull_activation(grad)
-        grad_body, grad_short = pull_body(grad), pull_short(grad)
+        grad_body, grad_short = pull_body(grad.clone() if overwrites else grad), pull_short(grad)
         return grad if first else grad_body + grad_short
 
     return y, pull
