@@ -43,9 +43,10 @@ _aten = torch.ops.aten
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor, out_features: int) -> Step:
     """(N, C) with (O, I) and (O,) → (N, out_features), using weight[:out_features, :C] and bias[:out_features]."""
-    used = _matrix(weight, out_features, x.shape[1])
+    x, used = x.contiguous(), _matrix(weight, out_features, x.shape[1])
 
     def pull(grad: Tensor) -> Tensor:
+        grad = grad.contiguous()
         _add_product(weight, grad, x)
         _add(bias, grad.sum(0))
         return times_transposed(grad, used.t())

@@ -57,13 +57,35 @@ def check(
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(12, 20), (20, 12), (24, 32), (5, 3)])
-def test_linear(inputs: int, outputs: int) -> None:
+@pytest.mark.parametrize("rows", [1, 7])
+def test_linear(inputs: int, outputs: int, rows: int) -> None:
     check(
-        torch.randn(7, inputs),
+        torch.randn(rows, inputs),
         parameters((32, 24), (32,)),
         lambda x, w, b: direct.linear(x, w, b, outputs),
         lambda x, w, b: F.linear(x, w[:outputs, :inputs], b[:outputs]),
     )
+
+
+@pytest.mark.parametrize(
+    "grad",
+    [
+        torch.ones(1, 1).expand(7, 20),
+        torch.randn(7, 1).expand(7, 20),
+        torch.randn(20, 7).t(),
+        torch.randn(7, 40)[:, ::2],
+    ],
+    ids=["one number", "one per row", "transposed", "strided"],
+)
+def test_linear_takes_gradients_of_any_layout(grad: Tensor) -> None:
+    weight, bias = parameters((20, 12), (20,))
+    x = torch.randn(12, 7).t()
+    with torch.no_grad():
+        y, pull = direct.linear(x, weight, bias, 20)
+        assert torch.allclose(y, x @ weight.t() + bias, rtol=1e-5, atol=1e-5)
+        assert torch.allclose(pull(grad), grad @ weight, rtol=1e-5, atol=1e-4)
+    assert weight.grad is not None
+    assert torch.allclose(weight.grad, grad.t() @ x, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("side", [1, 2, 9])
