@@ -72,7 +72,9 @@ def _is_bundle(path: Path) -> bool:
         with open(path, "rb") as file:
             return file.read(9)[8:] == b"{"
     except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+        raise CheckpointError(
+            f"cannot read {path}: {error.strerror or error}", hint="a checkpoint or a bundle is expected"
+        ) from error
 
 
 def _checkpoint(

@@ -75,7 +75,9 @@ class SlimBundle:
                 header_length(stream.read(8), size)  # an empty or foreign file is refused before it is mapped
                 view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
         except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+            raise UsageError(
+                f"cannot read {path}: {error.strerror or error}", hint="edgeslim pack CKPT --target all makes a bundle"
+            ) from error
         return cls.from_bytes(view, path)
 
     @classmethod

@@ -390,7 +390,9 @@ class LatencyTable:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise TableError(f"cannot read the table {path}: {error.strerror}") from None
+            raise TableError(
+                f"cannot read the table {path}: {error.strerror}", hint=f"edgeslim bench BUNDLE -o {path} measures one"
+            ) from None
         try:
             return cls.from_json(data)
         except TableError as error:

@@ -27,6 +27,7 @@ of zero, on which the activation and BatchNorm before it take 2.0 ms instead of 
 from __future__ import annotations
 
 import functools
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -155,8 +156,9 @@ def times_transposed(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor
 
 @functools.cache
 def _onednn_linear() -> Any:
-    """The product that torch.compile uses for linear layers on CPUs; None where this torch was built without it."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    """The product that torch.compile uses for linear layers on CPUs; None where this torch was built without it, and
+    on processors that it was not measured on."""
+    if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 

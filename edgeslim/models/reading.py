@@ -29,7 +29,10 @@ def read_document(path: Path) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"there is no file {path}" if not path.is_dir() else f"{path} is a directory, not a file")
+        raise CheckpointError(
+            f"there is no file {path}" if not path.is_dir() else f"{path} is a directory, not a file",
+            hint="a checkpoint is expected; edgeslim train --model us_mobilenet_v2 --data digits --out us.pt makes one",
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -56,7 +56,9 @@ def read_log(path: Path) -> tuple[LoggedFrame, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the log {path}: {error}") from None
+        raise UsageError(
+            f"cannot read the log {path}: {error}", hint="edgeslim run BUNDLE --log FILE writes one"
+        ) from None
     frames = []
     for number, line in enumerate(lines, 1):
         try:
