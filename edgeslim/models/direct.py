@@ -106,8 +106,14 @@ def convolution(
 
 
 def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Step:
-    """(N, C, H, W) normalised with the batch's own statistics, using weight[:C] and bias[:C]."""
+    """(N, C, H, W) normalised with the batch's own statistics, using weight[:C] and bias[:C].
+
+    Raises:
+        ValueError: one value per channel, which has no variance (as ``F.batch_norm``).
+    """
     channels = x.shape[1]
+    if x.numel() == channels:
+        raise ValueError(f"BatchNorm needs more than one value per channel in training, got {tuple(x.shape)}")
     used = weight.detach()[:channels]
     y, mean, invstd = torch.native_batch_norm(x, used, bias.detach()[:channels], None, None, True, 0.0, eps)
 

@@ -151,6 +151,12 @@ def test_batch_norm() -> None:
     )
 
 
+def test_batch_norm_of_one_value_per_channel_is_refused() -> None:
+    weight, bias = parameters((4,), (4,))
+    with pytest.raises(ValueError, match="more than one value"):
+        direct.batch_norm(torch.randn(1, 4, 1, 1), weight, bias, 1e-5)
+
+
 @pytest.mark.parametrize(("layer", "plain"), [(direct.relu, F.relu), (direct.relu6, F.relu6)])
 def test_activations_also_where_they_bend(layer: Layer, plain: Callable[[Tensor], Tensor]) -> None:
     x = 4 * maps(2, 8, 3, 3)
