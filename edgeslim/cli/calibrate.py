@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
-from edgeslim.cli.data_options import data_options, load
+from edgeslim.cli.data_options import data_options, device_option, load
 from edgeslim.cli.sizes import BYTES
 from edgeslim.core.files import check_free
 from edgeslim.core.width import Width
@@ -23,7 +23,7 @@ from edgeslim.core.width import Width
 @click.option("--memory", type=BYTES, help="for activations, such as 500M  [default: half of what is free, at most 4G]")
 @click.option("--model", help="network of a published state dict, where its keys do not tell")
 @click.option("--trained-widths", type=WIDTHS, help="widths of a published state dict's statistics")
-@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda")
+@device_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="checkpoint to write  [default: CKPT itself]")
 @click.option("--overwrite", is_flag=True, help="replace an existing checkpoint")
 @common_options
@@ -47,14 +47,15 @@ def command(
     """
     path = out or checkpoint
     check_free(path, overwrite=overwrite)
-    import torch
     import torch.distributed as dist
 
     from edgeslim.deploy.calibrate import calibrate
     from edgeslim.models.checkpoint import load_checkpoint
     from edgeslim.models.registry import default_ladder
+    from edgeslim.training.devices import pick
     from edgeslim.training.distributed import joined
 
+    chosen_device = pick(device)
     given = None if trained_widths is None else resolve_widths(trained_widths, (Width(1), Width(1)))
     loaded = load_checkpoint(checkpoint, model=model, widths=given)
     for note in loaded.notes:
@@ -62,7 +63,7 @@ def command(
     chosen = resolve_widths(widths, loaded.trained) if widths else loaded.ladder or default_ladder(loaded.spec)
     images = load(source, loaded.spec)
     with contextlib.ExitStack() as stack:
-        ranks = stack.enter_context(joined(torch.device(device)))
+        ranks = stack.enter_context(joined(chosen_device))
         console.quiet = console.quiet or not ranks.first
         bar = stack.enter_context(console.progress("stage"))
         group = dist.group.WORLD if ranks.count > 1 else None
@@ -81,7 +82,7 @@ def command(
             images,
             chosen,
             memory_bytes=memory,
-            device=device,
+            device=chosen_device,
             group=group,
             on_stage=stage_done,
             on_width=width_done,

@@ -35,6 +35,9 @@ def data_options(*, split: str, images: str) -> Callable[[Callable[..., Any]], C
     return add
 
 
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N")
+
+
 def load(source: dict[str, Any], spec: ModelSpec) -> ImageSet:
     """The images that the options name, in the size and channels of ``spec``'s nets.
 

@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
-from edgeslim.cli.data_options import data_options, load
+from edgeslim.cli.data_options import data_options, device_option, load
 from edgeslim.core.files import check_free
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, UsageError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--target", help="runtime that a bundle's files run in  [default: its only target]")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="of a bundle's runtime")
 @click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="of a checkpoint")
+@device_option
 @click.option("--plot", type=click.Path(path_type=Path), help="PNG of accuracy against multiply-adds")
 @click.option("--write", is_flag=True, help="keep the accuracies in the checkpoint; pack takes them from there")
 @click.option("--overwrite", is_flag=True, help="replace an existing plot")
@@ -37,6 +38,7 @@ def command(
     target: str | None,
     threads: int,
     batch_size: int,
+    device: str,
     plot: Path | None,
     write: bool,
     overwrite: bool,
@@ -53,7 +55,7 @@ def command(
     else:
         if target is not None:
             raise UsageError("--target is for bundles: a checkpoint is measured in PyTorch", hint="leave it out")
-        title, images, scores = _checkpoint(source, widths, batch_size, options, write=write, console=console)
+        title, images, scores = _checkpoint(source, widths, batch_size, device, options, write=write, console=console)
     rows = _rows(scores)
     console.result({"data": images.name, "images": len(images), "rows": rows}, _table(title, scores))
     if plot is not None:
@@ -78,12 +80,21 @@ def _is_bundle(path: Path) -> bool:
 
 
 def _checkpoint(
-    path: Path, widths: str | None, batch_size: int, options: dict[str, Any], *, write: bool, console: Console
+    path: Path,
+    widths: str | None,
+    batch_size: int,
+    device: str,
+    options: dict[str, Any],
+    *,
+    write: bool,
+    console: Console,
 ) -> tuple[str, ImageSet, list[WidthScore]]:
     from edgeslim.deploy.calibrate import CalibratedModel
     from edgeslim.deploy.evaluate import evaluate_checkpoint, with_accuracies
     from edgeslim.models.checkpoint import load_checkpoint
+    from edgeslim.training.devices import pick
 
+    chosen_device = pick(device)
     checkpoint = load_checkpoint(path)
     for note in checkpoint.notes:
         console.warn(note)
@@ -103,7 +114,12 @@ def _checkpoint(
     with console.progress() as bar:
         task = bar.add_task("evaluating", total=len(model.distinct(chosen)))
         scores = evaluate_checkpoint(
-            model, images, chosen, batch_size=batch_size, on_width=lambda width: bar.advance(task)
+            model,
+            images,
+            chosen,
+            batch_size=batch_size,
+            device=chosen_device,
+            on_width=lambda width: bar.advance(task),
         )
     for one in scores:
         if one.misfits:

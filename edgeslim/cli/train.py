@@ -14,13 +14,12 @@ import click
 from rich.table import Table
 
 from edgeslim.cli.console import WIDTH, WIDTHS, Console, common_options, resolve_widths
-from edgeslim.core.files import check_free
+from edgeslim.cli.data_options import device_option
+from edgeslim.core.files import check_free, sha256_file
 from edgeslim.core.width import Width
-from edgeslim.errors import HostError, UsageError
+from edgeslim.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from edgeslim.models.slimmable import SlimmableModel
     from edgeslim.models.spec import ModelSpec
     from edgeslim.models.warm_start import Source, WarmStart
@@ -62,7 +61,7 @@ if TYPE_CHECKING:
 @click.option("--no-bounds", is_flag=True, help="all widths random: no widest, no narrowest (ablation)")
 @click.option("--alone", type=WIDTH, help="a net of this one width (baseline)")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", "device_name", default="auto", show_default=True, help="auto, cpu, cuda")
+@device_option
 @click.option("--save-seconds", type=float, default=60.0, show_default=True, help="between two resume files")
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="checkpoint to write")
 @click.option("--resume", is_flag=True, help="go on with a killed run")
@@ -73,13 +72,14 @@ def command(*, console: Console, **o: Any) -> None:
     from edgeslim.models.warm_start import open_source, warm_start
     from edgeslim.training.allocator import keep_freed_memory
     from edgeslim.training.data import load_data
+    from edgeslim.training.devices import pick
     from edgeslim.training.distributed import joined
     from edgeslim.training.loop import Trainer
     from edgeslim.training.resume import RunFiles
     from edgeslim.training.start import fresh
 
     check_free(o["out"], overwrite=o["overwrite"])
-    device = _device(o["device_name"])
+    device = pick(o["device"])
     keep_freed_memory()
     data = load_data(o["data"], "train", images=o["images"], **_source(o))
     start = open_source(o["init"]) if o["init"] else None
@@ -118,22 +118,6 @@ def _source(o: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"no such device {name!r}", hint="--device cpu, or cuda") from error
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise HostError("this machine has no CUDA device that PyTorch can use", hint="--device cpu")
-        torch.cuda.set_device(device)
-    return device
-
-
 def _spec(o: dict[str, Any], data: ImageSet, start: Source | None) -> ModelSpec:
     from edgeslim.models.registry import make_spec, network
     from edgeslim.training.widths import DEFAULT_RANGE, parse_trained
@@ -168,6 +152,8 @@ def _ladder(o: dict[str, Any], spec: ModelSpec) -> tuple[Width, ...]:
 
 
 def _config(o: dict[str, Any], spec: ModelSpec, data: ImageSet, ladder: tuple[Width, ...]) -> TrainConfig:
+    from torch import Tensor
+
     from edgeslim.training.augment import Augment
     from edgeslim.training.config import TrainConfig, defaults_for
     from edgeslim.training.optim import OptimConfig
@@ -182,6 +168,7 @@ def _config(o: dict[str, Any], spec: ModelSpec, data: ImageSet, ladder: tuple[Wi
 
     return TrainConfig(
         data=data.name,
+        data_sha256=data.data_sha256 if isinstance(data.pixels, Tensor) else None,  # not all of ImageNet
         epochs=or_default("epochs"),
         batch_size=batch_size,
         sandwich=Sandwich(
@@ -201,6 +188,7 @@ def _config(o: dict[str, Any], spec: ModelSpec, data: ImageSet, ladder: tuple[Wi
         ),
         augment=Augment(padding=known.padding_for(data.input_size), flip=data.flips, jitter=o["jitter"]),
         label_smoothing=or_default("label_smoothing"),
+        teacher=_teacher_name(o["teacher"]),
         distill="none" if o["no_distill"] else "plain" if o["plain_distill"] else "trusted",
         seed=o["seed"],
     )
@@ -211,6 +199,11 @@ def _say_start(done: WarmStart, console: Console) -> None:
         console.say(f"channels sorted by importance in {done.sorted_bundles} places")
     for layer in done.fresh:
         console.say(f"{layer} starts afresh")
+
+
+def _teacher_name(name: str) -> str:
+    """What the settings of a run say of its teacher: a file by its content, as a path says little."""
+    return {"none": "inplace", "ema": "ema"}.get(name) or sha256_file(Path(name))
 
 
 def _teacher(name: str, model: SlimmableModel, data: ImageSet) -> Teacher | None:
@@ -251,8 +244,10 @@ def _finish(trainer: Trainer, o: dict[str, Any], ladder: tuple[Width, ...], cons
     )
     with console.progress() as bar:
         task = bar.add_task("calibrating", total=len(ladder))
-        calibrated = calibrate(trainer.checkpoint(), calib, ladder, on_width=lambda width: bar.advance(task))
-    scores = evaluate_checkpoint(calibrated, test, ladder)
+        calibrated = calibrate(
+            trainer.checkpoint(), calib, ladder, device=trainer.device, on_width=lambda width: bar.advance(task)
+        )
+    scores = evaluate_checkpoint(calibrated, test, ladder, device=trainer.device)
     with_accuracies(calibrated, scores, test).save(o["out"], overwrite=o["overwrite"])
     rows = [{"permille": one.width.permille, "loss": one.loss, "top1": one.top1} for one in scores]
     console.result({"checkpoint": str(o["out"]), "epochs": trainer.config.epochs, "rows": rows}, _table(rows))

@@ -25,6 +25,7 @@ from edgeslim.deploy.calibrate_plan import Stage, TracedNet
 from edgeslim.deploy.calibrate_store import ActivationStore, Spans, Workspace
 from edgeslim.deploy.moments import Gathering, Moments, merge_over_ranks
 from edgeslim.errors import CheckpointError, DataError, UsageError
+from edgeslim.training.devices import exact
 
 # A chunk's working set should stay in the cache: measured best on a 2-core machine with 32 MiB of it.
 _CHUNK_BYTES = 8 << 20
@@ -86,7 +87,7 @@ def pooled_statistics(
         OutputError: no space for the temporary file.
     """
     workspace = workspace or Workspace()
-    with torch.inference_mode():
+    with torch.inference_mode(), exact(workspace.device):
         run = _Pass(net, images, workspace=workspace, chunk=chunk, group=group)
         try:
             for index, stage in enumerate(run.stages):

@@ -29,6 +29,7 @@ from edgeslim.errors import CheckpointError, DataError, UsageError
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.count import count
 from edgeslim.targets.base import Runner
+from edgeslim.training.devices import exact
 from edgeslim.training.evaluation import score
 from edgeslim.training.images import ImageSet
 
@@ -57,6 +58,7 @@ def evaluate_checkpoint(
     widths: Sequence[Width],
     *,
     batch_size: int = 128,
+    device: torch.device | str = "cpu",
     on_width: Callable[[Width], None] = lambda width: None,
 ) -> list[WidthScore]:
     """Score every net among ``widths``, ascending; images are normalised as the checkpoint says.
@@ -77,9 +79,9 @@ def evaluate_checkpoint(
     for width in sorted(nets, reverse=True):
         net = model.static(width)
         macs = count(net, width, checkpoint.spec.input_size).macs
-        net = net.to(memory_format=torch.channels_last)
-        with watched(net) as found:
-            result = score(net, data, batch_size=batch_size)
+        net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with watched(net) as found, exact(torch.device(device)):
+            result = score(net, data, batch_size=batch_size, device=device)
         _check_finite(result.loss, width)
         if checkpoint.spec.high in (width, *nets[width]):
             widest = result.answers

@@ -16,9 +16,9 @@ from edgeslim.training.sandwich import Sandwich
 class TrainConfig:
     """One run. Two runs with equal settings on one machine give equal losses, bit by bit.
 
-    ``data``: what the images are called, and their hash where it is cheap; ``batch_size``: over all processes;
-    ``label_smoothing``: of the widest's hard labels only; ``distill``: what the narrower widths learn, see
-    ``distill.soft_targets``; ``teacher``: where those come from (``inplace``, ``ema``, or the hash of a checkpoint).
+    ``data``: what the images are called; ``data_sha256``: of their content, where that is cheap; ``batch_size``: over
+    all processes; ``label_smoothing``: of the widest's hard labels; ``distill``: what the narrower widths learn, see
+    ``distill.soft_targets``; ``teacher``: where those come from (``inplace``, ``ema``, or the SHA-256 of a checkpoint).
 
     Raises:
         UsageError: a value out of its range.
@@ -33,6 +33,7 @@ class TrainConfig:
     label_smoothing: float = 0.1
     distill: Distill = "trusted"
     teacher: str = "inplace"
+    data_sha256: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -57,6 +57,8 @@ def soft_loss(logits: Tensor, targets: Tensor) -> Tensor:
 class Teacher(Protocol):
     """Gives soft targets from outside the step."""
 
+    def to(self, device: torch.device) -> None: ...
+
     def logits(self, images: Tensor) -> Tensor: ...
 
     def after_step(self, model: SlimmableModel, step: int) -> None: ...
@@ -76,6 +78,9 @@ class EmaTeacher:
     def __init__(self, model: SlimmableModel, widest: Width, decay: float = 0.999) -> None:
         self._average = copy.deepcopy(model).requires_grad_(False)
         self._widest, self._decay = widest, decay
+
+    def to(self, device: torch.device) -> None:
+        self._average.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
@@ -100,6 +105,9 @@ class FixedTeacher:
 
     def __init__(self, net: torch.nn.Module) -> None:
         self._net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def to(self, device: torch.device) -> None:
+        self._net.to(device)
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:

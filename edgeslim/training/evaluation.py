@@ -23,16 +23,22 @@ class Score:
 
 
 @torch.inference_mode()
-def score(predict: Callable[[Tensor], Tensor], data: ImageSet, *, batch_size: int = 128) -> Score:
-    """Score ``predict`` (normalised images (B, C, S, S) → logits (B, classes)) on all of ``data``."""
+def score(
+    predict: Callable[[Tensor], Tensor],
+    data: ImageSet,
+    *,
+    batch_size: int = 128,
+    device: torch.device | str = "cpu",
+) -> Score:
+    """Score ``predict`` (normalised images (B, C, S, S) on ``device`` → logits (B, classes)) on all of ``data``."""
     loss = torch.zeros((), dtype=torch.float64)
     answers: list[Tensor] = []
     in_five = 0
-    for images, labels in data.batches(batch_size):
+    for images, labels in data.batches(batch_size, device):
         logits = predict(images)
-        loss += F.cross_entropy(logits, labels, reduction="sum").double()
+        loss += F.cross_entropy(logits, labels, reduction="sum").double().cpu()
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices
-        answers.append(logits.argmax(dim=1))
+        answers.append(logits.argmax(dim=1).cpu())
         in_five += int((best == labels.unsqueeze(1)).sum())
     chosen = torch.cat(answers)
     right = int((chosen == data.labels).sum())

@@ -70,6 +70,8 @@ class Trainer:
         self.optimizer = config.optim.build(model)
         self.step = 0
         self.save_seconds, self.report = save_seconds, report
+        if teacher is not None:
+            teacher.to(self.device)
         self.model.direct_gradients = self.device.type == "cpu"
         ranks.share_weights(model)
 

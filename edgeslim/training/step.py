@@ -12,6 +12,7 @@ from torch import Tensor
 from edgeslim.core.width import Width
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.training.config import TrainConfig
+from edgeslim.training.devices import mixed
 from edgeslim.training.distill import Teacher, hard_loss, soft_loss, soft_targets
 
 
@@ -29,11 +30,11 @@ def accumulate_gradients(
     """
     taught: Tensor | None = None
     if teacher is not None and len(widths) > 1:
-        with _autocast(images.device):
+        with mixed(images.device):
             taught = teacher.logits(images)
     losses = []
     for i, width in enumerate(widths):
-        with model.at(width), _autocast(images.device):
+        with model.at(width), mixed(images.device):
             logits = model(images)
         if i == 0:
             loss = hard_loss(logits, labels, config.label_smoothing)
@@ -43,8 +44,3 @@ def accumulate_gradients(
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     return torch.stack(losses)
-
-
-def _autocast(device: torch.device) -> torch.autocast:
-    """bf16 on CUDA. On CPUs bf16 is slower than float32 in channels_last unless they have AMX."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")

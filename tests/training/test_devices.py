@@ -1,0 +1,89 @@
+"""Devices: what is picked, how exactly it computes, and that nothing of a step stays behind on another device."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from edgeslim.core.width import Width
+from edgeslim.errors import HostError, UsageError
+from edgeslim.models.registry import create
+from edgeslim.training.augment import Augment
+from edgeslim.training.config import TrainConfig
+from edgeslim.training.data import load_data
+from edgeslim.training.devices import exact, mixed, pick
+from edgeslim.training.distill import EmaTeacher, FixedTeacher
+from edgeslim.training.loop import Trainer
+from edgeslim.training.sandwich import Sandwich
+from edgeslim.training.stream import batches
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize("kind", ["inplace", "ema", "fixed"])
+def test_a_whole_step_runs_on_the_device_it_was_given(kind: str) -> None:
+    """The meta device computes nothing, but refuses tensors of another device: a machine without a GPU can see so
+    whether images, labels, weights, optimiser and teacher all went along."""
+    low, high = Width(250), Width(500)
+    data = load_data("digits", "train", input_size=8, in_channels=1, images=64)
+    model = create("us_mobilenet_v2", num_classes=10, input_size=8, in_channels=1, low=low, high=high)
+    config = TrainConfig(
+        data="digits",
+        epochs=1,
+        batch_size=32,
+        sandwich=Sandwich(low=low, high=high),
+        augment=Augment(padding=1, flip=True, jitter=0.2),
+    )
+    teacher = {"inplace": lambda: None, "ema": lambda: EmaTeacher(model, high)}.get(
+        kind, lambda: FixedTeacher(model.static(high))
+    )()
+    trainer = Trainer(model, data, config, teacher=teacher, device="meta")
+    for images, labels in batches(data, trainer.plan, config.augment, range(2), trainer.device):
+        assert images.is_contiguous(memory_format=torch.channels_last)
+        losses = trainer.train_step(images, labels, 0.1)
+        assert losses.device.type == "meta"
+        assert losses.shape == (4,)
+    momenta: list[Tensor] = [state["momentum_buffer"] for state in trainer.optimizer.state.values()]
+    assert {buffer.device.type for buffer in momenta} == {"meta"}
+
+
+def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick("auto") == pick("cpu") == CPU
+    with pytest.raises(HostError) as caught:
+        pick("cuda")
+    assert caught.value.hint == "--device cpu"
+
+
+@pytest.mark.parametrize("name", ["banana", "mps", "meta", ""])
+def test_other_devices_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="no such device"):
+        pick(name)
+
+
+def test_every_process_of_torchrun_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    assert pick("auto") == pick("cuda") == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert pick("auto") == torch.device("cuda", 1)
+    assert pick("cuda:0") == torch.device("cuda", 0)
+    assert chosen == [0, 0, 1, 0]
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(HostError, match="no GPU 2 here: there are 2"):
+        pick("auto")
+
+
+def test_float32_on_cuda_is_float32_while_it_matters() -> None:
+    before = torch.backends.cudnn.allow_tf32
+    with exact(CUDA):
+        assert torch.backends.cudnn.allow_tf32 is False
+        assert torch.backends.cudnn.enabled
+    assert torch.backends.cudnn.allow_tf32 is before
+    with exact(CPU), mixed(CPU):
+        assert torch.backends.cudnn.allow_tf32 is before
+        assert not torch.is_autocast_enabled("cpu")
