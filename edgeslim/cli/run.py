@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import signal
 import time
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -93,8 +95,8 @@ def command(
         tally = Tally(session=session, budget_ms=budget_ms)
         prepare = Preprocessor(session.bundle.manifest.input, session.input)
         names = itertools.islice(itertools.cycle(files), frames or len(files))
-        with contextlib.suppress(KeyboardInterrupt):
-            _run(session, prepare, names, fps, tally, view, log)
+        with contextlib.suppress(KeyboardInterrupt), CtrlC() as stop:
+            _run(session, prepare, names, fps, tally, view, log, stop)
         document = tally.document()
     _present(console, document, bundle, log_path)
 
@@ -118,6 +120,25 @@ def chosen_policy(text: str | None) -> Policy | str | None:
             f"there is no preset and no file {text!r}",
             hint=f"presets are {', '.join(PRESETS)}",
         ) from None
+
+
+class CtrlC:
+    """Inside the block the first Ctrl-C only sets ``asked``, so that the frame under way is finished, counted and
+    logged; the second interrupts as ever."""
+
+    asked = False
+
+    def __enter__(self) -> CtrlC:
+        self._before = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -185,16 +206,20 @@ def _run(
     tally: Tally,
     view: RunView,
     log: FrameLog | None,
+    stop: CtrlC,
 ) -> None:
-    """Frame by frame; with ``fps`` each at its time, and those that the controller skips are left out."""
+    """Frame by frame until ``stop`` is asked for; with ``fps`` each at its time, and those that the controller skips
+    are left out."""
     period_s = 1 / fps if fps else 0.0
     due_s = time.monotonic()
     for name in names:
         now_s = time.monotonic()
         if now_s < due_s:
-            time.sleep(due_s - now_s)
+            _sleep_until(due_s, stop)
         else:
             due_s = now_s  # late: frames that should have been are gone, as with a camera
+        if stop.asked:
+            return
         started_ns = time.monotonic_ns()
         x = prepare(name)
         prepare_us = (time.monotonic_ns() - started_ns) // 1000
@@ -204,6 +229,11 @@ def _run(
             log.add(result)
         view.show(name, result)
         due_s += period_s * result.skip
+
+
+def _sleep_until(due_s: float, stop: CtrlC) -> None:
+    while not stop.asked and (left_s := due_s - time.monotonic()) > 0:
+        time.sleep(min(left_s, 0.1))
 
 
 def _present(console: Console, document: dict[str, Any], bundle: Path, log_path: Path | None) -> None:

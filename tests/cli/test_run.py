@@ -20,6 +20,7 @@ import edgeslim
 from edgeslim.cli import run
 from edgeslim.cli.console import Console
 from edgeslim.cli.main import main
+from edgeslim.cli.run import CtrlC
 from edgeslim.cli.run_view import RunView
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import PRESETS, Policy
@@ -162,6 +163,17 @@ def test_ctrl_c_ends_with_the_summary(arguments: list[str], tmp_path: Path) -> N
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     assert json.loads(out)["frames"] == len(read_log(log)) > 0
+
+
+def test_the_first_ctrl_c_lets_the_frame_be_finished() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with CtrlC() as stop:
+        assert not stop.asked
+        signal.raise_signal(signal.SIGINT)
+        assert stop.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_live_table(stage: Path, tmp_path: Path) -> None:
