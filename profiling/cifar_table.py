@@ -6,7 +6,7 @@
 24 runs: 3 seeds of (US-Net, without distillation, without sandwich bounds, 4 nets trained alone, and the paper's plain
 soft targets), all with the same images, epochs, batch, learning rate, augmentation and calibration. "The widest's
 statistics everywhere" is the US-Net itself, uncalibrated below its widest width. The setting is small so that one CPU
-thread makes all of it in about 45 minutes: ResNet-18 with a quarter of its channels and less, images scaled to 20 px.
+thread makes all of it in about half an hour: ResNet-18 with a quarter of its channels and less, images scaled to 20 px.
 They are lossy JPEG besides, so no figure compares with published CIFAR-10 results.
 """
 

@@ -1,6 +1,6 @@
 """One US-Net against four nets trained alone, on digits with the default settings, over 5 seeds and one fixed split.
 
-    python profiling/digits_seeds.py run --out RUNS        about 20 minutes of one CPU core; goes on where it stopped
+    python profiling/digits_seeds.py run --out RUNS        about 15 minutes of one CPU core; goes on where it stopped
     python profiling/digits_seeds.py table RUNS
 
 The last row is the difference of the means in points: at least -3 is what a universally slimmable net has to keep.
