@@ -31,7 +31,7 @@ SCENARIO = "hot"
 POLICIES = "balanced,threshold,naive,widest,narrowest,oracle"
 PHONE_MS = "20"  # the widest on the simulated phone: in time while it is cool, late when it is hot
 WIDTHS = "6"
-EPOCHS = 8
+EPOCHS = 10
 MODEL = "us_mobilenet_v2"
 RUNTIMES_HERE = ("executorch", "litert")  # the targets whose real runtime runs on any desktop
 
@@ -82,7 +82,7 @@ def plan(targets: Sequence[str], *, epochs: int | None = None) -> Iterator[Step]
             WIDTHS,
             *brief,
             "--seed",
-            "0",
+            "1",
             "-o",
             CHECKPOINT,
         ),
