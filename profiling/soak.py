@@ -274,7 +274,7 @@ def soak(
     kills = 0
     steady = _spawn(bundle, target, cache, temporary, frames, seed + 1)
     killed = _spawn(bundle, target, cache, temporary, frames, seed + 2)
-    next_kill = time.monotonic() + rng.uniform(2, 6)
+    next_kill = time.monotonic() + rng.uniform(0.5, 2)
     while steady.poll() is None:
         time.sleep(rng.uniform(0.005, 0.05))
         trouble.make()
@@ -285,7 +285,7 @@ def soak(
                 raise SystemExit(f"the second process died by itself ({killed.returncode}):\n{words.decode()}")
             kills += 1
             killed = _spawn(bundle, target, cache, temporary, frames, rng.randrange(1 << 30))
-            next_kill = time.monotonic() + rng.uniform(2, 6)
+            next_kill = time.monotonic() + rng.uniform(0.5, 2)
     killed.terminate()
     killed.communicate()
     out, words = steady.communicate()
