@@ -51,6 +51,8 @@ def command(
     if _is_bundle(source):
         if write:
             raise UsageError("--write keeps accuracies in a checkpoint, not in a bundle", hint="evaluate CKPT --write")
+        if device != "auto":
+            raise UsageError("--device is for checkpoints: a bundle's files run in their runtime", hint="leave it out")
         title, images, scores = _bundle(source, widths, target, threads, options, console)
     else:
         if target is not None:

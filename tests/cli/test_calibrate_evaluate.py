@@ -155,6 +155,19 @@ def test_wrong_statistics_are_named(calibrated: Path, run: Any) -> None:
     assert "width 0.25" not in words
 
 
+@pytest.mark.parametrize(("device", "code", "name"), [("toaster", 2, "usage"), ("cuda", 5, "host")])
+def test_a_device_that_is_not_there(
+    calibrated: Path, run: Any, monkeypatch: pytest.MonkeyPatch, device: str, code: int, name: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    before = calibrated.read_bytes()
+    for verb in (("calibrate", calibrated, "--overwrite"), ("evaluate", calibrated)):
+        found, document, _ = run(*verb, "--data", "digits", "--images", 20, "--device", device)
+        assert (found, document["error"]["name"]) == (code, name)
+        assert "--device cpu" in document["error"]["hint"]
+    assert calibrated.read_bytes() == before
+
+
 def test_sizes_as_people_write_them() -> None:
     written = {"1000": 1000, "2k": 2000, "500M": 500_000_000, "1.5GB": 1_500_000_000, "2GiB": 2 << 30, "3 kib": 3072}
     assert {text: BYTES.convert(text, None, None) for text in written} == written

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeslim.cli.main import main
+from edgeslim.core.files import sha256_file
 from edgeslim.core.width import Width
 from edgeslim.models.checkpoint import load_checkpoint
 
@@ -35,6 +36,7 @@ def test_the_checkpoint_is_calibrated_and_measured(trained: Path) -> None:
     assert len(checkpoint.data_sha256 or "") == 64
     settings = checkpoint.provenance["training"]
     assert (settings["distill"], settings["optim"]["optimizer"], settings["seed"]) == ("trusted", "sgd", 0)
+    assert (settings["teacher"], settings["data_sha256"]) == ("inplace", checkpoint.data_sha256)
 
 
 def test_a_log_line_per_step_and_no_resume_file(trained: Path) -> None:
@@ -55,7 +57,16 @@ def test_the_document_of_a_warm_start_with_a_teacher(
     assert isinstance(rows, list)
     assert [set(row) for row in rows] == [{"permille", "loss", "top1"}] * 2
     assert [row["permille"] for row in rows] == [125, 250]
-    assert load_checkpoint(out).spec == load_checkpoint(trained).spec
+    checkpoint = load_checkpoint(out)
+    assert checkpoint.spec == load_checkpoint(trained).spec
+    assert checkpoint.provenance["training"]["teacher"] == sha256_file(trained)  # by content: a path says little
+
+
+def test_a_teacher_by_moving_average(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "ema.pt"
+    code, _ = run(capsys, "--model", "us_mobilenet_v1", *SMALL, "--teacher", "ema", "--out", str(out))
+    assert code == 0
+    assert load_checkpoint(out).provenance["training"]["teacher"] == "ema"
 
 
 @pytest.mark.parametrize(

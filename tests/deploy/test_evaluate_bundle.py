@@ -72,5 +72,7 @@ def test_as_one_types_it(model: CalibratedModel, reference: Path, capsys: pytest
     """Digits have ten classes, the net four: the command gets as far as the data."""
     assert main(["evaluate", str(reference), "--data", "digits", "--write", "--json"]) == 2
     assert "not in a bundle" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert main(["evaluate", str(reference), "--data", "digits", "--device", "cpu", "--json"]) == 2
+    assert "for checkpoints" in json.loads(capsys.readouterr().out)["error"]["message"]
     assert main(["evaluate", str(reference), "--data", "digits", "--json"]) == 2
     assert "10 classes, the net has 4" in json.loads(capsys.readouterr().out)["error"]["message"]
