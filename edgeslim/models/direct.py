@@ -19,7 +19,7 @@ weight gradient reads the image in strides, which is slow once the image has lef
 times slower than the arithmetic (960 channels, 2 x 2, batch 32, one thread: 1.5 to 2.2 ms, here 0.12 ms). With so few
 pixels the gradient of every tap is a sum over at most 16 pairs of an input and an output pixel.
 
-``clamp`` keeps its output; autograd keeps a copy of the input of an inplace ReLU6, a third of what a MobileNetV2 needs
+``relu6`` keeps its output; autograd keeps a copy of the input of an inplace ReLU6, a third of what a MobileNetV2 needs
 for ``backward``. ``mean`` has a gradient that lies densely in memory; autograd's is one number per channel with strides
 of zero, on which the activation and BatchNorm before it take 2.0 ms instead of 0.15 (1280 channels, 2 x 2, batch 32).
 """
