@@ -124,16 +124,19 @@ def chosen_policy(text: str | None) -> Policy | str | None:
 
 class CtrlC:
     """Inside the block the first Ctrl-C only sets ``asked``, so that the frame under way is finished, counted and
-    logged; the second interrupts as ever."""
+    logged; the second interrupts as ever. Where Ctrl-C is ignored (a job in the background of a script) it stays so."""
 
     asked = False
 
     def __enter__(self) -> CtrlC:
-        self._before = signal.signal(signal.SIGINT, self._hear)
+        self._heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._heard:
+            signal.signal(signal.SIGINT, self._hear)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        if self._heard:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

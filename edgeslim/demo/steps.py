@@ -67,7 +67,8 @@ def plan(targets: Sequence[str], *, epochs: int | None = None) -> Iterator[Step]
         epochs: fewer than the default, for tests.
     """
     # Enough for a demo, and still unsaturated: each width is worth more than the one before, so that the controller
-    # has something to choose from. The verb's own defaults train longer and better.
+    # has something to choose from. The verb's own defaults train longer and better. Of four seeds tried, all accuracies
+    # ascend with 1; with the others one or two neighbours, a point apart, changed places.
     brief = ("--epochs", str(epochs or EPOCHS), "--optimizer", "adamw", "--lr", "0.006", "--warmup", "0.3")
     yield Step(
         name="train",

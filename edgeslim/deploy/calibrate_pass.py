@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -87,7 +88,7 @@ def pooled_statistics(
         OutputError: no space for the temporary file.
     """
     workspace = workspace or Workspace()
-    with torch.inference_mode(), exact(workspace.device):
+    with torch.inference_mode(), exact(workspace.device), _room(workspace):
         run = _Pass(net, images, workspace=workspace, chunk=chunk, group=group)
         try:
             for index, stage in enumerate(run.stages):
@@ -100,6 +101,18 @@ def pooled_statistics(
         on_usage(PassUsage(stages=len(run.stages), peak_bytes=run.peak_bytes, spilled_bytes=run.store.spilled_bytes))
     pooled = {name: (mean.cpu(), variance.cpu()) for name, (mean, variance) in run.statistics.items()}
     return {name: pooled[name] for name, _ in net.named_modules() if name in pooled}
+
+
+@contextmanager
+def _room(workspace: Workspace) -> Iterator[None]:
+    """Says what to do when a GPU is full: what convolutions take there besides is not in our books."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UsageError(
+            f"the GPU has no room for {workspace.memory_bytes:,} bytes of activations and what computing takes besides",
+            hint=f"--memory {workspace.memory_bytes // 4}, or --device cpu",
+        ) from error
 
 
 class _Pass:

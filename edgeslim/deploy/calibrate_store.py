@@ -71,9 +71,12 @@ def _aligned(size: int) -> int:
     return (size + _ALIGN - 1) // _ALIGN * _ALIGN
 
 
-def default_memory_bytes() -> int:
-    """Half of what is available now, at most 4 GiB: enough for 512 images of 224 px through MobileNetV2 in memory."""
-    return min(4 << 30, int(psutil.virtual_memory().available) // 2)
+def default_memory_bytes(device: torch.device | str = "cpu") -> int:
+    """Half of what is available on ``device`` now, at most 4 GiB: enough for 512 images of 224 px through MobileNetV2
+    in memory."""
+    device = torch.device(device)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return min(4 << 30, int(free) // 2)
 
 
 class Workspace:
@@ -83,8 +86,8 @@ class Workspace:
     """
 
     def __init__(self, memory_bytes: int | None = None, device: torch.device | str = "cpu") -> None:
-        self.memory_bytes = default_memory_bytes() if memory_bytes is None else memory_bytes
         self.device = torch.device(device)
+        self.memory_bytes = default_memory_bytes(self.device) if memory_bytes is None else memory_bytes
         self._arena = torch.empty(0, dtype=torch.uint8, device=self.device)
 
     def arena(self, size: int) -> Tensor:

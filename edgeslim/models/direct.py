@@ -80,7 +80,8 @@ def convolution(
     used = weight.detach()[:out_channels, : x.shape[1] // groups]
     used_bias = None if bias is None else bias.detach()[:out_channels]
     strides, padding = (stride, stride), (weight.shape[2] // 2, weight.shape[3] // 2)
-    few_pixels = groups > 1 and stride == 1 and weight.shape[2] == 3 and max(x.shape[2:]) <= MAX_SIDE
+    depthwise = 1 < groups == out_channels
+    few_pixels = depthwise and stride == 1 and weight.shape[2] == 3 and max(x.shape[2:]) <= MAX_SIDE
 
     def pull(grad: Tensor) -> Tensor:
         grad_x, grad_weight, grad_bias = _aten.convolution_backward(
@@ -171,7 +172,7 @@ def _onednn_linear() -> Any:
 
 def _matrix(weight: Tensor, rows: int, columns: int) -> Tensor:
     """The used part of a (O, I) or (O, I, 1, 1) weight, (rows, columns), dense."""
-    return weight.detach().as_strided((rows, columns), (weight.shape[1], 1)).contiguous()
+    return weight.detach()[:rows, :columns].reshape(rows, columns).contiguous()
 
 
 def _as_rows(maps: Tensor) -> Tensor:

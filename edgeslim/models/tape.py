@@ -89,11 +89,13 @@ def _residual(module: Residual, x: Tensor, first: bool) -> Step:
     short, pull_short = run(module.shortcut, x, first)
     body, pull_body = run(module.body, x, first)
     y, pull_activation = run(module.activation, short + body, False)
-    overwrites = type(module.body[-1]) in (nn.ReLU, nn.ReLU6)
+    keeps = type(module.body[-1]) in (SlimConv2d, SharedBatchNorm2d, PrivateBatchNorm2d)
 
     def pull(grad: Tensor) -> Tensor:
         grad = pull_activation(grad)
-        grad_body, grad_short = pull_body(grad.clone() if overwrites else grad), pull_short(grad)
+        # Two pullbacks, one gradient: the first gets a copy, unless it is known not to overwrite it or pass it on.
+        grad_body = pull_body(grad if keeps else grad.clone())
+        grad_short = pull_short(grad)
         return grad if first else grad_body + grad_short
 
     return y, pull

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -12,30 +13,30 @@ from edgeslim.errors import HostError, UsageError
 
 def pick(name: str) -> torch.device:
     """``cpu``, ``cuda``, ``cuda:1`` or ``auto``: CUDA where there is one. A process of ``torchrun`` takes the GPU of
-    its own number unless one is named.
+    its own number.
 
     Raises:
-        UsageError: another kind of device.
+        UsageError: another kind of device, or one GPU for several processes.
         HostError: no CUDA here, or not so many GPUs.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
+    known = re.fullmatch(r"cpu|cuda(?::(\d+))?", name)  # torch.device takes cuda:256 for GPU 0
+    if known is None:
         raise UsageError(f"no such device {name!r}", hint="--device cpu, cuda or cuda:0")
-    if device.type == "cpu":
-        return device
+    if name == "cpu":
+        return torch.device("cpu")
     if not torch.cuda.is_available():
         raise HostError("this machine has no CUDA device that PyTorch can use", hint="--device cpu")
-    index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None else device.index
-    count = torch.cuda.device_count()
+    count, processes = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if known[1] is not None and processes > 1:
+        raise UsageError(f"{processes} processes cannot share {name}", hint="--device cuda gives each its own GPU")
+    index = int(known[1] or os.environ.get("LOCAL_RANK", "0"))
     if index >= count:
-        raise HostError(
-            f"no GPU {index} here: there are {count}", hint=f"--device cuda, with at most {count} processes"
+        hint = (
+            f"--nproc-per-node {count}, or --device cpu" if processes > 1 else f"--device cuda:{count - 1} is the last"
         )
+        raise HostError(f"no GPU {index} here: there are {count}", hint=hint)
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
 

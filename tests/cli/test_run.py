@@ -176,6 +176,17 @@ def test_the_first_ctrl_c_lets_the_frame_be_finished() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_an_ignored_ctrl_c_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with CtrlC() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop.asked
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_the_live_table(stage: Path, tmp_path: Path) -> None:
     screen = io.StringIO()
     console = Console(words=RichConsole(file=screen, force_terminal=True, width=100))

@@ -15,7 +15,7 @@ from torchvision.models import mobilenet_v2
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from edgeslim.deploy.calibrate_pass import PassUsage, pooled_statistics
-from edgeslim.deploy.calibrate_store import Workspace
+from edgeslim.deploy.calibrate_store import Workspace, default_memory_bytes
 from edgeslim.errors import CheckpointError, DataError, ModelError, OutputError, UsageError
 
 
@@ -184,6 +184,22 @@ def test_spilled_files_have_no_name(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     with pytest.raises(OutputError, match="cannot put activations") as caught:
         pooled_statistics(net, images(), workspace=Workspace(400_000))
     assert "--memory" in (caught.value.hint or "")
+
+
+def test_a_full_gpu_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Workspace, "arena", full)
+    with pytest.raises(UsageError, match="the GPU has no room for 8,000,000 bytes") as caught:
+        pooled_statistics(small_mobilenet(), images(), workspace=Workspace(8_000_000))
+    assert caught.value.hint == "--memory 2000000, or --device cpu"
+
+
+def test_the_default_memory_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 << 30, 8 << 30))
+    assert default_memory_bytes("cuda") == 3 << 29
+    assert 0 < default_memory_bytes() <= 4 << 30
 
 
 def test_too_little_memory_names_what_is_needed() -> None:

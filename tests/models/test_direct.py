@@ -135,6 +135,22 @@ def test_depthwise_convolution(shape: tuple[int, int], stride: int, biased: bool
     )
 
 
+def test_two_outputs_per_channel_on_a_tiny_map() -> None:
+    check(
+        maps(4, 8, 2, 2),
+        parameters((16, 1, 3, 3)),
+        lambda x, w: direct.convolution(x, w, None, 16, 8, stride=1, first=False),
+        lambda x, w: F.conv2d(x, w, None, 1, 1, 1, 8),
+    )
+
+
+def test_a_weight_that_is_a_view() -> None:
+    weight = torch.randn(6, 9)[:, :5].requires_grad_()
+    x = torch.randn(3, 4)
+    y, _ = direct.linear(x, weight, torch.zeros(6), 6)
+    assert torch.allclose(y, x @ weight[:, :4].t(), atol=1e-5)
+
+
 def test_convolution_of_one_channel_answers_channels_last() -> None:
     x = torch.randn(2, 1, 8, 8)
     (weight,) = parameters((16, 1, 3, 3))

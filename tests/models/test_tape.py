@@ -121,9 +121,17 @@ def test_activations_change_their_input_only_where_they_say_so(kind: type[nn.Mod
     assert (x.tolist() == [0.0, 1.0]) == inplace
 
 
-@pytest.mark.parametrize("kind", [nn.ReLU, nn.ReLU6])
-def test_a_branch_that_ends_in_an_activation_leaves_the_other_its_gradient(kind: type[nn.Module]) -> None:
-    block = Residual(nn.Sequential(nn.Identity(), kind()))
+@pytest.mark.parametrize(
+    "block",
+    [
+        Residual(nn.Sequential(nn.Identity(), nn.ReLU())),
+        Residual(nn.Sequential(nn.Identity(), nn.ReLU6(), nn.Identity())),
+        Residual(nn.Sequential(nn.Sequential(nn.ReLU()))),
+        Residual(nn.Sequential(nn.Identity()), shortcut=nn.Sequential(nn.ReLU())),
+        Residual(nn.Sequential(nn.ReLU()), shortcut=nn.Sequential(nn.ReLU6()), activation=nn.ReLU()),
+    ],
+)
+def test_a_branch_that_ends_in_an_activation_leaves_the_other_its_gradient(block: Residual) -> None:
     x = torch.tensor([-1.0, 2.0], requires_grad=True)
     block(x).backward(torch.tensor([3.0, 5.0]))
     _, pull = tape.run(block, x.detach())

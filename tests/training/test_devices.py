@@ -56,7 +56,7 @@ def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) 
     assert caught.value.hint == "--device cpu"
 
 
-@pytest.mark.parametrize("name", ["banana", "mps", "meta", ""])
+@pytest.mark.parametrize("name", ["banana", "mps", "meta", "", "cpu:1", "cuda:", "cuda:x", "cuda:-1"])
 def test_other_devices_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="no such device"):
         pick(name)
@@ -69,13 +69,21 @@ def test_every_process_of_torchrun_takes_its_own_gpu(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     assert pick("auto") == pick("cuda") == torch.device("cuda", 0)
+    assert pick("cuda:1") == torch.device("cuda", 1)
+    for name in ("cuda:2", "cuda:200", "cuda:256"):  # torch.device wraps the last two to -56 and 0
+        with pytest.raises(HostError, match="there are 2") as caught:
+            pick(name)
+        assert caught.value.hint == "--device cuda:1 is the last"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert pick("auto") == torch.device("cuda", 1)
-    assert pick("cuda:0") == torch.device("cuda", 0)
-    assert chosen == [0, 0, 1, 0]
+    assert chosen == [0, 0, 1, 1]
+    with pytest.raises(UsageError, match="3 processes cannot share cuda:0"):
+        pick("cuda:0")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(HostError, match="no GPU 2 here: there are 2"):
+    with pytest.raises(HostError, match="no GPU 2 here: there are 2") as caught:
         pick("auto")
+    assert caught.value.hint == "--nproc-per-node 2, or --device cpu"
 
 
 def test_float32_on_cuda_is_float32_while_it_matters() -> None:
