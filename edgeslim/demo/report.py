@@ -209,7 +209,7 @@ def _simulated(results: Mapping[str, Document], trace: Path) -> Iterable[str]:
         "skin below 43 °C, quality does not; the oracle knows the clock frequency and is there to compare with.",
         trace.read_bytes() if trace.is_file() else b"",
         "width, latency and temperature over time",
-        _table(("policy", "score", "delivered, %", "missed, %", "switches/min", "time ≥ 43 °C, %"), rows),
+        _table(("policy", "score", "delivered %", "missed %", "switches/min", "≥ 43 °C %"), rows),
     )
 
 
