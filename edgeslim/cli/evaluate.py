@@ -77,7 +77,8 @@ def _is_bundle(path: Path) -> bool:
             return file.read(9)[8:] == b"{"
     except OSError as error:
         raise CheckpointError(
-            f"cannot read {path}: {error.strerror or error}", hint="a checkpoint or a bundle is expected"
+            f"cannot read {path}: {error.strerror or error}",
+            hint="edgeslim train makes a checkpoint, edgeslim pack a bundle",
         ) from error
 
 

@@ -152,8 +152,6 @@ def _ladder(o: dict[str, Any], spec: ModelSpec) -> tuple[Width, ...]:
 
 
 def _config(o: dict[str, Any], spec: ModelSpec, data: ImageSet, ladder: tuple[Width, ...]) -> TrainConfig:
-    from torch import Tensor
-
     from edgeslim.training.augment import Augment
     from edgeslim.training.config import TrainConfig, defaults_for
     from edgeslim.training.optim import OptimConfig
@@ -168,7 +166,7 @@ def _config(o: dict[str, Any], spec: ModelSpec, data: ImageSet, ladder: tuple[Wi
 
     return TrainConfig(
         data=data.name,
-        data_sha256=data.data_sha256 if isinstance(data.pixels, Tensor) else None,  # not all of ImageNet
+        data_sha256=data.known_sha256,
         epochs=or_default("epochs"),
         batch_size=batch_size,
         sandwich=Sandwich(

@@ -66,6 +66,11 @@ class ImageSet:
         total.update(self.labels.numpy().tobytes())
         return total.hexdigest()
 
+    @property
+    def known_sha256(self) -> str | None:
+        """``data_sha256`` of a set in memory; None where all of it, perhaps ImageNet, would have to be read again."""
+        return self.data_sha256 if isinstance(self.pixels, Tensor) else None
+
     def subset(self, count: int) -> ImageSet:
         """``count`` images evenly spread over the set (all of them when there are no more): the same every time.
 

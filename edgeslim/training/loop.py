@@ -159,7 +159,7 @@ class Trainer:
                 labels=data.classes,
             ),
             provenance={"edgeslim": __version__, "torch": str(torch.__version__), "training": self.settings()},
-            data_sha256=data.data_sha256 if isinstance(data.pixels, Tensor) else None,  # not all of ImageNet again
+            data_sha256=data.known_sha256,
         )
 
     def settings(self) -> dict[str, Any]:

@@ -67,7 +67,8 @@ def test_every_process_of_torchrun_takes_its_own_gpu(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
     assert pick("auto") == pick("cuda") == torch.device("cuda", 0)
     assert pick("cuda:1") == torch.device("cuda", 1)
     for name in ("cuda:2", "cuda:200", "cuda:256"):  # torch.device wraps the last two to -56 and 0
