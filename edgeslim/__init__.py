@@ -21,7 +21,7 @@ _HOME = {
     "WidthController": "edgeslim.core.controller",
     "SlimSession": "edgeslim.runtime.session",
     "load_checkpoint": "edgeslim.models.checkpoint",
-    "calibrate": "edgeslim.deploy.calibrate",
+    "calibrate": "edgeslim.deploy.calibration.calibrate",
     "pack": "edgeslim.deploy.pack",
 }
 

@@ -23,7 +23,9 @@ An error says what it met, what it expected (``message``) and the next command (
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 
 class EdgeslimError(Exception):
@@ -138,3 +140,9 @@ class HostError(EdgeslimError):
 
 class DeviceError(EdgeslimError):
     exit_code = 6
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """A hint with the name of ``known`` that is nearest to ``name``; None where none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else None

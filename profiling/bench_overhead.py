@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from small_net import exported
 
-from edgeslim.bench.child import example_input
-from edgeslim.bench.sampling import timed_runs
+from edgeslim.bench.board.child import example_input
+from edgeslim.host.sampling import timed_runs
 from edgeslim.targets.litert import LitertRunner
 
 RUNS = 10  # per turn: short, so that most pairs are undisturbed

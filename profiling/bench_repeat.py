@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeslim.bench.compare import SAME
+from edgeslim.bench.table.compare import SAME
 from edgeslim.cli.main import main as edgeslim
 from edgeslim.core.latency import LatencyRow, LatencyTable
 

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from small_net import exported
 
-from edgeslim.bench.children import Child
-from edgeslim.bench.job import Cell
-from edgeslim.bench.messages import Block, Prepare, Turn, Warm, Warmed
-from edgeslim.core.files import sha256_file
+from edgeslim.bench.board.child_handle import Child
+from edgeslim.bench.board.messages import Block, Prepare, Turn, Warm, Warmed
+from edgeslim.core.job import Cell
+from edgeslim.files import sha256_file
 
 VENDOR = Path(sys.executable).with_name("litert-benchmark")
 SECONDS = 0.5  # of measuring per turn

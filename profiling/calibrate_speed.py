@@ -24,15 +24,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-import edgeslim.training.images as decoding
+import edgeslim.data.images as decoding
 from edgeslim.core.width import Width, parse_widths
-from edgeslim.deploy.calibrate import calibrate
-from edgeslim.deploy.calibrate_pass import PassUsage, pooled_statistics
-from edgeslim.deploy.calibrate_store import Workspace, default_memory_bytes
+from edgeslim.data.images import ImageSet
+from edgeslim.data.named import load_data
+from edgeslim.deploy.calibration.calibrate import calibrate
+from edgeslim.deploy.calibration.passes import PassUsage, pooled_statistics
+from edgeslim.deploy.calibration.store import Workspace, default_memory_bytes
 from edgeslim.models import create
 from edgeslim.models.checkpoint import Checkpoint
-from edgeslim.training.data import load_data
-from edgeslim.training.images import ImageSet
 
 BATCHES = (16, 32, 64)
 

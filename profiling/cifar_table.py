@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 
 from edgeslim.core.width import Width
-from edgeslim.training.augment import Augment
+from edgeslim.data.augment import Augment
+from edgeslim.data.named import load_data
 from edgeslim.training.config import TrainConfig
-from edgeslim.training.data import load_data
 from edgeslim.training.optim import OptimConfig
 from edgeslim.training.sandwich import Sandwich
 

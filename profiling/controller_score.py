@@ -24,8 +24,8 @@ from edgeslim.core.latency import LatencyTable
 from edgeslim.simulate import policies
 from edgeslim.simulate.engine import Setting, simulate
 from edgeslim.simulate.oracle import best_oracle
-from edgeslim.simulate.run import summarise
 from edgeslim.simulate.scenario import SCENARIOS
+from edgeslim.simulate.simulation import summarise
 from edgeslim.simulate.tables import BUILTIN, at_speed, in_percent
 
 ROOMS = ("cool_desk", "room", "hot")

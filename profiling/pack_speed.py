@@ -24,7 +24,7 @@ import torch
 
 from edgeslim import models, targets
 from edgeslim.core.width import Width, parse_widths
-from edgeslim.deploy.calibrate import CalibratedModel
+from edgeslim.deploy.calibration.calibrate import CalibratedModel
 from edgeslim.deploy.describe import metadata_for
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
 

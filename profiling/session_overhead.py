@@ -16,8 +16,8 @@ import statistics
 import time
 from pathlib import Path
 
-from edgeslim.bench.sampling import timed_runs
 from edgeslim.core.policy import Policy
+from edgeslim.host.sampling import timed_runs
 from edgeslim.runtime.measure import example_image
 from edgeslim.runtime.session import SlimSession
 

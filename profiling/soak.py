@@ -43,8 +43,8 @@ from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.signals import Signals
 from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError
+from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.measure import example_image
-from edgeslim.runtime.plan import Deployment
 from edgeslim.runtime.session import SlimSession
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "runtime"))

@@ -27,13 +27,13 @@ import torch
 from torch.nn import functional as F
 
 from edgeslim.core.width import Width
+from edgeslim.data.augment import Augment
+from edgeslim.data.images import ImageSet
 from edgeslim.models.count import count
 from edgeslim.models.registry import create
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.training.allocator import keep_freed_memory
-from edgeslim.training.augment import Augment
 from edgeslim.training.config import TrainConfig
-from edgeslim.training.images import ImageSet
 from edgeslim.training.loop import Trainer
 from edgeslim.training.optim import OptimConfig
 from edgeslim.training.sandwich import Sandwich

@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from edgeslim.core.files import write_atomically
 from edgeslim.core.width import Width
-from edgeslim.deploy.calibrate_pass import pooled_statistics
+from edgeslim.data.images import ImageSet
+from edgeslim.deploy.calibration.passes import pooled_statistics
+from edgeslim.files import write_atomically
 from edgeslim.models.registry import make_spec
 from edgeslim.models.static import batch_norms, set_statistics
+from edgeslim.tasks.evaluation import evaluate
 from edgeslim.training.config import TrainConfig
-from edgeslim.training.evaluation import evaluate
-from edgeslim.training.images import ImageSet
 from edgeslim.training.loop import Trainer
 from edgeslim.training.sandwich import Sandwich
 from edgeslim.training.start import fresh

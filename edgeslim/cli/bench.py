@@ -9,20 +9,24 @@ from typing import Any, Literal
 
 import click
 
-from edgeslim.bench import devices, plan, report, run
-from edgeslim.bench.compare import compare
-from edgeslim.bench.devices.base import Device
-from edgeslim.bench.events import Event, Note, Progress, RowDone, Sink
-from edgeslim.bench.job import BURST_LIMIT_S, SUSTAINED_RUNS, SUSTAINED_SECONDS, Cell, Job
-from edgeslim.bench.table_file import TableFile
+from edgeslim.bench.desk import collect, devices
+from edgeslim.bench.desk.cells import cells as cells_of
+from edgeslim.bench.desk.devices.base import Device
+from edgeslim.bench.table import report
+from edgeslim.bench.table.compare import compare
+from edgeslim.bench.table.csv_view import to_csv
+from edgeslim.bench.table.table_file import TableFile
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.files import check_free, sha256_file, write_atomically
+from edgeslim.core.events import Event, Note, Progress, RowDone, Sink
+from edgeslim.core.job import BURST_LIMIT_S, SUSTAINED_RUNS, SUSTAINED_SECONDS, Cell, Job
 from edgeslim.core.ladder import Ladder, ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.strict_json import encode
 from edgeslim.core.width import Width
+from edgeslim.core.worth import quality
 from edgeslim.errors import EdgeslimError, HostError, TableError, UsageError
+from edgeslim.files import check_free, sha256_file, write_atomically
 
 _BURST_RUNS, _BURST_SECONDS = 50, 3.0
 _SUSTAINED_LIMIT_S = 600.0
@@ -135,10 +139,10 @@ def _present(
     ladders = _ladders(console, table)
     if csv_path is not None:
         with write_atomically(csv_path, overwrite=overwrite) as file:
-            file.write(table.to_csv().encode())
+            file.write(to_csv(table).encode())
         console.say(f"wrote {csv_path}")
     if plots is not None:
-        from edgeslim.bench.plots import write_plots
+        from edgeslim.bench.table.plots import write_plots
 
         for path in write_plots(table, ladders, plots, overwrite=overwrite):
             console.say(f"wrote {path}")
@@ -188,11 +192,11 @@ def _measure(
     with SlimBundle.open(path) as bundle:
         bundle.check()
         plans = [(device, _cells(console, bundle, device, targets, widths, counts, variant)) for device in chosen]
-        quality = plan.quality(bundle)
+        worth = quality(bundle)
     digest = sha256_file(path)
     known = None if prior is None else LatencyTable.read(prior)
     files = [
-        TableFile(_own_path(out, device, len(chosen)), quality=quality, overwrite=overwrite, resume=resume)
+        TableFile(_own_path(out, device, len(chosen)), quality=worth, overwrite=overwrite, resume=resume)
         for device in chosen
     ]
     trouble: EdgeslimError | None = None
@@ -201,9 +205,9 @@ def _measure(
         try:
             with _watching(console, job) as watch:
                 if known is None:
-                    run.measure(device, job, path, file, rerun=rerun, watch=watch)
+                    collect.measure(device, job, path, file, rerun=rerun, watch=watch)
                 else:
-                    console.say(run.measure_prior(device, job, path, known, file, watch))
+                    console.say(collect.measure_prior(device, job, path, known, file, watch))
         except KeyboardInterrupt:
             if out is not None and file.table.rows:
                 console.warn(f"stopped; {len(file.table.rows)} finished rows are in the table, --resume goes on")
@@ -237,7 +241,7 @@ def _cells(
         console.say(f"left out on {device.name}: {', '.join(left)} (its runtime is not there)")
     range_ = Width(bundle.manifest.low), Width(bundle.manifest.high)
     wanted = None if widths is None else resolve_widths(widths, range_)
-    return plan.cells(bundle, runnable, widths=wanted, threads=threads, variant=variant)
+    return cells_of(bundle, runnable, widths=wanted, threads=threads, variant=variant)
 
 
 def _target(name: str) -> str:

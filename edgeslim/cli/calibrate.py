@@ -12,8 +12,8 @@ from rich.table import Table
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import data_options, device_option, load
 from edgeslim.cli.sizes import BYTES
-from edgeslim.core.files import check_free
 from edgeslim.core.width import Width
+from edgeslim.files import check_free
 
 
 @click.command("calibrate")
@@ -49,10 +49,10 @@ def command(
     check_free(path, overwrite=overwrite)
     import torch.distributed as dist
 
-    from edgeslim.deploy.calibrate import calibrate
+    from edgeslim.deploy.calibration.calibrate import calibrate
     from edgeslim.models.checkpoint import load_checkpoint
+    from edgeslim.models.devices import pick
     from edgeslim.models.registry import default_ladder
-    from edgeslim.training.devices import pick
     from edgeslim.training.distributed import joined
 
     chosen_device = pick(device)

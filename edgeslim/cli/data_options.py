@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from edgeslim.data.images import ImageSet
     from edgeslim.models.spec import ModelSpec
-    from edgeslim.training.images import ImageSet
 
 
 def data_options(*, split: str, images: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -44,7 +44,7 @@ def load(source: dict[str, Any], spec: ModelSpec) -> ImageSet:
     Raises:
         DataError: unknown, missing or damaged data.
     """
-    from edgeslim.training.data import load_data
+    from edgeslim.data.named import load_data
 
     return load_data(
         source["data"],

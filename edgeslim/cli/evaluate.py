@@ -10,13 +10,13 @@ from rich.table import Table
 
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import data_options, device_option, load
-from edgeslim.core.files import check_free
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, UsageError
+from edgeslim.files import check_free
 
 if TYPE_CHECKING:
+    from edgeslim.data.images import ImageSet
     from edgeslim.deploy.evaluate import WidthScore
-    from edgeslim.training.images import ImageSet
 
 
 @click.command("evaluate")
@@ -92,10 +92,10 @@ def _checkpoint(
     write: bool,
     console: Console,
 ) -> tuple[str, ImageSet, list[WidthScore]]:
-    from edgeslim.deploy.calibrate import CalibratedModel
+    from edgeslim.deploy.calibration.calibrate import CalibratedModel
     from edgeslim.deploy.evaluate import evaluate_checkpoint, with_accuracies
     from edgeslim.models.checkpoint import load_checkpoint
-    from edgeslim.training.devices import pick
+    from edgeslim.models.devices import pick
 
     chosen_device = pick(device)
     checkpoint = load_checkpoint(path)

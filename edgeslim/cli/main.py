@@ -10,7 +10,6 @@ Exit codes: 0 done, 1 internal, 2 usage or bad input, 3 extra missing, 4 verific
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
 import os
@@ -20,7 +19,7 @@ from typing import Any
 
 import click
 
-from edgeslim.errors import EdgeslimError, MissingExtraError
+from edgeslim.errors import EdgeslimError, MissingExtraError, did_you_mean
 
 # verb → one line; the file is cli/<verb>.py and holds a click command named ``command``.
 VERBS = {
@@ -71,9 +70,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS:
-            near = difflib.get_close_matches(args[0], VERBS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise click.UsageError(f"No such verb {args[0]!r}.{hint}", ctx)
+            hint = did_you_mean(args[0], VERBS)
+            raise click.UsageError(f"No such verb {args[0]!r}." + (f" {hint.capitalize()}" if hint else ""), ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -68,11 +68,11 @@ def command(
 ) -> None:
     """Export every width of CHECKPOINT for every target and keep one bundle that rebuilds each file byte for byte."""
     from edgeslim import targets as target_table
+    from edgeslim.data.named import load_data
     from edgeslim.deploy.masters import with_input_size
     from edgeslim.deploy.pack import default_jobs, make_plan, pack
     from edgeslim.models.checkpoint import load_checkpoint
     from edgeslim.targets.base import InputOption
-    from edgeslim.training.data import load_data
 
     names = target_table.names() if targets == "all" else tuple(name.strip() for name in targets.split(","))
     given = None if trained_widths is None else resolve_widths(trained_widths, _no_range)

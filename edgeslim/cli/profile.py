@@ -58,7 +58,7 @@ def _network(
     """A network by name without weights; the universally slimmable ones may be counted at any width."""
     from dataclasses import replace
 
-    from edgeslim.models.reading import meta_model
+    from edgeslim.models.checkpoint_reading import meta_model
     from edgeslim.models.registry import default_ladder, make_spec
 
     spec = make_spec(name, input_size=input_size or 224, num_classes=classes or 1000)
@@ -72,7 +72,7 @@ def _checkpoint(
     path: str, widths: str | None, classes: int | None, console: Console
 ) -> tuple[SlimmableModel, tuple[Width, ...]]:
     from edgeslim.models.checkpoint import load_checkpoint
-    from edgeslim.models.reading import meta_model
+    from edgeslim.models.checkpoint_reading import meta_model
     from edgeslim.models.registry import default_ladder, network
 
     if not Path(path).exists() and Path(path).name == path and not Path(path).suffix:

@@ -10,19 +10,19 @@ import click
 from rich.table import Table
 
 from edgeslim.cli.console import Console, common_options
-from edgeslim.core.files import check_free
 from edgeslim.core.ladder import Ladder, ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.core.strict_json import encode
 from edgeslim.errors import UsageError
+from edgeslim.files import check_free
 from edgeslim.simulate import policies
 from edgeslim.simulate.engine import Setting, simulate
 from edgeslim.simulate.oracle import best_oracle
 from edgeslim.simulate.plots import write_plot
 from edgeslim.simulate.replay import LoggedFrame, read_log, repeats, replay
-from edgeslim.simulate.run import Row, Run, SimulationResult, ladder_used, summarise
 from edgeslim.simulate.scenario import SCENARIOS, scenario
+from edgeslim.simulate.simulation import Row, Run, SimulationResult, ladder_used, summarise
 from edgeslim.simulate.tables import BUILTIN, STAND_INS, at_speed, in_percent
 
 _MOST_FRAMES = 3_000_000  # 28 hours at 30 frames per second; a run keeps about 250 bytes per frame

@@ -10,12 +10,12 @@ from rich.table import Table
 
 from edgeslim.cli.bundle_options import artifact_row, target_name
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
-from edgeslim.core.build import BundleContent, write_bundle
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.combine import subset, with_prior
-from edgeslim.core.files import sha256_file
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.width import Width
+from edgeslim.files import sha256_file
+from edgeslim.press.build import BundleContent, write_bundle
+from edgeslim.press.combine import subset, with_prior
 
 
 @click.command()

@@ -15,17 +15,17 @@ from rich.table import Table
 
 from edgeslim.cli.console import WIDTH, WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import device_option
-from edgeslim.core.files import check_free, sha256_file
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
+from edgeslim.files import check_free, sha256_file
 
 if TYPE_CHECKING:
+    from edgeslim.data.images import ImageSet
     from edgeslim.models.slimmable import SlimmableModel
     from edgeslim.models.spec import ModelSpec
     from edgeslim.models.warm_start import Source, WarmStart
     from edgeslim.training.config import TrainConfig
     from edgeslim.training.distill import Teacher
-    from edgeslim.training.images import ImageSet
     from edgeslim.training.loop import Trainer
 
 
@@ -69,10 +69,10 @@ if TYPE_CHECKING:
 @common_options
 def command(*, console: Console, **o: Any) -> None:
     """Train a slimmable network, calibrate its ladder and measure it on the test images."""
+    from edgeslim.data.named import load_data
+    from edgeslim.models.devices import pick
     from edgeslim.models.warm_start import open_source, warm_start
     from edgeslim.training.allocator import keep_freed_memory
-    from edgeslim.training.data import load_data
-    from edgeslim.training.devices import pick
     from edgeslim.training.distributed import joined
     from edgeslim.training.loop import Trainer
     from edgeslim.training.resume import RunFiles
@@ -152,7 +152,7 @@ def _ladder(o: dict[str, Any], spec: ModelSpec) -> tuple[Width, ...]:
 
 
 def _config(o: dict[str, Any], spec: ModelSpec, data: ImageSet, ladder: tuple[Width, ...]) -> TrainConfig:
-    from edgeslim.training.augment import Augment
+    from edgeslim.data.augment import Augment
     from edgeslim.training.config import TrainConfig, defaults_for
     from edgeslim.training.optim import OptimConfig
     from edgeslim.training.sandwich import Sandwich
@@ -232,9 +232,9 @@ def _train(trainer: Trainer, console: Console, *, resume: bool) -> None:
 
 def _finish(trainer: Trainer, o: dict[str, Any], ladder: tuple[Width, ...], console: Console) -> None:
     """Calibrate, measure, write the checkpoint, say what comes next."""
-    from edgeslim.deploy.calibrate import calibrate
+    from edgeslim.data.named import load_data
+    from edgeslim.deploy.calibration.calibrate import calibrate
     from edgeslim.deploy.evaluate import evaluate_checkpoint, with_accuracies
-    from edgeslim.training.data import load_data
 
     data, source = trainer.data, {**_source(o), "in_channels": trainer.data.in_channels}
     calib, test = (

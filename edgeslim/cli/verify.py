@@ -70,8 +70,8 @@ def command(
 
 
 def _pixels(data: str, count: int, bundle: SlimBundle) -> list[Pixels]:
+    from edgeslim.data.named import load_data
     from edgeslim.deploy.verify import pixels_of
-    from edgeslim.training.data import load_data
 
     contract = bundle.manifest.input
     images = load_data(data, "test", input_size=contract.height, in_channels=contract.channels)

@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeslim.core.deflate import BLOCK_BYTES, Stored, TemplateReader, inflated, unshuffled
-from edgeslim.core.files import recover_directory, replace_directory, temporary_directory_beside, write_atomically
 from edgeslim.core.header import Header, header_length, parse_header
 from edgeslim.core.manifest import (
     ArtifactEntry,
@@ -37,6 +36,7 @@ from edgeslim.core.rebuild import LayerArrays, LayerFold, layer_arrays, split_fo
 from edgeslim.core.recipe import Segment, decode_recipe, segment_bytes
 from edgeslim.core.width import Width
 from edgeslim.errors import FormatError, UsageError, WidthError
+from edgeslim.files import recover_directory, replace_directory, temporary_directory_beside, write_atomically
 
 _FINITE_CHUNK = 1 << 18
 _DTYPES = {"F32": "<f4", "F16": "<f2", "U8": "u1"}

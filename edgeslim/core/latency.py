@@ -2,7 +2,7 @@
 
     samples ─► Statistics ─► LatencyRow (one artifact, one device, one runtime) ─► LatencyTable ─► ladder.py
                                                                                      │
-                                                     JSON (canonical, strict) · CSV (a view) · latency_table.schema.json
+                                                     JSON (canonical, strict) · latency_table.schema.json
 
 A row says what was measured (``file_sha256``), where, with which runtime, how warm the device was, and whether the
 number counts (``valid``, ``reasons``). A row without any run (a crash, a hang) has no statistics and is not valid.
@@ -11,18 +11,16 @@ Nothing is trimmed; samples stay in the order they happened. Field names carry t
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from edgeslim.core.files import write_atomically
 from edgeslim.core.strict_json import StrictJsonError, canonical, decode, encode, parse
 from edgeslim.core.width import MAX_PERMILLE, Width
 from edgeslim.errors import TableError
+from edgeslim.files import write_atomically
 
 SCHEMA_VERSION = 1
 PRIOR = "latency_table"
@@ -402,28 +400,3 @@ class LatencyTable:
         """Whole or not at all; ``OutputError`` if it is there and ``overwrite`` is not given."""
         with write_atomically(path, overwrite=overwrite) as file:
             file.write(self.to_json().encode())
-
-    def to_csv(self) -> str:
-        """One line per row, nested fields as ``device.model``, without the samples."""
-        flat = [_flatten(encode(row)) for row in self.rows]
-        out = io.StringIO()
-        writer = csv.DictWriter(out, fieldnames=list(flat[0]) if flat else _row_columns(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(flat)
-        return out.getvalue()
-
-
-def _row_columns() -> list[str]:
-    return [field.name for field in fields(LatencyRow) if field.name != "samples_ms"]
-
-
-def _flatten(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        if name == "samples_ms":
-            continue
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = " ".join(map(str, value)) if isinstance(value, list) else value
-    return flat

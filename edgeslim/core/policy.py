@@ -14,7 +14,6 @@ The ranges keep every product of the controller's step under 2^54 (controller.py
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import Any
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.strict_json import StrictJsonError, canonical, encode, parse
 from edgeslim.core.width import MAX_PERMILLE
-from edgeslim.errors import PolicyError
+from edgeslim.errors import PolicyError, did_you_mean
 
 POLICY_VERSION = 1
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -171,11 +170,10 @@ def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
         if field == "name":
             right = isinstance(value, str)
         elif field not in RANGES:
-            near = difflib.get_close_matches(field, RANGES, n=1)
             raise PolicyError(
                 "policy-unknown-field",
                 f"{field!r} is no field of a policy",
-                hint=f"did you mean {near[0]!r}?" if near else None,
+                hint=did_you_mean(field, RANGES),
             )
         elif RANGES[field][2]:
             right = isinstance(value, list) and all(type(item) is int for item in value)

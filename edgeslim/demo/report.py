@@ -17,9 +17,9 @@ from string import Template
 from typing import Any
 
 import edgeslim
-from edgeslim.core.files import write_atomically
 from edgeslim.demo import figures
 from edgeslim.demo.steps import TRACES, Outcome
+from edgeslim.files import write_atomically
 
 Document = dict[str, Any]
 PACKAGES = ("numpy", "torch", "executorch", "coremltools", "litert-torch", "ai-edge-litert")

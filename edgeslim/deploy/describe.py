@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeslim.core.build import NetInfo, VariantInfo
 from edgeslim.core.manifest import InputContract, ModelInfo, Quality, TensorInfo
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.press.build import NetInfo, VariantInfo
 from edgeslim.targets.base import Artifact, Metadata, TensorSpec
 
 NORMALISATIONS = {"coreml": "coreml-1", "litert": "litert-1"}  # what was done to the exporter's files; else "none"

@@ -23,15 +23,15 @@ from torch import Tensor
 from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
-from edgeslim.deploy.calibrate import CalibratedModel, normalised_for
-from edgeslim.deploy.calibrate_check import NormFit, fits, watched
+from edgeslim.data.images import ImageSet
+from edgeslim.deploy.calibration.calibrate import CalibratedModel, normalised_for
+from edgeslim.deploy.calibration.check import NormFit, fits, watched
 from edgeslim.errors import CheckpointError, DataError, UsageError
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.count import count
+from edgeslim.models.devices import exact
 from edgeslim.targets.base import Runner
-from edgeslim.training.devices import exact
-from edgeslim.training.evaluation import score
-from edgeslim.training.images import ImageSet
+from edgeslim.tasks.evaluation import score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

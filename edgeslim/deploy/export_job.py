@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 
 from edgeslim import targets
-from edgeslim.core.build import PackedArtifact
 from edgeslim.core.width import Width
-from edgeslim.deploy.calibrate import CalibratedModel
+from edgeslim.deploy.calibration.calibrate import CalibratedModel
 from edgeslim.deploy.compare import compare, seeded_pixels
-from edgeslim.deploy.find import find_constants
 from edgeslim.deploy.masters import arrays, masters
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
+from edgeslim.press.build import PackedArtifact
+from edgeslim.press.find import find_constants
 from edgeslim.targets.base import Artifact, InputOption, Metadata
 
 IMAGES = 1  # compared at once here; `edgeslim verify` compares more

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgeslim.core.build import MasterSource
 from edgeslim.core.rebuild import LayerArrays, LayerFold, layer_arrays
 from edgeslim.core.slicing import Cut
 from edgeslim.errors import CheckpointError, UsageError
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.sliced import FoldedLayer, SlicedModel
+from edgeslim.press.build import MasterSource
 
 
 def masters(layers: Sequence[FoldedLayer], state_dict: Mapping[str, Tensor]) -> list[MasterSource]:

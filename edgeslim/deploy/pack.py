@@ -31,22 +31,22 @@ from typing import Any, Literal
 
 import edgeslim
 from edgeslim import targets as target_table
-from edgeslim.core.build import BundleBuilder, BundleContent, NetInfo, write_bundle
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.combine import merge
-from edgeslim.core.files import check_free, replace_directory, sha256_file, temporary_directory_beside
 from edgeslim.core.manifest import artifact_id
 from edgeslim.core.policy import Policy
 from edgeslim.core.width import Width
-from edgeslim.deploy.calibrate import CalibratedModel, calibrate
+from edgeslim.data.images import ImageSet
+from edgeslim.deploy.calibration.calibrate import CalibratedModel, calibrate
 from edgeslim.deploy.describe import metadata_for, net_info, quality_of, variant_info
 from edgeslim.deploy.export_job import Exported, ExportJob
 from edgeslim.deploy.masters import content_sha256, cuts_and_folds, masters, with_fp16_masters
 from edgeslim.deploy.workers import run_jobs
 from edgeslim.errors import CheckpointError, EdgeslimError, ExportError, UsageError
+from edgeslim.files import check_free, replace_directory, sha256_file, temporary_directory_beside
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
+from edgeslim.press.build import BundleBuilder, BundleContent, NetInfo, write_bundle
+from edgeslim.press.combine import merge
 from edgeslim.targets.base import InputOption
-from edgeslim.training.images import ImageSet
 
 EXPORT_BYTES = 2 << 30  # memory to reserve for one exporting process
 

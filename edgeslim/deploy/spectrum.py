@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeslim.core.files import write_atomically
 from edgeslim.deploy.evaluate import WidthScore
+from edgeslim.files import write_atomically
 
 _INCHES = (4.6, 3.4)  # on a phone 360 points wide the smallest text is still about 9 points high
 _DPI = 240

@@ -21,12 +21,12 @@ from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.manifest import ArtifactEntry, InputContract, Variant
 from edgeslim.core.width import Width
+from edgeslim.data.images import ImageSet
 from edgeslim.deploy.bundle_net import folded_net
 from edgeslim.deploy.compare import Pixels, compare, fp16_floor_db, seeded_pixels
 from edgeslim.errors import DataError, FormatError, UsageError, WidthError
 from edgeslim.models.sliced import SlicedModel
 from edgeslim.targets.exporting import muted
-from edgeslim.training.images import ImageSet
 
 # Calibrated nets were measured at 110 dB and more in fp32, trained ones at 40 to 65 dB in fp16.
 DEFAULT_MIN_DB = 60.0

@@ -25,12 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeslim.core.files import check_free, write_atomically
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, ModelError
-from edgeslim.models.input_contract import InputContract
-from edgeslim.models.published import import_published
-from edgeslim.models.reading import (
+from edgeslim.files import check_free, write_atomically
+from edgeslim.models.checkpoint_reading import (
     StatisticsByWidth,
     check_names,
     checked_state_dict,
@@ -38,6 +36,8 @@ from edgeslim.models.reading import (
     meta_model,
     read_document,
 )
+from edgeslim.models.input_contract import InputContract
+from edgeslim.models.published import import_published
 from edgeslim.models.registry import default_ladder
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.spec import ModelSpec

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError
-from edgeslim.models.reading import StatisticsByWidth, checked_state_dict, checked_statistics, meta_model
+from edgeslim.models.checkpoint_reading import StatisticsByWidth, checked_state_dict, checked_statistics, meta_model
 from edgeslim.models.registry import Network, make_spec, network
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.spec import ModelSpec

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from edgeslim.core.width import Width
-from edgeslim.errors import ModelError
+from edgeslim.errors import ModelError, did_you_mean
 from edgeslim.models import mobilenet_v1, mobilenet_v2, resnet, shufflenet
 from edgeslim.models.builder import Builder, initialise
 from edgeslim.models.channels import Rule
@@ -59,8 +58,7 @@ def network(name: str) -> Network:
         ModelError: unknown; suggests the nearest name.
     """
     if name not in NETWORKS:
-        near = difflib.get_close_matches(name, NETWORKS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(NETWORKS)}"
+        hint = did_you_mean(name, NETWORKS) or f"known: {', '.join(NETWORKS)}"
         raise ModelError(f"there is no network {name!r}", hint=hint)
     return NETWORKS[name]
 

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from edgeslim.errors import CheckpointError, HostError, ModelError
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
+from edgeslim.models.checkpoint_reading import check_names, checked_tensor, read_document
 from edgeslim.models.importance import sort_channels
 from edgeslim.models.layers import PrivateBatchNorm2d, SlimBatchNorm2d
-from edgeslim.models.reading import check_names, checked_tensor, read_document
 from edgeslim.models.registry import from_spec, network
 from edgeslim.models.slimmable import SlimmableModel
 

@@ -30,8 +30,8 @@ from pathlib import Path
 
 from edgeslim.core.manifest import FileEntry
 from edgeslim.errors import FormatError, OutputError
+from edgeslim.runtime.deployment import ArtifactPlan
 from edgeslim.runtime.locking import folder_lock
-from edgeslim.runtime.plan import ArtifactPlan
 
 DEFAULT_BYTES = 512 << 20
 _ATTEMPTS = 5

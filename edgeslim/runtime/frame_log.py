@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgeslim.core.files import check_free
 from edgeslim.core.strict_json import canonical, encode
 from edgeslim.errors import OutputError
+from edgeslim.files import check_free
 from edgeslim.runtime.result import FrameResult
 
 _FLUSH_S = 1.0

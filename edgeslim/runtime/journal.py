@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeslim.core.files import write_atomically
 from edgeslim.errors import OutputError
+from edgeslim.files import write_atomically
 from edgeslim.runtime.locking import try_lock
 
 PAUSES_S = (3600, 24 * 3600, 7 * 24 * 3600)

@@ -21,10 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgeslim
-from edgeslim.bench import machine
-from edgeslim.bench.plan import quality
-from edgeslim.bench.sampling import timed_runs
-from edgeslim.core.files import sha256_file
 from edgeslim.core.latency import (
     BatterySpan,
     LatencyRow,
@@ -35,8 +31,12 @@ from edgeslim.core.latency import (
 )
 from edgeslim.core.manifest import TensorInfo
 from edgeslim.core.width import Width
+from edgeslim.core.worth import quality
+from edgeslim.files import sha256_file
+from edgeslim.host import machine
+from edgeslim.host.sampling import timed_runs
+from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.loading import FrameGate, LoadingThread
-from edgeslim.runtime.plan import Deployment
 from edgeslim.runtime.pool import LoadedWidth, WidthPool
 from edgeslim.targets.base import Runner
 

@@ -18,22 +18,23 @@ from typing import Literal, cast
 import platformdirs
 
 from edgeslim import targets
-from edgeslim.bench import machine, runtimes
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.ladder import Ladder, scale_prior
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import Policy, preset
 from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, HostError, MissingExtraError, OutputError, TableError, UsageError
+from edgeslim.host import machine
 from edgeslim.runtime.cache import DEFAULT_BYTES, ArtifactCache
+from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.events import EventLog
 from edgeslim.runtime.journal import PAUSES_S, LoadJournal
 from edgeslim.runtime.loading import FrameGate
 from edgeslim.runtime.measure import GapMeasurement, Measurement, candidates, measure_now
-from edgeslim.runtime.plan import Deployment
 from edgeslim.runtime.pool import WidthPool
 from edgeslim.runtime.signals import Listener, Readings, listen
 from edgeslim.runtime.tables import TableStore, prior_of, rungs
+from edgeslim.targets import runtimes
 from edgeslim.targets.base import Target
 
 FirstUse = Literal["now", "gaps"]

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from edgeslim.core.width import Width
 from edgeslim.errors import OutputError
 from edgeslim.runtime.cache import ArtifactCache, CachedArtifact
+from edgeslim.runtime.deployment import ArtifactPlan, Deployment
 from edgeslim.runtime.events import EventLog
 from edgeslim.runtime.journal import LoadJournal
 from edgeslim.runtime.loading import FrameGate, LoadingThread, brisk_switching
-from edgeslim.runtime.plan import ArtifactPlan, Deployment
 from edgeslim.targets.base import Runner, Target
 
 RETRY_S = 10.0  # after the cache could not be written

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol
 
-from edgeslim.core.linux_sysfs import LinuxSource, RaspberryPiSource
 from edgeslim.core.signals import Signals, SignalSource
 from edgeslim.errors import UsageError
+from edgeslim.host.sysfs import LinuxSource, RaspberryPiSource
 from edgeslim.runtime.loading import FrameGate
 
 Readings = Literal["auto"] | Path | Callable[[], Signals] | None

@@ -12,14 +12,14 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeslim.bench import machine
-from edgeslim.bench.plan import quality
 from edgeslim.core.ladder import DroppedWidth, Ladder, ladder
 from edgeslim.core.latency import PRIOR, LatencyTable
 from edgeslim.core.strict_json import canonical, encode
 from edgeslim.core.width import Width
+from edgeslim.core.worth import quality
 from edgeslim.errors import OutputError, TableError
-from edgeslim.runtime.plan import Deployment
+from edgeslim.host import machine
+from edgeslim.runtime.deployment import Deployment
 
 MACS = "macs"
 """The metric of a quality that multiply-adds stand in for."""

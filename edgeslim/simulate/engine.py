@@ -15,8 +15,8 @@ from edgeslim.core.reading import Reading
 from edgeslim.core.signals import UNKNOWN
 from edgeslim.simulate.device import Device, DeviceModel
 from edgeslim.simulate.policies import Chooser, Oracle
-from edgeslim.simulate.run import Run
 from edgeslim.simulate.scenario import Scenario, trace
+from edgeslim.simulate.simulation import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

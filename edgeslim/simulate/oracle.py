@@ -10,7 +10,7 @@ from edgeslim.core.ladder import Ladder
 from edgeslim.simulate.engine import Setting, simulate
 from edgeslim.simulate.policies import Oracle
 from edgeslim.simulate.replay import LoggedFrame, replay
-from edgeslim.simulate.run import Run, delivered_accuracy, miss_rate
+from edgeslim.simulate.simulation import Run, delivered_accuracy, miss_rate
 
 MARGINS = (1.0, 1.03, 1.06, 1.09, 1.11, 1.14, 1.18, 1.24)
 MOST_MISSES = 0.01

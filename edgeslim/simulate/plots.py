@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeslim.core.files import write_atomically
-from edgeslim.simulate.run import HOT_C, WARM_C, Run
+from edgeslim.files import write_atomically
+from edgeslim.simulate.simulation import HOT_C, WARM_C, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,6 @@ Every chooser sees a ``Reading``; only the oracle is told the slowdown of the fr
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +19,7 @@ from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.core.reading import Reading
 from edgeslim.core.signals import UNKNOWN
 from edgeslim.core.width import Width
-from edgeslim.errors import UsageError
+from edgeslim.errors import UsageError, did_you_mean
 
 
 class Chooser(Protocol):
@@ -189,8 +188,7 @@ def chooser(name: str, ladder: Ladder) -> Chooser:
     if name.endswith(".json"):
         return Controlled(ladder, _policy_file(Path(name)), name=Path(name).stem)
     known = [*names(ladder), "fixed"]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"policies are {', '.join(known)}, or a policy's JSON file"
+    hint = did_you_mean(name, known) or f"policies are {', '.join(known)}, or a policy's JSON file"
     raise UsageError(f"there is no policy {name!r}", hint=hint)
 
 

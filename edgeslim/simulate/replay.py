@@ -22,7 +22,7 @@ from edgeslim.core.strict_json import StrictJsonError, decode, parse
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 from edgeslim.simulate.policies import Chooser, Oracle
-from edgeslim.simulate.run import Run
+from edgeslim.simulate.simulation import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

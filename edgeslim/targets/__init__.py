@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 
-from edgeslim.errors import UsageError
+from edgeslim.errors import UsageError, did_you_mean
 from edgeslim.targets.base import Target
 
 # name → module, class. "reference" is for tests: no exporter, no runtime, torch only.
@@ -35,10 +34,9 @@ def get(name: str) -> Target:
     """
     key = _ALIASES.get(name, name)
     if key not in _TABLE:
-        near = difflib.get_close_matches(name, [*names(), *_ALIASES], n=1)
         raise UsageError(
             f"no target {name!r}: there are {', '.join(names())}",
-            hint=f"did you mean {near[0]!r}?" if near else None,
+            hint=did_you_mean(name, [*names(), *_ALIASES]),
         )
     module, attribute = _TABLE[key]
     target: Target = getattr(importlib.import_module(module), attribute)()

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslim.core.files import sha256_file
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
+from edgeslim.files import sha256_file
 
 if TYPE_CHECKING:
     import torch

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslim.core.files import write_atomically
 from edgeslim.errors import ExportError, UsageError
+from edgeslim.files import write_atomically
 from edgeslim.targets.base import (
     LABELS_NAME,
     METADATA_NAME,

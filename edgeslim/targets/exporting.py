@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeslim.core.files import check_free
 from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, ExportError, MissingExtraError, UsageError
+from edgeslim.files import check_free
 from edgeslim.targets.base import INPUT_NAME, OUTPUT_NAME, InputOption, Metadata, Target, TensorSpec
 
 if TYPE_CHECKING:

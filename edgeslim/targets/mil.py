@@ -19,8 +19,8 @@ from torch import Tensor
 
 from edgeslim.errors import HostError
 from edgeslim.targets.base import LABELS_NAME, METADATA_NAME, RuntimeInfo, TensorSpec
-from edgeslim.targets.coreml import WEIGHTS_PATH, describe_input
 from edgeslim.targets.mil_ops import OPERATIONS, Inputs
+from edgeslim.targets.mlpackage import WEIGHTS_PATH, describe_input
 
 
 class _Step:

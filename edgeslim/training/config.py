@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from edgeslim.data.augment import Augment
 from edgeslim.errors import UsageError
-from edgeslim.training.augment import Augment
 from edgeslim.training.distill import Distill
 from edgeslim.training.optim import OptimConfig
 from edgeslim.training.sandwich import Sandwich

@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeslim.core.width import Width
+from edgeslim.data.images import ImageSet
 from edgeslim.errors import CheckpointError
 from edgeslim.models.checkpoint import load_checkpoint
 from edgeslim.models.slimmable import SlimmableModel
-from edgeslim.training.images import ImageSet
 
 Distill = Literal["trusted", "plain", "none"]
 

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeslim.core.files import write_atomically
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
+from edgeslim.files import write_atomically
 from edgeslim.training.distributed import Ranks
 
 

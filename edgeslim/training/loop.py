@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 
 from edgeslim import __version__
+from edgeslim.data.batch_plan import BatchPlan
+from edgeslim.data.images import ImageSet
+from edgeslim.data.stream import batches
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.input_contract import InputContract
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.training.config import TrainConfig
 from edgeslim.training.distill import Teacher
 from edgeslim.training.distributed import ALONE, Ranks
-from edgeslim.training.images import ImageSet
 from edgeslim.training.log import RunLog
 from edgeslim.training.optim import set_lr
-from edgeslim.training.plan import BatchPlan
 from edgeslim.training.resume import RunFiles, RunState
 from edgeslim.training.step import accumulate_gradients
-from edgeslim.training.stream import batches
 
 FLUSH_STEPS = 10  # steps between two looks at the losses
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from edgeslim.core.files import write_atomically
 from edgeslim.errors import CheckpointError
+from edgeslim.files import write_atomically
 from edgeslim.models.checkpoint import RESUME_FORMAT
-from edgeslim.models.reading import read_document
+from edgeslim.models.checkpoint_reading import read_document
 
 _VERSION = 1
 

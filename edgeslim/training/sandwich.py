@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeslim.core.width import Width
+from edgeslim.data import rng
 from edgeslim.errors import WidthError
-from edgeslim.training import rng
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

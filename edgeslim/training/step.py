@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from edgeslim.core.width import Width
+from edgeslim.models.devices import mixed
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.training.config import TrainConfig
-from edgeslim.training.devices import mixed
 from edgeslim.training.distill import Teacher, hard_loss, soft_loss, soft_targets
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from edgeslim.core.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
 from edgeslim.core.manifest import FileEntry, InputContract, ModelInfo, Quality, TensorInfo
 from edgeslim.core.rebuild import LayerFold
 from edgeslim.core.slicing import Cut
 from edgeslim.core.width import Width
+from edgeslim.press.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
 
 NET = NetInfo(
     model=ModelInfo(id="fake", version="1", task="classify", author="", licence="", description="", spec={"name": "f"}),

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from table_rows import DEVICE, failed, row, table
 
-from edgeslim.bench.compare import blocks_of, compare
-from edgeslim.bench.job import Cell
-from edgeslim.bench.run import repeated
-from edgeslim.bench.table_file import TableFile, row_key
+from edgeslim.bench.desk.collect import repeated
+from edgeslim.bench.table.compare import blocks_of, compare
+from edgeslim.bench.table.table_file import TableFile, row_key
+from edgeslim.core.job import Cell
 from edgeslim.core.latency import LatencyTable
 from edgeslim.errors import OutputError, TableError
 

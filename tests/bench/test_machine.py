@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edgeslim.bench import machine
-from edgeslim.bench.load import Counters, Load
-from edgeslim.bench.machine import EnergyMeter
-from edgeslim.bench.sampling import baseline_ns, timed_runs
+from edgeslim.host import machine
+from edgeslim.host.load import Counters, Load
+from edgeslim.host.machine import EnergyMeter
+from edgeslim.host.sampling import baseline_ns, timed_runs
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from fake_bundle import write_bundle
 
-from edgeslim.bench import plan
-from edgeslim.bench.devices import adb, get, ios
-from edgeslim.bench.events import Done, Event, Note, RowDone
-from edgeslim.bench.job import Job
+from edgeslim.bench.desk.cells import cells as cells_of
+from edgeslim.bench.desk.devices import adb, get, ios
 from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.events import Done, Event, Note, RowDone
+from edgeslim.core.job import Job
 from edgeslim.errors import DeviceError, HostError
 
 LISTING = """List of devices attached
@@ -72,9 +72,9 @@ elif "pm path" in words[-1]:
 elif words[2] == "push":
     (state / pathlib.Path(words[-1]).name).write_bytes(pathlib.Path(words[-2]).read_bytes())
 elif "am instrument" in words[-1]:
-    from edgeslim.bench.events import EVENTS, RowDone
-    from edgeslim.bench.job import Job
-    from edgeslim.bench.session import Session
+    from edgeslim.core.events import EVENTS, RowDone
+    from edgeslim.core.job import Job
+    from edgeslim.bench.board.measuring import Session
     def emit(event):
         print("INSTRUMENTATION_STATUS: event=" + EVENTS.to_line(event).decode(), end="", flush=True)
         if isinstance(event, RowDone) and (state / "cable").exists():
@@ -101,7 +101,7 @@ def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def measure(tmp_path: Path, sink: Any) -> None:
     bundle = write_bundle(tmp_path / "fake.slim", {250: {"burn_ms": 0.5}, 500: {"burn_ms": 0.5}})
     with SlimBundle.open(bundle) as opened:
-        cells = plan.cells(opened, ["fake"], widths=None, threads=[1])
+        cells = cells_of(opened, ["fake"], widths=None, threads=[1])
     job = Job(
         kind="sustained", cells=cells, bundle_sha256=None, runs=5, seconds=0.01, limit_s=5, warmup_s=0.0, warmup_runs=1
     )
@@ -178,7 +178,7 @@ def test_ios_command_lines() -> None:
 def test_ios_needs_a_mac(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "fake.slim", {250: {"burn_ms": 0.5}})
     with SlimBundle.open(bundle) as opened:
-        cells = plan.cells(opened, ["fake"], widths=None, threads=[1])
+        cells = cells_of(opened, ["fake"], widths=None, threads=[1])
     job = Job(kind="burst", cells=cells, bundle_sha256=None, runs=1, seconds=0.1, limit_s=1)
     with pytest.raises(HostError, match="Mac"):
         get("ios").measure(job, bundle, Note)

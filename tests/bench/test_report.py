@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 from table_rows import failed, row, table
 
-from edgeslim.bench import report
-from edgeslim.bench.compare import compare
-from edgeslim.bench.plots import write_plots
+from edgeslim.bench.table import report
+from edgeslim.bench.table.compare import compare
+from edgeslim.bench.table.plots import write_plots
 from edgeslim.core.ladder import ladder
 from edgeslim.core.latency import LatencyTable, Quality, WidthValue
 from edgeslim.errors import OutputError

@@ -15,14 +15,15 @@ import pytest
 from fake_bundle import cell_of
 from private_sshd import children_of
 
-from edgeslim.bench import machine, session
-from edgeslim.bench.devices import get
-from edgeslim.bench.events import Done, Event, Note, Passport, Progress, RowDone
-from edgeslim.bench.job import Cell, Job
-from edgeslim.bench.schedule import groups, turns
-from edgeslim.bench.session import Session
+from edgeslim.bench.board import measuring as session
+from edgeslim.bench.board.measuring import Session
+from edgeslim.bench.board.schedule import groups, turns
+from edgeslim.bench.desk.devices import get
+from edgeslim.core.events import Done, Event, Note, Passport, Progress, RowDone
+from edgeslim.core.job import Cell, Job
 from edgeslim.core.latency import LatencyRow
 from edgeslim.errors import HostError, UsageError
+from edgeslim.host import machine
 
 
 def cell(folder: Path, permille: int, **plan: float) -> Cell:
@@ -110,7 +111,7 @@ def test_children_end_with_the_session(tmp_path: Path) -> None:
 
     with pytest.raises(StopNowError):
         Session(burst(cell(tmp_path, 250)), bundle=None, folder=tmp_path, sink=stop).run()
-    assert not [pid for pid in children_of(os.getpid()) if b"edgeslim.bench.child" in command_of(pid)]
+    assert not [pid for pid in children_of(os.getpid()) if b"edgeslim.bench.board.child" in command_of(pid)]
 
 
 def command_of(pid: int) -> bytes:
@@ -229,7 +230,7 @@ def test_a_killed_run_leaves_nothing_for_long(tmp_path: Path, monkeypatch: pytes
     slow = cell(tmp_path, 250, burn_ms=5.0)
     job = burst(slow, seconds=30.0, limit_s=60.0, runs=10_000)
     code = (
-        "import sys; from edgeslim.bench.devices import get; from edgeslim.bench.job import Job\n"
+        "import sys; from edgeslim.bench.desk.devices import get; from edgeslim.core.job import Job\n"
         "get('host').measure(Job.from_json(sys.argv[1]), None, lambda event: print(event, flush=True))"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}

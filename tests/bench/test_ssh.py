@@ -15,19 +15,20 @@ import pytest
 from fake_bundle import write_bundle
 from private_sshd import PrivateSshd, missing
 
-from edgeslim.bench import plan, run
-from edgeslim.bench.agent import ORDERS, Order
-from edgeslim.bench.devices import DeviceOptions, get
-from edgeslim.bench.devices.ssh import CLIENT_VARIABLE, SshDevice, parse_url, remote_command
-from edgeslim.bench.events import Event, Progress, RowDone
-from edgeslim.bench.job import Job
-from edgeslim.bench.payload import agent_zip
-from edgeslim.bench.table_file import TableFile
+from edgeslim.bench.board.agent import ORDERS, Order
+from edgeslim.bench.desk import collect
+from edgeslim.bench.desk.cells import cells as cells_of
+from edgeslim.bench.desk.devices import DeviceOptions, get
+from edgeslim.bench.desk.devices.ssh import CLIENT_VARIABLE, SshDevice, parse_url, remote_command
+from edgeslim.bench.desk.payload import agent_zip
+from edgeslim.bench.table.table_file import TableFile
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.files import sha256_file
+from edgeslim.core.events import Event, Progress, RowDone
+from edgeslim.core.job import Job
 from edgeslim.core.latency import LatencyTable
 from edgeslim.errors import DeviceError, HostError, MissingExtraError
+from edgeslim.files import sha256_file
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
 
@@ -64,7 +65,7 @@ def bundle(tmp_path: Path) -> Path:
 
 def job(bundle: Path, **changes: object) -> Job:
     with SlimBundle.open(bundle) as opened:
-        cells = plan.cells(opened, ["fake"], widths=None, threads=[1])
+        cells = cells_of(opened, ["fake"], widths=None, threads=[1])
     settings = {"kind": "sustained", "runs": 20, "seconds": 0.05, "limit_s": 5.0, "warmup_s": 0.0, "retries": 0}
     return Job(cells=cells, bundle_sha256=sha256_file(bundle), **{**settings, **changes})  # type: ignore[arg-type]
 
@@ -98,13 +99,13 @@ def test_a_killed_connection_costs_unfinished_rows_only(board: PrivateSshd, bund
     work = job(bundle, seconds=0.4)
     file = TableFile(table, quality=None, overwrite=False, resume=False)
     with pytest.raises(DeviceError, match="ended after 1 of 2 rows") as caught:
-        run.measure(device(board), work, bundle, file, rerun=False, watch=drop)
+        collect.measure(device(board), work, bundle, file, rerun=False, watch=drop)
     assert "--resume" in (caught.value.hint or "")
     assert [row.width_permille for row in LatencyTable.read(table).rows] == [250]
     assert board.leftovers() == []
     before = LatencyTable.read(table).rows
     file = TableFile(table, quality=None, overwrite=False, resume=True)
-    run.measure(device(board), work, bundle, file, rerun=False, watch=ignore)
+    collect.measure(device(board), work, bundle, file, rerun=False, watch=ignore)
     after = LatencyTable.read(table).rows
     assert [row.width_permille for row in after] == [250, 500]
     assert after[0] == before[0]
@@ -191,7 +192,7 @@ def test_a_board_without_the_runtime(board: PrivateSshd, tmp_path: Path, bare_py
             (packages / name).symlink_to(home / name)
     litert = write_bundle(tmp_path / "litert.slim", {500: {"burn_ms": 1.0}}, target="litert")
     with SlimBundle.open(litert) as opened:
-        cells = plan.cells(opened, ["litert"], widths=None, threads=[1])
+        cells = cells_of(opened, ["litert"], widths=None, threads=[1])
     work = Job(cells=cells, bundle_sha256=None, kind="burst", runs=1, seconds=0.1, limit_s=1)
     with pytest.raises(MissingExtraError, match="ai_edge_litert") as caught:
         device(board, str(bare_python / "bin" / "python")).measure(work, litert, ignore)
@@ -269,7 +270,7 @@ def test_a_killed_agent_is_named_and_cleaned_up(board: PrivateSshd, bundle: Path
                     words = entry.read_bytes()
                 except OSError:
                     continue
-                if b"edgeslim.bench.agent\0" in words and str(board.tmp).encode() in words:
+                if b"edgeslim.bench.board.agent\0" in words and str(board.tmp).encode() in words:
                     os.kill(int(entry.parent.name), 9)
 
     with pytest.raises(DeviceError, match="ended before the first row"):

@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
 from small_bundle import INFO, builder
 
 from edgeslim.cli.main import main
-from edgeslim.core.build import bundle_parts
 from edgeslim.core.width import Width
+from edgeslim.press.build import bundle_parts
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from edgeslim import load_checkpoint
 from edgeslim.cli.main import main
 from edgeslim.cli.sizes import BYTES
 from edgeslim.core.width import Width
+from edgeslim.data.named import load_data
 from edgeslim.models import create
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.input_contract import InputContract
-from edgeslim.training.data import load_data
 
 Run = tuple[int, Any, str]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgeslim.cli.main import main
-from edgeslim.core.files import sha256_file
 from edgeslim.core.width import Width
+from edgeslim.files import sha256_file
 from edgeslim.models.checkpoint import load_checkpoint
 
 SMALL = ["--data", "digits", "--images", "64", "--epochs", "1", "--widths", "0.125:0.25", "--ladder", "2"]

@@ -12,12 +12,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgeslim.core.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
 from edgeslim.core.manifest import FileEntry, InputContract, ModelInfo, TensorInfo
 from edgeslim.core.rebuild import LayerArrays, LayerFold, segment_values
 from edgeslim.core.recipe import Layout, Part, Rule, Segment
 from edgeslim.core.slicing import Cut
 from edgeslim.core.width import Width
+from edgeslim.press.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
 
 WIDTHS = (Width(500), Width(1000))
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from small_bundle import builder
 
-from edgeslim.core.build import BundleContent, write_bundle
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.combine import merge, subset
 from edgeslim.core.width import Width
 from edgeslim.errors import OutputError, UsageError, WidthError
+from edgeslim.press.build import BundleContent, write_bundle
+from edgeslim.press.combine import merge, subset
 
 
 @pytest.mark.parametrize(("weights", "filler"), [("f32", 0), ("f16", 0), ("f32", 30_000)])

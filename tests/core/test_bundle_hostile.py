@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from small_bundle import builder
 
-from edgeslim.core.build import bundle_parts
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
 from edgeslim.errors import FormatError
+from edgeslim.press.build import bundle_parts
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 sys.path.insert(0, str(GOLDEN))

@@ -11,15 +11,15 @@ import pytest
 from latency_rows import row, table
 from small_bundle import INFO, WIDTHS, artifact, builder, cuts, folds, masters, variant
 
-from edgeslim.core.build import BundleBuilder, BundleContent, MasterSource, bundle_parts
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.combine import merge, subset, with_prior
 from edgeslim.core.latency import PRIOR, LatencyTable
 from edgeslim.core.manifest import artifact_sha256
 from edgeslim.core.rebuild import LayerFold
 from edgeslim.core.slicing import Cut
 from edgeslim.core.width import Width
 from edgeslim.errors import FormatError, HostError, UsageError
+from edgeslim.press.build import BundleBuilder, BundleContent, MasterSource, bundle_parts
+from edgeslim.press.combine import merge, subset, with_prior
 
 
 def content_bytes(content: BundleContent) -> bytes:

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from edgeslim.core import files
-from edgeslim.core.files import (
+from edgeslim import files
+from edgeslim.errors import OutputError
+from edgeslim.files import (
     recover_directory,
     replace_directory,
     sha256_file,
     temporary_directory_beside,
     write_atomically,
 )
-from edgeslim.errors import OutputError
 
 
 def names(folder: Path) -> list[str]:
@@ -120,7 +120,7 @@ def test_a_directory_moved_aside_is_put_back(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from edgeslim.core.files import write_atomically
+from edgeslim.files import write_atomically
 with write_atomically(Path(sys.argv[1]), overwrite=True) as stream:
     stream.write(b"new" * 1000)
     stream.flush()

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from edgeslim.core.ladder import Ladder, Rung
-from edgeslim.core.linux_sysfs import LinuxSource, RaspberryPiSource
 from edgeslim.core.power_budget import PowerBudget
 from edgeslim.core.reading import Reading
 from edgeslim.core.signals import UNKNOWN, ManualSource, Signals
 from edgeslim.core.width import Width
+from edgeslim.host.sysfs import LinuxSource, RaspberryPiSource
 
 
 def plant(root: Path, files: dict[str, object]) -> Path:

@@ -9,8 +9,8 @@ import torch.distributed as dist
 from small_nets import small_images, small_net
 
 from edgeslim.core.width import Width
-from edgeslim.deploy.calibrate import calibrate
-from edgeslim.deploy.calibrate_pass import pooled_statistics
+from edgeslim.deploy.calibration.calibrate import calibrate
+from edgeslim.deploy.calibration.passes import pooled_statistics
 from edgeslim.errors import DataError
 
 

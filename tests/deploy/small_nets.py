@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from edgeslim.core.width import Width
+from edgeslim.data.images import ImageSet
 from edgeslim.models import create
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.input_contract import InputContract
-from edgeslim.training.images import ImageSet
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.25, 0.2, 0.3)
 

@@ -17,11 +17,11 @@ from small_nets import MEAN, STD, small_images, small_net
 from torch import Tensor, nn
 
 from edgeslim.core.width import Width
-from edgeslim.deploy.calibrate import CalibratedModel, calibrate
-from edgeslim.deploy.calibrate_pass import pooled_statistics
+from edgeslim.data.images import ImageSet
+from edgeslim.deploy.calibration.calibrate import CalibratedModel, calibrate
+from edgeslim.deploy.calibration.passes import pooled_statistics
 from edgeslim.errors import DataError, WidthError
 from edgeslim.models.checkpoint import Checkpoint
-from edgeslim.training.images import ImageSet
 
 HALF, FULL = Width(500), Width(1000)
 

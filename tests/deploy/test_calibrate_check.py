@@ -9,8 +9,8 @@ import torch
 from small_nets import small_images, small_net
 
 from edgeslim.core.width import Width
-from edgeslim.deploy.calibrate import CalibratedModel, calibrate, normalised_for
-from edgeslim.deploy.calibrate_check import check_statistics
+from edgeslim.deploy.calibration.calibrate import CalibratedModel, calibrate, normalised_for
+from edgeslim.deploy.calibration.check import check_statistics
 from edgeslim.models.checkpoint import Checkpoint
 
 HALF, FULL = Width(500), Width(1000)

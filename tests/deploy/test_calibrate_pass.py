@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from torchvision.models import mobilenet_v2
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from edgeslim.deploy.calibrate_pass import PassUsage, pooled_statistics
-from edgeslim.deploy.calibrate_store import Workspace, default_memory_bytes
+from edgeslim.deploy.calibration.passes import PassUsage, pooled_statistics
+from edgeslim.deploy.calibration.store import Workspace, default_memory_bytes
 from edgeslim.errors import CheckpointError, DataError, ModelError, OutputError, UsageError
 
 

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from edgeslim.core.width import Width
-from edgeslim.deploy.calibrate import CalibratedModel, calibrate
+from edgeslim.data.augment import Augment
+from edgeslim.data.named import load_data
+from edgeslim.deploy.calibration.calibrate import CalibratedModel, calibrate
 from edgeslim.deploy.evaluate import evaluate_checkpoint
 from edgeslim.models.layers import SlimConv2d
 from edgeslim.models.registry import create
-from edgeslim.training.augment import Augment
 from edgeslim.training.config import TrainConfig
-from edgeslim.training.data import load_data
 from edgeslim.training.loop import Trainer
 from edgeslim.training.sandwich import Sandwich
 from edgeslim.training.step import accumulate_gradients

@@ -13,12 +13,12 @@ from small_nets import MEAN, STD, small_images, small_net
 from torch import Tensor, nn
 
 from edgeslim.core.width import Width
-from edgeslim.deploy.calibrate import CalibratedModel, calibrate
+from edgeslim.deploy.calibration.calibrate import CalibratedModel, calibrate
 from edgeslim.deploy.evaluate import evaluate_checkpoint, with_accuracies
 from edgeslim.deploy.spectrum import write_spectrum
 from edgeslim.errors import CheckpointError, DataError, OutputError, WidthError
 from edgeslim.models.count import count
-from edgeslim.training.evaluation import evaluate, score
+from edgeslim.tasks.evaluation import evaluate, score
 
 HALF, FULL = Width(500), Width(1000)
 

@@ -11,7 +11,7 @@ from small_nets import small_images, small_net
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
-from edgeslim.deploy.calibrate import CalibratedModel, calibrate
+from edgeslim.deploy.calibration.calibrate import CalibratedModel, calibrate
 from edgeslim.deploy.evaluate import WidthScore, evaluate_bundle, evaluate_checkpoint
 from edgeslim.deploy.pack import pack
 from edgeslim.errors import DataError, UsageError, WidthError

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgeslim.core.rebuild import LayerArrays, LayerFold, layer_arrays
 from edgeslim.core.recipe import Layout, Part, Rule, cast
 from edgeslim.core.slicing import Cut
-from edgeslim.deploy.find import find_constants
+from edgeslim.press.find import find_constants
 
 Float32 = np.typing.NDArray[np.float32]
 

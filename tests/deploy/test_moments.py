@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from edgeslim.deploy.moments import Moments
+from edgeslim.deploy.calibration.moments import Moments
 
 
 def direct(activation: Tensor) -> tuple[Tensor, Tensor]:

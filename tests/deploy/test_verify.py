@@ -13,13 +13,13 @@ from small_checkpoint import WIDTHS, small_checkpoint
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
+from edgeslim.data.named import load_data
 from edgeslim.deploy.bundle_net import folded_net
-from edgeslim.deploy.calibrate import CalibratedModel
+from edgeslim.deploy.calibration.calibrate import CalibratedModel
 from edgeslim.deploy.compare import Comparison, compare, fp16_floor_db, normalised, seeded_pixels, sqnr_db
 from edgeslim.deploy.pack import pack
 from edgeslim.deploy.verify import pixels_of, verify
 from edgeslim.errors import DataError, UsageError, WidthError
-from edgeslim.training.data import load_data
 
 
 @pytest.fixture(scope="module")

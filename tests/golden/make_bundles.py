@@ -22,7 +22,7 @@ from breakages import BREAKAGES  # noqa: E402
 from raw_bundle import Raw  # noqa: E402
 from small_bundle import builder  # noqa: E402
 
-from edgeslim.core.build import bundle_parts  # noqa: E402
+from edgeslim.press.build import bundle_parts  # noqa: E402
 
 GOOD = {
     "tiny-f32": {},

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from edgeslim.core.latency import SCHEMA_FILE, LatencyTable
-from edgeslim.simulate import run
+from edgeslim.simulate import simulation as run
 
 
 def schema_of(cls: type) -> dict[str, Any]:

@@ -22,8 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgeslim
-from edgeslim.bench import machine
-from edgeslim.core.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyRow, LatencyTable, Statistics
 from edgeslim.core.latency import RuntimeInfo as RowRuntime
@@ -32,6 +30,8 @@ from edgeslim.core.rebuild import LayerFold, segment_values
 from edgeslim.core.recipe import Layout, Part, Rule, Segment
 from edgeslim.core.slicing import Cut
 from edgeslim.core.width import Width
+from edgeslim.host import machine
+from edgeslim.press.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
 from edgeslim.targets.base import RuntimeInfo, TensorSpec
 
 NAME = "pretend"

@@ -20,8 +20,8 @@ from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
 from edgeslim.errors import FormatError, OutputError
 from edgeslim.runtime.cache import ArtifactCache
+from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.locking import folder_lock
-from edgeslim.runtime.plan import Deployment
 
 
 @pytest.fixture(params=[False, True], ids=["file", "package"])
@@ -218,9 +218,9 @@ def test_many_processes_on_one_cache(deployment: Deployment, tmp_path: Path) -> 
 import sys, random
 from pathlib import Path
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.files import sha256_file
+from edgeslim.files import sha256_file
 from edgeslim.runtime.cache import ArtifactCache
-from edgeslim.runtime.plan import Deployment
+from edgeslim.runtime.deployment import Deployment
 sys.path.insert(0, sys.argv[3])
 deployment = Deployment.of(SlimBundle.open(sys.argv[1]), "pretend")
 rng = random.Random(int(sys.argv[4]))
@@ -288,7 +288,7 @@ def test_no_space_raised_by_any_write(ensure: Ensuring, monkeypatch: pytest.Monk
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("edgeslim.core.files.os.fsync", full)
+    monkeypatch.setattr("edgeslim.files.os.fsync", full)
     with pytest.raises(OutputError, match="no space"):
         ensure()
     monkeypatch.undo()

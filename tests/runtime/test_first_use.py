@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from pretend import NAME, PretendTarget, image, pretend_bundle, table_of
 
-from edgeslim.bench import machine
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.width import Width
 from edgeslim.errors import HostError, TableError
+from edgeslim.host import machine
+from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.measure import NOTE, candidates
-from edgeslim.runtime.plan import Deployment
 from edgeslim.runtime.session import SlimSession
 
 # Real microseconds, short ones: the runtime below sleeps for them.

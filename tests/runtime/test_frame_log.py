@@ -16,8 +16,8 @@ from edgeslim.core.policy import PRESETS
 from edgeslim.core.reading import Reading
 from edgeslim.core.signals import Signals
 from edgeslim.errors import OutputError
+from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.frame_log import FrameLog
-from edgeslim.runtime.plan import Deployment
 from edgeslim.runtime.session import SlimSession
 from edgeslim.runtime.tables import rungs
 from edgeslim.simulate.replay import read_log, repeats

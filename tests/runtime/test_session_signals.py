@@ -43,7 +43,7 @@ def test_a_tree_of_files_stands_for_a_board(tmp_path: Path) -> None:
 
 
 def test_it_is_read_again_in_the_background(tmp_path: Path) -> None:
-    from edgeslim.core.linux_sysfs import LinuxSource
+    from edgeslim.host.sysfs import LinuxSource
 
     listener = PollingListener(LinuxSource(board(tmp_path, 40)), FrameGate(), period_s=0.01)
     assert listener.now().status == 0

@@ -213,7 +213,7 @@ def test_a_full_disk_keeps_the_widths_it_has_and_says_so(
         run_frames(session, target, 40)
         have = session.loaded
         assert len(have) == 2
-        monkeypatch.setattr("edgeslim.core.files.os.fsync", no_space)
+        monkeypatch.setattr("edgeslim.files.os.fsync", no_space)
         heat = Signals(status=4)
         run_frames(session, target, 20)
         result = session.run(image())
@@ -232,7 +232,7 @@ def test_a_full_disk_keeps_the_widths_it_has_and_says_so(
 
 
 def test_nothing_loaded_and_nowhere_to_write(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeslim.core.files.os.fsync", no_space)
+    monkeypatch.setattr("edgeslim.files.os.fsync", no_space)
     with pytest.raises(OutputError, match="no space"):
         open_session(bundle, tmp_path / "cache", PretendTarget())
 

@@ -16,8 +16,8 @@ from edgeslim.simulate import policies
 from edgeslim.simulate.engine import Setting, simulate
 from edgeslim.simulate.oracle import best_oracle
 from edgeslim.simulate.replay import LoggedDecision, LoggedFrame, read_log, repeats, replay
-from edgeslim.simulate.run import Run, miss_rate, summarise
 from edgeslim.simulate.scenario import SCENARIOS
+from edgeslim.simulate.simulation import Run, miss_rate, summarise
 from edgeslim.simulate.tables import BUILTIN
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from edgeslim.cli.main import main
 from edgeslim.core.policy import PRESETS
-from edgeslim.simulate.run import SCHEMA_FILE
+from edgeslim.simulate.simulation import SCHEMA_FILE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 sys.path.insert(0, str(Path(__file__).parent))

@@ -14,8 +14,8 @@ from edgeslim.errors import EdgeslimError, UsageError
 from edgeslim.simulate import policies
 from edgeslim.simulate.engine import Loader, Setting, simulate
 from edgeslim.simulate.oracle import best_oracle
-from edgeslim.simulate.run import Run, delivered_accuracy, miss_rate, summarise
 from edgeslim.simulate.scenario import SCENARIOS, Scenario
+from edgeslim.simulate.simulation import Run, delivered_accuracy, miss_rate, summarise
 from edgeslim.simulate.tables import BUILTIN, at_speed, in_percent
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 from edgeslim.core.width import Width
+from edgeslim.data.augment import Augment
+from edgeslim.data.named import load_data
 from edgeslim.models.registry import create
 from edgeslim.models.slimmable import SlimmableModel
-from edgeslim.training.augment import Augment
 from edgeslim.training.config import TrainConfig
-from edgeslim.training.data import load_data
 from edgeslim.training.distill import EmaTeacher
 from edgeslim.training.distributed import ALONE, Ranks, joined
 from edgeslim.training.loop import Trainer
@@ -25,7 +25,7 @@ from edgeslim.training.sandwich import Sandwich
 BATCH = 16
 
 CONTEXT = multiprocessing.get_context("forkserver")  # one process imports torch for all of them
-CONTEXT.set_forkserver_preload(["edgeslim.training.loop", "edgeslim.training.data", "edgeslim.models.registry"])
+CONTEXT.set_forkserver_preload(["edgeslim.training.loop", "edgeslim.data.named", "edgeslim.models.registry"])
 
 
 def small_model(network: str, norm: str) -> SlimmableModel:

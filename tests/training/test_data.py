@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torchvision.io import write_png
 
+from edgeslim.data.files import ImageFiles
+from edgeslim.data.images import ImageSet, fit
+from edgeslim.data.named import load_data
 from edgeslim.errors import DataError
-from edgeslim.training.data import load_data
-from edgeslim.training.files import ImageFiles
-from edgeslim.training.images import ImageSet, fit
 
 
 def pixels_of(data: ImageSet) -> Tensor:

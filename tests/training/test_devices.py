@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from edgeslim.core.width import Width
+from edgeslim.data.augment import Augment
+from edgeslim.data.named import load_data
+from edgeslim.data.stream import batches
 from edgeslim.errors import HostError, UsageError
+from edgeslim.models.devices import exact, mixed, pick
 from edgeslim.models.registry import create
-from edgeslim.training.augment import Augment
 from edgeslim.training.config import TrainConfig
-from edgeslim.training.data import load_data
-from edgeslim.training.devices import exact, mixed, pick
 from edgeslim.training.distill import EmaTeacher, FixedTeacher
 from edgeslim.training.loop import Trainer
 from edgeslim.training.sandwich import Sandwich
-from edgeslim.training.stream import batches
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

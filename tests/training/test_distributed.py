@@ -10,8 +10,8 @@ import torch
 from small_run import BATCH, small_trainer, start
 from torch import Tensor
 
+from edgeslim.data.stream import batches
 from edgeslim.training.step import accumulate_gradients
-from edgeslim.training.stream import batches
 
 STEPS = 4
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torchvision.io import write_png
 
+from edgeslim.data import rng
+from edgeslim.data.augment import Augment
+from edgeslim.data.batch_plan import BatchPlan
+from edgeslim.data.named import load_data
+from edgeslim.data.stream import batches
 from edgeslim.errors import UsageError
-from edgeslim.training import rng
-from edgeslim.training.augment import Augment
-from edgeslim.training.data import load_data
-from edgeslim.training.plan import BatchPlan
-from edgeslim.training.stream import batches
 
 CPU = torch.device("cpu")
 AUGMENT = Augment(padding=2, flip=True, jitter=0.3)

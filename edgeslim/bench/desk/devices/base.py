@@ -1,0 +1,43 @@
+"""What a device is: it takes a job and a bundle and reports events.
+
+Job + bundle ─► Device.measure ─► Passport, Progress, RowDone …, Done   (events.py)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from edgeslim.core.events import Sink
+from edgeslim.core.job import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceOptions:
+    """What some kinds of device need to know beyond their name."""
+
+    board_python: str = "python3"
+    """ssh: the Python on the board that has the runtime."""
+
+
+class Device(Protocol):
+    """One place to measure. Making one contacts nothing."""
+
+    name: str
+
+    def runnable(self, targets: Sequence[str]) -> tuple[str, ...]:
+        """Those of ``targets`` whose latency means something on this kind of device."""
+
+    def measure(self, job: Job, bundle: Path | None, sink: Sink) -> None:
+        """Run the whole job; returns after ``Done``. Leaves nothing behind on any way out.
+
+        What ``sink`` raises stops the device and comes out of here.
+
+        Raises:
+            DeviceError: not there, or it went away; rows that were reported before are finished.
+            HostError: this host cannot reach that kind of device, or the device cannot measure now (too hot).
+            MissingExtraError: the runtime is not installed there.
+            UsageError: the device refuses the job.
+        """

@@ -1,0 +1,42 @@
+"""This machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeslim.bench.board import bootstrap
+from edgeslim.bench.board.measuring import Session
+from edgeslim.bench.desk.devices.base import DeviceOptions
+from edgeslim.core.events import Sink
+from edgeslim.core.job import Job
+from edgeslim.targets import runtimes
+
+PREFIX = "edgeslim-bench-"
+
+
+class HostDevice:
+    """Measures in child processes of this one."""
+
+    name = "host"
+
+    def __init__(self, rest: str, options: DeviceOptions) -> None:
+        """Needs neither."""
+
+    def runnable(self, targets: Sequence[str]) -> tuple[str, ...]:
+        return runnable_here(targets, platform.system())
+
+    def measure(self, job: Job, bundle: Path | None, sink: Sink) -> None:
+        for target in sorted({cell.target for cell in job.cells}):
+            runtimes.check(target)
+        bootstrap.sweep(tempfile.gettempdir(), PREFIX)  # of runs that were killed
+        with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
+            Session(job, bundle=bundle, folder=Path(folder), sink=sink).run()
+
+
+def runnable_here(targets: Sequence[str], system: str) -> tuple[str, ...]:
+    """Core ML has its real runtime on macOS only; elsewhere its files are evaluated, which says nothing about time."""
+    return tuple(target for target in targets if target != "coreml" or system == "Darwin")

@@ -1,0 +1,263 @@
+"""Data sets by name.
+
+    digits          the 1,797 real 8 px scans bundled with scikit-learn; nothing to download
+    cifar10, cifar100, fashion_mnist      through torchvision.datasets; downloaded only when asked to
+    imagenet        folders of the data root: train/<wnid>/, val/<wnid>/
+    folder:PATH     train/<class>/, test/<class>/ (or val/) in a folder or a .zip
+
+torchvision is imported where it is needed: it takes longer than torch itself, and digits never need it.
+
+Small sets are held in memory as uint8; large ones are decoded by workers. Split ``calib`` is a fixed part of
+the training images in evaluation dress, as BatchNorm statistics are taken ("Universally Slimmable Networks",
+ICCV 2019, §3.3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from platformdirs import user_cache_path
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgeslim.data.files import ImageFiles, index_files
+from edgeslim.data.images import IN_MEMORY_BYTES, ImageSet, decode
+from edgeslim.errors import DataError, MissingExtraError, did_you_mean
+
+SPLITS = ("train", "calib", "test")
+CALIB_IMAGES = 512  # within 0.15 points of 8,192 on ImageNet
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Named:
+    """What is known of a named set. ``mean``, ``std``: of the training images, values in [0, 1]."""
+
+    input_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flips: bool = True
+    torchvision_class: str | None = None
+
+
+_NAMED = {
+    "digits": _Named(input_size=8, mean=(0.306,), std=(0.319,), flips=False),
+    "cifar10": _Named(
+        input_size=32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616), torchvision_class="CIFAR10"
+    ),
+    "cifar100": _Named(
+        input_size=32, mean=(0.5071, 0.4866, 0.4409), std=(0.2673, 0.2564, 0.2762), torchvision_class="CIFAR100"
+    ),
+    "fashion_mnist": _Named(input_size=32, mean=(0.286,), std=(0.353,), torchvision_class="FashionMNIST"),
+    "imagenet": _Named(input_size=224, mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
+}
+
+
+def names() -> tuple[str, ...]:
+    """The data sets one can ask for by name (``folder:PATH`` aside)."""
+    return tuple(_NAMED)
+
+
+def load_data(
+    name: str,
+    split: str,
+    *,
+    input_size: int | None = None,
+    in_channels: int = 3,
+    images: int | None = None,
+    root: Path | None = None,
+    download: bool = False,
+    workers: int = 0,
+) -> ImageSet:
+    """Load one split of a data set.
+
+    Args:
+        name: a name of ``names()``, or ``folder:PATH``.
+        split: ``train``, ``calib`` or ``test``.
+        input_size: pixels per side of the model's input; None: the set's own.
+        in_channels: 1 or 3; gray scans are repeated, colours are turned gray.
+        images: at most so many, evenly spread; None: all (``calib``: 512).
+        root: folder that holds downloaded sets; None: the user's cache.
+        download: fetch what is missing; without it a missing set is an error.
+        workers: processes that decode large sets.
+
+    Raises:
+        DataError: unknown name or split, missing or damaged files.
+    """
+    if split not in SPLITS:
+        raise DataError(f"no split {split!r}: expected one of {', '.join(SPLITS)}")
+    if in_channels not in (1, 3):
+        raise DataError(f"images have 1 or 3 channels, not {in_channels}")
+    if input_size is not None and input_size < 8:
+        raise DataError(f"an input size of {input_size} px is too small: at least 8")
+    if images is not None and images < 1:
+        raise DataError(f"cannot take {images} images: at least 1")
+    count = CALIB_IMAGES if images is None and split == "calib" else images
+    if name.startswith("folder:"):
+        path = Path(name.removeprefix("folder:")).expanduser()
+        return _from_files(name, split, path, input_size or _native_size(path, split), in_channels, count, workers)
+    if name not in _NAMED:
+        raise DataError(
+            f"unknown data set {name!r}: expected {', '.join(_NAMED)} or folder:PATH",
+            hint=did_you_mean(name, [*_NAMED, "folder:"])
+            or "folder:PATH takes your own images: " + "PATH/train/<class>/",
+        )
+    known = _NAMED[name]
+    size = input_size or known.input_size
+    root = root or user_cache_path("edgeslim") / "data"
+    if name == "imagenet":
+        return _from_files(name, split, root / "imagenet", size, in_channels, count, workers)
+    if name == "digits":
+        pixels, labels, classes = _digits(split)
+    else:
+        pixels, labels, classes = _torchvision_set(name, known, split, root, download)
+    return _in_memory(name, split, pixels, labels, classes, known, size, in_channels, count)
+
+
+def _in_memory(
+    name: str,
+    split: str,
+    pixels: Tensor,
+    labels: Tensor,
+    classes: tuple[str, ...],
+    known: _Named,
+    size: int,
+    channels: int,
+    count: int | None,
+) -> ImageSet:
+    """Wrap uint8 (N, C, H, H) pixels: subset, bring to ``size`` and ``channels``."""
+    found = ImageSet(
+        name=name,
+        split=split,
+        pixels=pixels,
+        original=pixels,
+        labels=labels,
+        classes=classes,
+        mean=_per_channel(known.mean, channels),
+        std=_per_channel(known.std, channels),
+        input_size=size,
+        in_channels=channels,
+        flips=known.flips,
+    )
+    if count is not None:
+        found = found.subset(count)
+    assert isinstance(found.pixels, Tensor)
+    return found.with_pixels(_to_channels(_to_size(found.pixels, size), channels))
+
+
+def _to_size(pixels: Tensor, size: int) -> Tensor:
+    """28 px → 32 px is padded (as is usual for MNIST-like sets), anything else is resized bilinearly."""
+    native = pixels.shape[-1]
+    if native == 28 and size == 32:
+        return F.pad(pixels, (2, 2, 2, 2))
+    if native == size:
+        return pixels
+    from torchvision.transforms.v2 import functional as vision
+
+    resized: Tensor = vision.resize(pixels, [size, size], antialias=size < native)
+    return resized
+
+
+def _to_channels(pixels: Tensor, channels: int) -> Tensor:
+    if pixels.shape[1] == channels:
+        return pixels
+    if channels == 3:
+        return pixels.repeat(1, 3, 1, 1)
+    from torchvision.transforms.v2 import functional as vision
+
+    gray: Tensor = vision.rgb_to_grayscale(pixels)
+    return gray
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    if len(values) == channels:
+        return values
+    return values * 3 if channels == 3 else (sum(values) / len(values),)
+
+
+def _digits(split: str) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """uint8 (N, 1, 8, 8). A fixed quarter (450) is the test set, chosen by a hash of the index so that it stays
+    the same with every version of every library."""
+    try:
+        from sklearn.datasets import load_digits
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("sklearn", "train") from error
+    scans: Any = load_digits()
+    order = sorted(range(len(scans.target)), key=lambda i: hashlib.sha256(f"digit {i}".encode()).digest())
+    chosen = order[:450] if split == "test" else order[450:]
+    values = torch.from_numpy(scans.images).mul(255 / 16).round().to(torch.uint8)  # the scans count 0…16
+    labels = torch.from_numpy(scans.target).to(torch.int64)
+    return values[chosen].unsqueeze(1), labels[chosen], tuple(str(digit) for digit in range(10))
+
+
+def _torchvision_set(
+    name: str, known: _Named, split: str, root: Path, download: bool
+) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    from torchvision import datasets
+
+    assert known.torchvision_class is not None
+    try:
+        found: Any = getattr(datasets, known.torchvision_class)(root, train=split != "test", download=download)
+    except (RuntimeError, OSError) as error:
+        hint = "check the network, or put the files there yourself" if download else "--download fetches it"
+        raise DataError(f"{name} is not complete below {root}: {error}", hint=hint) from error
+    pixels = torch.as_tensor(found.data)
+    pixels = pixels.unsqueeze(1) if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+    return pixels, torch.as_tensor(found.targets, dtype=torch.int64), tuple(found.classes)
+
+
+def _from_files(
+    name: str, split: str, path: Path, size: int, channels: int, count: int | None, workers: int
+) -> ImageSet:
+    """Files stay encoded where training has to crop from larger images, or where they are too many for memory."""
+    try:
+        files = index_files(path, split)
+    except DataError as error:
+        if name != "imagenet":
+            raise
+        hint = "--data-root ROOT with ROOT/imagenet/train/<wnid>/ and ROOT/imagenet/val/<wnid>/"
+        raise DataError(f"no ImageNet here: {error.message}", hint=hint) from error
+    found = ImageSet(
+        name=name if name == "imagenet" else f"folder:{path.name}",
+        split=split,
+        pixels=files,
+        original=files,
+        labels=torch.tensor(files.labels, dtype=torch.int64),
+        classes=_readable(files.classes) if name == "imagenet" else files.classes,
+        mean=_per_channel(_IMAGENET_MEAN, channels),
+        std=_per_channel(_IMAGENET_STD, channels),
+        input_size=size,
+        in_channels=channels,
+        flips=True,
+        workers=workers,
+    )
+    if count is not None:
+        found = found.subset(count)
+    fits = len(found) * channels * size * size <= IN_MEMORY_BYTES
+    crops_from_larger = split == "train" and _probe(files) > size
+    return found.decoded() if fits and not crops_from_larger else found
+
+
+def _probe(files: ImageFiles) -> int:
+    """Shorter side in pixels of an image in the middle of the set."""
+    name = files.names[len(files) // 2]
+    return min(decode(files.reader().read(name), name, 3).shape[-2:])
+
+
+def _native_size(path: Path, split: str) -> int:
+    """Small images keep their size, others are brought to 224 px."""
+    side = _probe(index_files(path, split))
+    return side if side <= 64 else 224
+
+
+def _readable(wnids: tuple[str, ...]) -> tuple[str, ...]:
+    """ImageNet's names for its thousand sorted WordNet ids."""
+    from torchvision.models import ResNet50_Weights
+
+    categories = tuple(ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
+    return categories if len(wnids) == len(categories) else wnids

@@ -1,0 +1,136 @@
+"""Reading weights from files nobody vouches for: nothing executed, everything checked before it is used."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeslim.core.width import Width
+from edgeslim.errors import CheckpointError, did_you_mean
+from edgeslim.models.registry import from_spec
+from edgeslim.models.slimmable import SlimmableModel
+from edgeslim.models.spec import ModelSpec
+
+StatisticsByWidth = dict[int, dict[str, tuple[Tensor, Tensor]]]
+"""permille → BatchNorm name → (mean, population variance)."""
+
+
+def read_document(path: Path) -> Any:
+    """What ``torch.save`` wrote, with ``weights_only=True``, on the CPU.
+
+    Raises:
+        CheckpointError: no such file, not such a file, truncated, or it holds pickled objects of foreign classes.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"there is no file {path}" if not path.is_dir() else f"{path} is a directory, not a file",
+            hint="a checkpoint is expected; edgeslim train --model us_mobilenet_v2 --data digits --out us.pt makes one",
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _refused_pickle(path, error) from error
+    except Exception as error:  # torch.load answers damage with a dozen kinds of exception
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"cannot read {path}: truncated, damaged or no PyTorch file ({reason})",
+            hint="copy the file again and compare its size with the original's",
+        ) from error
+
+
+def _refused_pickle(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
+    text = str(error)
+    if "Unsupported global" in text or "Unsupported class" in text or "GLOBAL" in text:
+        return CheckpointError(
+            f"{path} holds pickled objects besides tensors (a resume file of another program?); "
+            "they could run code when read, so it is refused",
+            hint="where you trust it, write only the weights: torch.save({'model': state_dict}, 'weights.pt')",
+        )
+    return CheckpointError(
+        f"cannot read {path}: truncated, damaged or no PyTorch file",
+        hint="copy the file again and compare its size with the original's",
+    )
+
+
+def meta_model(spec: ModelSpec) -> SlimmableModel:
+    """A network without storage, for shapes and names."""
+    with torch.device("meta"):
+        return from_spec(spec)
+
+
+def check_names(expected: Iterable[str], met: Iterable[str], what: str) -> None:
+    """Raise CheckpointError naming the first missing, else the first unexpected key."""
+    expected, met = list(expected), list(met)
+    known, given = set(expected), set(met)
+    for name in expected:
+        if name not in given:
+            raise CheckpointError(f"{what}: missing key {name!r}", hint=did_you_mean(name, sorted(given - known)))
+    for name in met:
+        if name not in known:
+            raise CheckpointError(f"{what}: unexpected key {name!r}")
+
+
+def checked_tensor(value: Any, shape: tuple[int, ...], what: str) -> Tensor:
+    """``value`` as a contiguous float32 CPU tensor of its own.
+
+    Raises:
+        CheckpointError: not a dense floating tensor of this shape, or a NaN or infinity in it.
+    """
+    if not isinstance(value, Tensor) or value.layout != torch.strided or not value.is_floating_point():
+        met = f"{value.dtype} tensor" if isinstance(value, Tensor) else type(value).__name__
+        raise CheckpointError(f"{what}: expected a floating-point tensor, got {met}")
+    if tuple(value.shape) != shape:
+        raise CheckpointError(f"{what}: expected shape {shape}, got {tuple(value.shape)}")
+    tensor = value.detach().to(device="cpu", dtype=torch.float32, copy=True).contiguous()
+    if not bool(torch.isfinite(tensor).all()):
+        raise CheckpointError(f"{what}: holds NaN or infinity", hint="this training run diverged; use an earlier file")
+    return tensor
+
+
+def checked_state_dict(spec: ModelSpec, state_dict: Any, what: str) -> dict[str, Tensor]:
+    """All weights of ``spec``'s network, each key and shape checked.
+
+    Raises:
+        CheckpointError: names the first missing, unexpected, misshapen or non-finite key.
+    """
+    if not isinstance(state_dict, Mapping) or not all(isinstance(key, str) for key in state_dict):
+        raise CheckpointError(f"{what}: expected a dictionary of tensors, got {type(state_dict).__name__}")
+    expected = {name: tuple(tensor.shape) for name, tensor in meta_model(spec).state_dict().items()}
+    check_names(expected, state_dict, what)
+    return {name: checked_tensor(state_dict[name], shape, f"{what}: {name}") for name, shape in expected.items()}
+
+
+def checked_statistics(spec: ModelSpec, statistics: Any, what: str) -> StatisticsByWidth:
+    """Statistics of every BatchNorm at every width of ``statistics``.
+
+    Raises:
+        CheckpointError: names the first missing, unexpected, misshapen, non-finite or negative entry.
+    """
+    if not isinstance(statistics, Mapping):
+        raise CheckpointError(f"{what}: expected statistics by width, got {type(statistics).__name__}")
+    model = meta_model(spec)
+    norms = model.norms()
+    checked: StatisticsByWidth = {}
+    for permille in sorted(statistics):
+        width, by_name = Width(permille), statistics[permille]
+        model.check_width(width)
+        if not isinstance(by_name, Mapping):
+            raise CheckpointError(f"{what}: statistics of width {width} are no dictionary")
+        check_names(norms, by_name, f"{what}: statistics of width {width}")
+        checked[permille] = {}
+        for name, norm in norms.items():
+            pair, shape = by_name[name], (norm.outputs.at(width),)
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise CheckpointError(f"{what}: statistics of {name} at width {width} are no pair of mean and variance")
+            mean = checked_tensor(pair[0], shape, f"{what}: mean of {name} at width {width}")
+            var = checked_tensor(pair[1], shape, f"{what}: variance of {name} at width {width}")
+            if bool((var < 0).any()):
+                raise CheckpointError(f"{what}: variance of {name} at width {width} is negative")
+            checked[permille][name] = (mean, var)
+    return checked
