@@ -1,8 +1,8 @@
 """Reading a bundle: one mapped file, valid by construction.
 
-path ─► SlimBundle.open ─► resolve(width) ─► rebuild(target, width, out) ─► RebuiltArtifact
+path ─► SlimBundle.open ─► artifact(…) ─► rebuild(…, out) ─► RebuiltArtifact
                 │
-                └► check() hashes every part
+                └► check(depth) hashes every part, or rebuilds every file
 """
 
 from __future__ import annotations
@@ -15,31 +15,45 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeslim.core import addressing
+from edgeslim.core.constants import (
+    Fold,
+    MasterArrays,
+    NetConstants,
+    Quant,
+    fold_numbers,
+    quant_bytes,
+    split_fold,
+    split_quant,
+)
+from edgeslim.core.cut import MasterCut, master_cut
 from edgeslim.core.deflate import BLOCK_BYTES, Stored, TemplateReader, inflated, unshuffled
 from edgeslim.core.header import Header, header_length, parse_header
 from edgeslim.core.manifest import (
     ArtifactEntry,
     FileEntry,
+    Net,
     SlimManifest,
     Variant,
-    WidthEntry,
     artifact_id,
     expected_tensors,
 )
 from edgeslim.core.manifest_rules import MAX_MANIFEST_BYTES, parse_manifest
-from edgeslim.core.rebuild import LayerArrays, LayerFold, layer_arrays, split_fold, write_files
+from edgeslim.core.rebuild import check_files, write_files
 from edgeslim.core.recipe import Segment, decode_recipe, segment_bytes
 from edgeslim.core.width import Width
-from edgeslim.errors import FormatError, UsageError, WidthError
+from edgeslim.errors import FormatError, UsageError
 from edgeslim.files import recover_directory, replace_directory, temporary_directory_beside, write_atomically
 
+DEFAULT_MAX_ARTIFACT_BYTES = 1 << 30
+Depth = Literal["parts", "files"]
 _FINITE_CHUNK = 1 << 18
-_DTYPES = {"F32": "<f4", "F16": "<f2", "U8": "u1"}
+_DTYPES = {"F32": "<f4", "I32": "<i4", "F16": "<f2", "I8": "i1", "U8": "u1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +61,25 @@ class RebuiltArtifact:
     """What ``rebuild`` wrote; ``files`` with their paths inside ``path`` where that is a directory."""
 
     path: Path
-    permille: int
+    artifact: str
     files: tuple[FileEntry, ...]
 
 
 class SlimBundle:
-    """An open bundle. Use as a context manager or call ``close``; arrays it hands out must not outlive it."""
+    """An open bundle. Use as a context manager or call ``close``; arrays it hands out must not outlive it.
+
+    ``max_artifact_bytes`` is this reader's own limit for the files of one artifact: larger ones are ``too-large``.
+    """
 
     def __init__(self, path: Path, view: memoryview, header: Header, manifest: SlimManifest) -> None:
         self.path = path
         self.header = header
         self.manifest = manifest
+        self.max_artifact_bytes = DEFAULT_MAX_ARTIFACT_BYTES
         self._view = view
+        self._arrays = MasterArrays(
+            manifest.masters, lambda name: self.tensor(f"master/{name}"), lambda name: self.tensor(f"step/{name}")
+        )
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> SlimBundle:
@@ -123,97 +144,84 @@ class SlimBundle:
 
     def parts(self) -> dict[str, int]:
         """Bytes of the file per kind of part; they add up to ``size_bytes``."""
-        kinds = {"weight": "weights", "bias": "weights", "fold": "folds", "template": "templates", "recipe": "recipes"}
+        kinds = {
+            "master": "weights", "step": "weights", "fold": "folds", "quant": "folds", "template": "templates",
+            "recipe": "recipes",
+        }  # fmt: skip
         found = {"header": self.header.data_start, **dict.fromkeys(kinds.values(), 0), "manifest": 0}
         for name, entry in self.header.tensors.items():
             found[kinds.get(name.partition("/")[0], "manifest")] += entry.end - entry.begin
         return found
 
-    def resolve(self, width: Width | int) -> WidthEntry:
-        """The net that ``width`` or one of its aliases names.
+    def resolve(self, width: Width | int | str) -> Net:
+        """The net that a width (or one of its aliases), a permille or a label names.
 
         Raises:
-            WidthError: no such width; names the nearest ones.
+            WidthError: no such net; names the nearest ones.
         """
-        permille = width.permille if isinstance(width, Width) else width
-        entry = self.manifest.width(permille)
-        if entry is None:
-            raise _no_width(permille, [w.permille for w in self.manifest.widths], f"{self.path} has")
-        return entry
+        return addressing.resolve(self.manifest, width)
 
-    def variant(self, target: str, variant: str | None = None) -> Variant:
-        """The variant of ``target``: the only one, or the one called ``variant`` (``fp16-224`` or its whole id).
+    def find(self, identifier: str) -> tuple[Variant, ArtifactEntry]:
+        """The artifact with the id ``<variant>/<net>``.
 
         Raises:
-            UsageError: no such target or variant, or several and none named.
+            UsageError: there is none.
         """
-        found = [v for v in self.manifest.variants if v.target == target]
-        if not found:
-            targets = sorted({v.target for v in self.manifest.variants})
-            raise UsageError(f"{self.path} has nothing for {target!r}; it has {', '.join(targets) or 'no target'}")
-        if variant is not None:
-            found = [v for v in found if variant in (v.id, v.id.removeprefix(f"{target}-"))]
-        if len(found) != 1:
-            names = ", ".join(v.id for v in self.manifest.variants if v.target == target)
-            raise UsageError(f"{self.path} has these variants of {target!r}: {names}", hint="name one with --variant")
-        return found[0]
+        return addressing.by_id(self.manifest, identifier)
 
-    def nearest(self, target: str, width: Width, *, variant: str | None = None) -> Width:
-        """``width`` itself where ``target`` has it, else the next narrower one that it has.
+    def artifact(
+        self, target: str, width: Width | int | str, *, variant: str | None = None
+    ) -> tuple[Variant, ArtifactEntry]:
+        """The only artifact of a net for ``target``.
 
         Raises:
-            WidthError: all are wider.
+            WidthError, UsageError: no such net, target or variant; none or several artifacts fit.
         """
-        there = {a.permille for a in self.variant(target, variant).artifacts}
-        names = {name: w.permille for w in self.manifest.widths for name in (w.permille, *w.aliases)}
-        fitting = [name for name, permille in names.items() if permille in there and name <= width.permille]
-        if not fitting:
-            raise _no_width(width.permille, sorted(there), f"{self.path} has")
-        return Width(names[max(fitting)])
-
-    def artifact(self, target: str, width: Width | int, *, variant: str | None = None) -> tuple[Variant, ArtifactEntry]:
-        """The artifact of ``width`` for ``target``.
-
-        Raises:
-            WidthError, UsageError: as ``resolve`` and ``variant``, or the width is there for other targets only.
-        """
-        chosen = self.variant(target, variant)
-        entry = self.resolve(width)
-        artifact = chosen.artifact(entry.permille)
-        if artifact is None:
-            raise _no_width(entry.permille, [a.permille for a in chosen.artifacts], f"{chosen.id} has")
-        return chosen, artifact
+        return addressing.one(self.manifest, target, width, variant)
 
     # Its parts
 
-    def fold(self, width: WidthEntry) -> list[LayerFold]:
-        """Scales and shifts of every layer at ``width``.
+    def cuts(self, net: Net) -> tuple[MasterCut, ...]:
+        """Which positions of every master ``net`` uses."""
+        return tuple(master_cut(master, self.manifest.parts, net.cut) for master in self.manifest.masters)
+
+    def fold(self, net: Net) -> tuple[Fold, ...]:
+        """What ``net`` brings to every master.
 
         Raises:
             FormatError: ``bad-deflate``, ``inflate-limit``, ``hash-mismatch``, ``non-finite``.
         """
-        layers, cuts = self.manifest.layers, self.manifest.cuts(width)
-        values = np.empty(0, np.float32)
-        if width.fold_sha256 is not None:
-            name = f"fold/{width.permille:04d}"
-            content = unshuffled(inflated(self.stored(name), 4 * self.manifest.fold_values(width), name))
-            _check_hash(content, width.fold_sha256, name)
-            values = np.frombuffer(content, "<f4")
-            _check_finite(values, name)
-        wants = ((x.in_scale, x.scale, x.shift, cut) for x, cut in zip(layers, cuts, strict=True))
-        return split_fold(values, wants)
+        return self._fold(net, self.cuts(net))
 
-    def layers(self, width: WidthEntry) -> list[LayerArrays]:
-        """Every layer at ``width``: masters as views of the file, folds beside them."""
-        return [
-            layer_arrays(
-                self.tensor(f"weight/{layer.name}"),
-                None if layer.bias_sha256 is None else self.tensor(f"bias/{layer.name}"),
-                cut,
-                fold,
-            )
-            for layer, cut, fold in zip(self.manifest.layers, self.manifest.cuts(width), self.fold(width), strict=True)
-        ]
+    def _fold(self, net: Net, cuts: tuple[MasterCut, ...]) -> tuple[Fold, ...]:
+        numbers = np.empty(0, np.float32)
+        if net.fold_sha256 is not None:
+            name = f"fold/{net.id}"
+            content = unshuffled(inflated(self.stored(name), 4 * fold_numbers(cuts), name))
+            _check_hash(content, net.fold_sha256, name)
+            numbers = np.frombuffer(content, "<f4")
+            _check_finite(numbers, name)
+        return split_fold(numbers, cuts)
+
+    def _quant(self, net: Net, cuts: tuple[MasterCut, ...]) -> tuple[Quant | None, ...] | None:
+        if net.quant_sha256 is None:
+            return None
+        name = f"quant/{net.id}"
+        size = quant_bytes(cuts)
+        if size == 0:
+            raise FormatError("bad-quant", f"{name} belongs to a net without int8 weights")
+        content = inflated(self.stored(name), size, name)
+        _check_hash(content, net.quant_sha256, name)
+        return split_quant(content, cuts)
+
+    def constants(self, net: Net) -> NetConstants:
+        """Everything that the constants of ``net`` are made from; masters are views of the file.
+
+        Raises:
+            FormatError: as ``fold``; ``bad-quant``.
+        """
+        cuts = self.cuts(net)
+        return NetConstants(arrays=self._arrays, cuts=cuts, folds=self._fold(net, cuts), quants=self._quant(net, cuts))
 
     def recipe(self, variant: Variant, artifact: ArtifactEntry) -> tuple[Segment, ...]:
         """Where every constant stands in the artifact's files.
@@ -222,13 +230,16 @@ class SlimBundle:
             FormatError: ``bad-deflate``, ``inflate-limit``, ``hash-mismatch``, ``template-size`` and the rules of
                 ``decode_recipe``.
         """
-        identifier = artifact_id(variant.id, artifact.permille)
+        return self._recipe(variant, artifact, self.cuts(self.resolve(artifact.net)))
+
+    def _recipe(self, variant: Variant, artifact: ArtifactEntry, cuts: tuple[MasterCut, ...]) -> tuple[Segment, ...]:
+        identifier = artifact_id(variant.id, artifact.net)
         name = f"recipe/{identifier}"
         content = inflated(self.stored(name), artifact.recipe_bytes, name)
         _check_hash(content, artifact.recipe_sha256, name)
-        constants = self.manifest.constants(self.resolve(artifact.permille))
-        segments = decode_recipe(content, constants, [file.bytes for file in artifact.files])
-        covered = sum(segment_bytes(segment, constants) for segment in segments)
+        quantised = self.resolve(artifact.net).quant_sha256 is not None
+        segments = decode_recipe(content, cuts, [file.bytes for file in artifact.files], quantised=quantised)
+        covered = sum(segment_bytes(segment, cuts) for segment in segments)
         if covered + artifact.template_bytes != artifact.total_bytes:
             raise FormatError(
                 "template-size",
@@ -246,23 +257,31 @@ class SlimBundle:
     def rebuild(
         self,
         target: str,
-        width: Width | int,
+        width: Width | int | str,
         out: str | os.PathLike[str],
         *,
         variant: str | None = None,
         overwrite: bool = False,
     ) -> RebuiltArtifact:
-        """Write the exporter's file (or directory) of one width, byte for byte, at ``out``; whole or not at all.
+        """Write the exporter's file (or directory) of one net, byte for byte, at ``out``; whole or not at all.
 
         Raises:
-            WidthError, UsageError: no such width, target or variant.
+            WidthError, UsageError: no such net, target or variant, or several artifacts fit.
             OutputError: ``out`` exists and ``overwrite`` is false, or it cannot be written.
             FormatError: the bundle is damaged.
         """
-        out = Path(out)
         chosen, artifact = self.artifact(target, width, variant=variant)
-        segments = self.recipe(chosen, artifact)
-        layers = self.layers(self.resolve(artifact.permille))
+        return self.rebuild_artifact(artifact_id(chosen.id, artifact.net), out, overwrite=overwrite)
+
+    def rebuild_artifact(
+        self, identifier: str, out: str | os.PathLike[str], *, overwrite: bool = False
+    ) -> RebuiltArtifact:
+        """As ``rebuild``, for the artifact with the id ``<variant>/<net>``."""
+        out = Path(out)
+        chosen, artifact = self.find(identifier)
+        self._check_size(artifact, identifier)
+        net = self.constants(self.resolve(artifact.net))
+        segments = self._recipe(chosen, artifact, net.cuts)
         template = self.template(chosen, artifact)
         if chosen.directory:
             recover_directory(out)
@@ -273,34 +292,47 @@ class SlimBundle:
                     place.parent.mkdir(parents=True, exist_ok=True)
                     return write_atomically(place, overwrite=False, lasting=False)
 
-                write_files(artifact.files, segments, layers, template, inside)
+                write_files(artifact.files, segments, net, template, inside)
                 replace_directory(folder, out, overwrite=overwrite)
         else:
 
             def alone(_: FileEntry) -> AbstractContextManager[BinaryIO]:
                 return write_atomically(out, overwrite=overwrite, lasting=False)  # it can be rebuilt at any time
 
-            write_files(artifact.files, segments, layers, template, alone)
-        return RebuiltArtifact(path=out, permille=artifact.permille, files=artifact.files)
+            write_files(artifact.files, segments, net, template, alone)
+        return RebuiltArtifact(path=out, artifact=identifier, files=artifact.files)
 
-    def check(self) -> None:
-        """Hash every part and read every recipe and fold; rebuilds nothing.
+    def _check_size(self, artifact: ArtifactEntry, identifier: str) -> None:
+        if artifact.total_bytes > self.max_artifact_bytes:
+            raise FormatError(
+                "too-large",
+                f"{identifier} has {artifact.total_bytes} bytes, this reader takes {self.max_artifact_bytes}",
+            )
+
+    def check(self, depth: Depth = "parts") -> None:
+        """Hash every part and read every recipe, fold and quant; at ``files`` also rebuild every file into nothing.
 
         Raises:
             FormatError: naming the broken rule.
         """
-        for layer in self.manifest.layers:
-            for kind, expected in (("weight", layer.weight_sha256), ("bias", layer.bias_sha256)):
+        for master in self.manifest.masters:
+            for kind, expected in (("master", master.sha256), ("step", master.step_sha256)):
                 if expected is not None:
-                    name = f"{kind}/{layer.name}"
+                    name = f"{kind}/{master.name}"
                     _check_hash(self.stored(name), expected, name)
-                    _check_finite(self.tensor(name), name)
-        for width in self.manifest.widths:
-            self.fold(width)
+                    if master.dtype in ("f32", "f16") or kind == "step":
+                        _check_finite(self.tensor(name), name)
+            if master.step_sha256 is not None:
+                self._arrays.steps(master)
+        nets = {net.id: self.constants(net) for net in self.manifest.nets}
         for variant in self.manifest.variants:
             for artifact in variant.artifacts:
-                self.recipe(variant, artifact)
+                net = nets[artifact.net]
+                segments = self._recipe(variant, artifact, net.cuts)
                 self._check_template(variant, artifact)
+                if depth == "files":
+                    self._check_size(artifact, artifact_id(variant.id, artifact.net))
+                    check_files(artifact.files, segments, net, self.template(variant, artifact))
 
     def _check_template(self, variant: Variant, artifact: ArtifactEntry) -> None:
         reader = self.template(variant, artifact)
@@ -312,15 +344,15 @@ class SlimBundle:
             left -= len(piece)
         reader.finish()
         if digest.hexdigest() != artifact.template_sha256:
-            raise FormatError("hash-mismatch", f"template/{artifact_id(variant.id, artifact.permille)} is damaged")
+            raise FormatError("hash-mismatch", f"template/{artifact_id(variant.id, artifact.net)} is damaged")
 
 
 def template_reader(stored: Callable[[str], Stored], variant: Variant, artifact: ArtifactEntry) -> TemplateReader:
-    """Reads a template out of the stored tensors, with the template of the variant's widest net beside it."""
-    name = f"template/{artifact_id(variant.id, artifact.permille)}"
-    widest = variant.artifacts[-1]
-    base = None if artifact.permille == widest.permille else template_reader(stored, variant, widest)
-    return TemplateReader(stored(name), artifact.template_bytes, name, base)
+    """Reads a template out of the stored tensors, with its base beside it."""
+    name = f"template/{artifact_id(variant.id, artifact.net)}"
+    base = None if artifact.base is None else variant.artifact(artifact.base)
+    beside = None if base is None else template_reader(stored, variant, base)
+    return TemplateReader(stored(name), artifact.template_bytes, name, beside)
 
 
 def _manifest(view: memoryview, header: Header) -> SlimManifest:
@@ -356,14 +388,3 @@ def _check_finite(values: npt.NDArray[Any], name: str) -> None:
     for part in np.array_split(values.reshape(-1), values.size // _FINITE_CHUNK + 1):
         if not np.isfinite(part).all():
             raise FormatError("non-finite", f"{name} holds a NaN or an infinity")
-
-
-def _no_width(permille: int, there: list[int], where: str) -> WidthError:
-    below = max((p for p in there if p < permille), default=None)
-    above = min((p for p in there if p > permille), default=None)
-    nearest = " and ".join(str(Width(p)) for p in (below, above) if p is not None)
-    listed = ", ".join(str(Width(p)) for p in sorted(there))
-    return WidthError(
-        f"no width {Width(permille)}: the nearest are {nearest}; {where} {listed}",
-        hint="choose one of them" + (", or the next narrower with --nearest" if below is not None else ""),
-    )

@@ -12,7 +12,7 @@ from typing import Any
 from edgeslim.core.strict_json import canonical
 from edgeslim.errors import FormatError
 
-MAX_VALUES = 40_960
+MAX_VALUES = 131_072
 MAX_DEPTH = 12
 MAX_INT = (1 << 53) - 1
 _KEY = re.compile(r"[!-~]{1,200}")

@@ -1,8 +1,8 @@
 """Deflated parts of a bundle: zlib streams (RFC 1950) whose inflated size is declared elsewhere.
 
-recipes, folds   one stream; folds are shuffled before: bytes of 4-byte words regrouped by significance
-templates        one stream per block, each with a preset dictionary: what stands near the same place in the
-                 template of the variant's widest net, then what went before in this template
+recipes, folds, quants   one stream; folds are shuffled before: bytes of 4-byte words regrouped by significance
+templates                one stream per block, each with a preset dictionary: what stands near the same place in the
+                         base, then what went before in this template
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ BLOCK_BYTES = 8192
 BASE_BEFORE_BYTES = 4096  # how far before the block its dictionary starts in the base
 DICTIONARY_BYTES = 16_384  # taken from the base, and again from the template itself; 32 KiB is deflate's window
 _CHUNK_BYTES = 1 << 16
+_PRESET = 0x20  # the bit FDICT of a zlib stream's second byte
 
 Stored = bytes | memoryview
 
@@ -63,6 +64,8 @@ def check_ratio(stored_bytes: int, size_bytes: int, what: str) -> None:
 
 def _one_stream(stored: Stored, at: int, size_bytes: int, dictionary: bytes, what: str) -> tuple[bytes, int]:
     """Inflate the stream that starts at ``at``; returns its content and where it ends."""
+    if at + 1 < len(stored) and bool(stored[at + 1] & _PRESET) != bool(dictionary):
+        raise FormatError("bad-deflate", f"{what}: a preset dictionary is {'missing' if dictionary else 'not due'}")
     stream = zlib.decompressobj(zdict=dictionary) if dictionary else zlib.decompressobj()
     pieces, left = [], size_bytes + 1  # one more than allowed, to see that nothing follows
     try:
@@ -89,7 +92,7 @@ def _one_stream(stored: Stored, at: int, size_bytes: int, dictionary: bytes, wha
 
 
 def deflated_template(content: bytes, base: bytes | None) -> bytes:
-    """A template as its blocks' zlib streams; ``base`` is the template of the variant's widest net, None for itself."""
+    """A template as its blocks' zlib streams; ``base`` is the template of the base, None for itself."""
     blocks = []
     for start in range(0, len(content), BLOCK_BYTES):
         first = max(0, start - BASE_BEFORE_BYTES)

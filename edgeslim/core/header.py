@@ -17,9 +17,11 @@ FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 8 << 20
 MAX_TENSORS = 8192
 MAX_DATA_BYTES = 1 << 40
-ITEM_BYTES = {"F32": 4, "F16": 2, "U8": 1}  # also the order of the data: wide types first, so that all stay aligned
+ITEM_BYTES = {"F32": 4, "I32": 4, "F16": 2, "I8": 1, "U8": 1}
+_DATA_ORDER = list(ITEM_BYTES)  # wide types first, so that all stay aligned
+MAX_DIMENSIONS = 6
 
-_NAME = re.compile(r"manifest|(?:weight|bias|fold|template|recipe)/[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
+_NAME = re.compile(r"manifest|(?:master|step|fold|quant|template|recipe)/[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
 _OPENING = b'{"__metadata__":{"format":"edgeslim","format_version":"'
 _METADATA = re.compile(rb'([1-9][0-9]{0,8})","manifest_sha256":"([0-9a-f]{64})"\}')
 _UINT = rb"0|[1-9][0-9]{0,14}"
@@ -51,8 +53,8 @@ class Header:
 
 
 def data_order(name: str, dtype: str) -> tuple[int, str]:
-    """Sort key of the data section: wide types first, then names (the stock writer's order too)."""
-    return -ITEM_BYTES[dtype], name
+    """Sort key of the data section: F32, I32, F16, I8, U8, then names."""
+    return _DATA_ORDER.index(dtype), name
 
 
 def header_bytes(manifest_sha256: str, tensors: Iterable[tuple[str, str, tuple[int, ...]]]) -> tuple[bytes, list[str]]:
@@ -137,7 +139,7 @@ def _entry(match: re.Match[bytes]) -> TensorEntry:
         raise FormatError("bad-name", f"no tensor may be called {name!r}")
     dtype = match[4].decode()
     if dtype not in ITEM_BYTES:
-        raise FormatError("bad-dtype", f"tensor {name!r} has dtype {dtype}, expected F32, F16 or U8")
+        raise FormatError("bad-dtype", f"tensor {name!r} has dtype {dtype}, expected F32, I32, F16, I8 or U8")
     shape = tuple(int(part) for part in match[5].split(b",")) if match[5] else ()
     count = 1
     for dim in shape:
@@ -145,7 +147,7 @@ def _entry(match: re.Match[bytes]) -> TensorEntry:
         if not 0 < count <= MAX_DATA_BYTES:
             raise FormatError("bad-shape", f"tensor {name!r} has shape {list(shape)}: a dimension of 0, or too large")
     begin, end = int(match[2]), int(match[3])
-    if not 1 <= len(shape) <= 4 or end - begin != count * ITEM_BYTES[dtype]:
+    if not 1 <= len(shape) <= MAX_DIMENSIONS or end - begin != count * ITEM_BYTES[dtype]:
         raise FormatError(
             "bad-shape", f"tensor {name!r} has {end - begin} bytes, its shape {list(shape)} and dtype {dtype} do not"
         )

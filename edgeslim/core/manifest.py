@@ -1,10 +1,10 @@
 """The manifest of a bundle: what it holds, for whom, and the hash of everything (FORMAT.md, "Manifest").
 
     SlimManifest
-    ├── ModelInfo, InputContract, labels, policy
-    ├── MasterLayer …       full-width weights, in the order in which recipes count them
-    ├── WidthEntry …        channels and fold of one net; its aliases, costs and quality
-    └── Variant …           one (target, precision, input) with its ArtifactEntry per width
+    ├── ModelInfo, InputInfo …, labels, policy
+    ├── Part …, Master …    what is cut together; full-size constants, in the order in which recipes count them
+    ├── Net …               how many of every part, and its statistics
+    └── Variant …           one (target, precision, input) with its ArtifactEntry per net
 
 The JSON keys are the field names. ``manifest_rules.parse_manifest`` returns only what obeys every rule.
 """
@@ -12,15 +12,22 @@ The JSON keys are the field names. ``manifest_rules.parse_manifest`` returns onl
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgeslim.core.canonical_json import canonical_bytes
-from edgeslim.core.recipe import Constant
-from edgeslim.core.slicing import Cut
-from edgeslim.core.strict_json import canonical, encode
+from edgeslim.core.strict_json import IN_TEXT, canonical, encode
 
 JsonObject = dict[str, Any]  # free JSON inside the manifest
+TaskName = Literal["classify", "detect", "segment", "pose", "upscale", "policy", "other"]
+Order = Literal["rgb", "bgr", "gray", "other"]
+Resize = Literal["short_side", "stretch", "letterbox"]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Range = Literal["full", "video"]
+Role = Literal["weight", "tensor", "own"]
+MasterDtype = Literal["f32", "f16", "i8", "i32"]
+Integers = Literal["none", "shared", "own"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,79 +36,132 @@ class ModelInfo:
 
     id: str
     version: str
-    task: str
     author: str
     licence: str
+    source: str
+    attribution: str
     description: str
     spec: JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InputContract:
-    """What the net wants to see; ``mean`` and ``std`` are decimals per channel for pixels scaled to [0, 1]."""
+class ImageInput:
+    """An image, and how one of another size gets there; ``mean``, ``std`` and ``crop`` are decimals."""
 
     channels: int
     height: int
     width: int
-    channel_order: str
+    order: Order
     mean: tuple[str, ...]
     std: tuple[str, ...]
+    resize: Resize
+    crop: str
+    interpolation: Interpolation
+    antialias: bool
+    range: Range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MasterLayer:
-    """One convolution or linear layer at full width.
+class PlainInput:
+    """A tensor that is no image."""
 
-    ``shape`` is (O, I/groups, KH, KW) or (O, I). ``in_scale``, ``scale`` and ``shift`` say which numbers every
-    width's fold holds for it. With ``shift`` the bias is the shift; else a prefix of ``bias/<name>`` where
-    ``bias_sha256`` is given; else there is none.
+    shape: tuple[int, ...]
+    dtype: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputTensor:
+    """One named value that goes into the net; exactly one of ``image`` and ``tensor``."""
+
+    name: str
+    image: ImageInput | None
+    tensor: PlainInput | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputInfo:
+    """What goes into the net, before a variant gives it its form."""
+
+    id: str
+    tensors: tuple[InputTensor, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A named run of ``size`` positions along axes of masters: channels that are cut together."""
+
+    name: str
+    size: int
+    optional: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Master:
+    """One constant of the full-size network; ``axes`` are lists of indices into the manifest's parts.
+
+    ``rows`` is the axis of output channels. ``in_scale``, ``scale`` and ``shift`` say which numbers every fold holds
+    for a weight; ``integers`` how an int8 net gets it, ``correction`` whether its int32 bias has corrections.
     """
 
     name: str
-    kind: Literal["conv", "linear"]
-    shape: tuple[int, ...]
+    role: Role
+    dtype: MasterDtype
+    axes: tuple[tuple[int, ...], ...]
+    rows: int
     groups: int
     in_scale: bool
     scale: bool
     shift: bool
-    weight_sha256: str
-    bias_sha256: str | None
+    bias: str | None
+    integers: Integers
+    correction: bool
+    sha256: str | None
+    step_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Net:
+    """How many positions of every part one net uses, and its statistics; ``widths`` are its names in permille."""
+
+    id: str
+    widths: tuple[int, ...]
+    cut: tuple[int, ...]
+    params: int
+    fold_sha256: str | None
+    quant_sha256: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """How good a width was, on what; ``value`` and ``agreement`` (with the widest) are decimals."""
+    """How good an artifact was, on what; ``value`` and ``agreement`` (with the widest net) are decimals."""
 
     metric: str
     value: str
-    images: int
+    larger_is_better: bool
+    count: int
     data_sha256: str | None
     agreement: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WidthEntry:
-    """One net. ``channels`` holds (out, in, groups) for every layer; ``aliases`` are widths with the same channels."""
+class Quantised:
+    """real = (integer − ``zero_point``) · scale; ``scale_bits`` are the hex digits of the float32."""
 
-    permille: int
-    aliases: tuple[int, ...]
-    channels: tuple[tuple[int, ...], ...]
-    macs: int
-    params: int
-    fold_sha256: str | None
-    quality: Quality | None
-    temperature: str | None
-    memory_bytes: int | None
+    scale_bits: str
+    zero_point: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorInfo:
-    """One input or output of an artifact."""
+    """One input or output of an artifact; ``shape`` is static, ``layout`` such as ``NCHW``, ``NHWC`` or ``NC``."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     layout: str
+    meaning: str = field(default="", metadata=IN_TEXT)
+    quantised: Quantised | None = field(default=None, metadata=IN_TEXT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +174,22 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """What statistics or input scales were taken from."""
+
+    images: int
+    data_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactEntry:
     """One artifact. ``explained_bytes`` of its constants come from the masters, ``literal_bytes`` do not."""
 
-    permille: int
+    net: str
+    base: str | None
+    macs: int
+    requires: dict[str, str]
+    quality: Quality | None
     files: tuple[FileEntry, ...]
     explained_bytes: int
     literal_bytes: int
@@ -133,25 +205,25 @@ class ArtifactEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """Everything that the artifacts of one target, precision and input have in common."""
+    """Everything that the artifacts of one target, precision and input have in common, and those artifacts."""
 
     id: str
     target: str
     precision: str
     backend: str
-    input_option: str
+    input: str
+    form: str
     suffix: str
     directory: bool
     normalisation: str
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
-    requires: dict[str, str]
     exporters: dict[str, str]
     artifacts: tuple[ArtifactEntry, ...]
 
-    def artifact(self, permille: int) -> ArtifactEntry | None:
-        """The artifact of the net named ``permille``, None where this variant has none."""
-        return next((artifact for artifact in self.artifacts if artifact.permille == permille), None)
+    def artifact(self, net: str) -> ArtifactEntry | None:
+        """The artifact of ``net``, None where this variant has none."""
+        return next((artifact for artifact in self.artifacts if artifact.net == net), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,58 +232,48 @@ class SlimManifest:
 
     required_features: tuple[str, ...]
     model: ModelInfo
-    input: InputContract
+    task: TaskName
+    task_spec: JsonObject
     labels: tuple[str, ...] | None
     low: int
     high: int
-    divisor: int
-    weights: Literal["f32", "f16"]
-    layers: tuple[MasterLayer, ...]
-    widths: tuple[WidthEntry, ...]
+    inputs: tuple[InputInfo, ...]
+    parts: tuple[Part, ...]
+    masters: tuple[Master, ...]
+    nets: tuple[Net, ...]
     variants: tuple[Variant, ...]
     policy: JsonObject | None
     checkpoint_sha256: str | None
-    calibration_sha256: str | None
+    calibration: Images | None
+    ranges: Images | None
     extra: JsonObject
 
     def to_bytes(self) -> bytes:
         """The canonical text."""
         return canonical_bytes(encode(self))
 
-    def width(self, permille: int) -> WidthEntry | None:
-        """The net called ``permille``, by its own name or an alias; None where there is none."""
-        return next((w for w in self.widths if permille == w.permille or permille in w.aliases), None)
+    def net(self, identifier: str) -> Net | None:
+        return next((net for net in self.nets if net.id == identifier), None)
+
+    def net_of(self, permille: int) -> Net | None:
+        """The net that has the width ``permille`` among its names; None where there is none."""
+        return next((net for net in self.nets if permille in net.widths), None)
 
     def variant(self, identifier: str) -> Variant | None:
         return next((variant for variant in self.variants if variant.id == identifier), None)
 
-    def constants(self, width: WidthEntry) -> tuple[Constant, ...]:
-        """Every layer at ``width``, as recipes see it."""
-        return tuple(_constant(layer, cut) for layer, cut in zip(self.layers, self.cuts(width), strict=True))
-
-    def cuts(self, width: WidthEntry) -> tuple[Cut, ...]:
-        """Which part of every master ``width`` uses."""
-        return tuple(
-            Cut(out_channels=out, in_channels=into, groups=groups, full_groups=layer.groups)
-            for layer, (out, into, groups) in zip(self.layers, width.channels, strict=True)
-        )
-
-    def fold_values(self, width: WidthEntry) -> int:
-        """How many float32 numbers the fold of ``width`` holds."""
-        return sum(
-            layer.in_scale * into + (layer.scale + layer.shift) * out
-            for layer, (out, into, _) in zip(self.layers, width.channels, strict=True)
-        )
+    def input(self, identifier: str) -> InputInfo | None:
+        return next((info for info in self.inputs if info.id == identifier), None)
 
 
-def _constant(layer: MasterLayer, cut: Cut) -> Constant:
-    height, width = layer.shape[2:] if layer.kind == "conv" else (1, 1)
-    return Constant(cut=cut, kernel=(height, width), has_bias=layer.shift or layer.bias_sha256 is not None)
+def net_id(permille: int) -> str:
+    """The id of a net whose smallest width is ``permille``: ``0500``."""
+    return f"{permille:04d}"
 
 
-def artifact_id(variant: str, permille: int) -> str:
-    """Name of an artifact's tensors: ``coreml-fp16-224/0500``."""
-    return f"{variant}/{permille:04d}"
+def artifact_id(variant: str, net: str) -> str:
+    """What addresses an artifact: ``coreml-fp16-224/0500``."""
+    return f"{variant}/{net}"
 
 
 def artifact_sha256(artifact: ArtifactEntry) -> str:
@@ -222,19 +284,32 @@ def artifact_sha256(artifact: ArtifactEntry) -> str:
     return hashlib.sha256(listed.encode()).hexdigest()
 
 
+def full_shape(master: Master, parts: Sequence[Part]) -> tuple[int, ...]:
+    """The shape of ``master`` in the full-size network."""
+    return tuple(sum(parts[index].size for index in axis) for axis in master.axes)
+
+
+def full_outputs(master: Master, parts: Sequence[Part]) -> int:
+    """Output channels of a weight in the full-size network."""
+    shape = full_shape(master, parts)
+    return shape[0] if master.rows == 0 else shape[1] * master.groups
+
+
 def expected_tensors(manifest: SlimManifest) -> dict[str, tuple[str, tuple[int, ...] | None]]:
-    """Every tensor that a bundle with this manifest holds: name → (dtype, shape); None: any length, deflated."""
-    dtype = manifest.weights.upper()
+    """Every tensor that a bundle with this manifest holds: name → (dtype, shape); None: one dimension, any length."""
     tensors: dict[str, tuple[str, tuple[int, ...] | None]] = {"manifest": ("U8", None)}
-    for layer in manifest.layers:
-        tensors[f"weight/{layer.name}"] = dtype, layer.shape
-        if layer.bias_sha256 is not None:
-            tensors[f"bias/{layer.name}"] = dtype, layer.shape[:1]
-    for width in manifest.widths:
-        if width.fold_sha256 is not None:
-            tensors[f"fold/{width.permille:04d}"] = "U8", None
+    for master in manifest.masters:
+        if master.role != "own":
+            tensors[f"master/{master.name}"] = master.dtype.upper(), full_shape(master, manifest.parts)
+        if master.step_sha256 is not None:
+            tensors[f"step/{master.name}"] = "F32", (full_outputs(master, manifest.parts),)
+    for net in manifest.nets:
+        if net.fold_sha256 is not None:
+            tensors[f"fold/{net.id}"] = "U8", None
+        if net.quant_sha256 is not None:
+            tensors[f"quant/{net.id}"] = "U8", None
     for variant in manifest.variants:
         for artifact in variant.artifacts:
             for kind in ("template", "recipe"):
-                tensors[f"{kind}/{artifact_id(variant.id, artifact.permille)}"] = "U8", None
+                tensors[f"{kind}/{artifact_id(variant.id, artifact.net)}"] = "U8", None
     return tensors

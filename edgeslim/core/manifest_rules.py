@@ -1,34 +1,53 @@
-"""Reading a manifest from strangers: every refusal names its rule (FORMAT.md, "Rules of the manifest").
+"""Reading a manifest from strangers: every refusal names its rule (FORMAT.md, "Manifest").
 
 text ─► canonical JSON ─► features known? ─► shape (dataclasses) ─► check_manifest ─► SlimManifest
 """
 
 from __future__ import annotations
 
-import itertools
+import math
 import re
+import struct
+from collections.abc import Sequence
 from typing import Any
 
+from edgeslim.core.artifact_rules import ascending, check_artifact, check_hash
 from edgeslim.core.canonical_json import is_decimal, parse_canonical
-from edgeslim.core.manifest import ArtifactEntry, InputContract, MasterLayer, SlimManifest, Variant, WidthEntry
-from edgeslim.core.recipe import MAX_RECIPE_BYTES
+from edgeslim.core.constants import fold_numbers
+from edgeslim.core.cut import master_cut
+from edgeslim.core.manifest import (
+    ImageInput,
+    Images,
+    InputInfo,
+    Master,
+    Net,
+    PlainInput,
+    SlimManifest,
+    TensorInfo,
+    Variant,
+    full_outputs,
+    full_shape,
+    net_id,
+)
 from edgeslim.core.strict_json import StrictJsonError, decode
 from edgeslim.core.width import MAX_PERMILLE
 from edgeslim.errors import FormatError
 
-MAX_MANIFEST_BYTES = 2 << 20
-MAX_TEMPLATE_BYTES = 16 << 20
-MAX_FOLD_VALUES = 1 << 20
-MAX_FILE_BYTES = 1 << 32
-MAX_FILES = 64
-MAX_DIM = 1 << 24
+MAX_MANIFEST_BYTES = 4 << 20
+MAX_FOLD_NUMBERS = 1 << 20
+MAX_CUT_ENTRIES = 1 << 18
+MAX_SIZE = 1 << 24  # of a part, an axis, a dimension of an input or output
+MAX_NUMBERS = 1 << 32  # of a master
+MAX_AXES = 6
+MAX_IMAGE_NUMBERS = 1 << 28
 
-_LAYER_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,150}[A-Za-z0-9_])?")
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,150}[A-Za-z0-9_])?")
+_INPUT_ID = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,30}[a-z0-9])?")
+_LABEL = re.compile(r"[a-z](?:[a-z0-9_.-]{0,62}[a-z0-9])?")
 _VARIANT_ID = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,16}")
-_PATH_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-])?")
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)  # device names of Windows
-_HASH = re.compile(r"[0-9a-f]{64}")
+_BITS = re.compile(r"[0-9a-f]{8}")
+_CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 
 
 def parse_manifest(text: bytes) -> SlimManifest:
@@ -44,7 +63,7 @@ def parse_manifest(text: bytes) -> SlimManifest:
     if isinstance(features, list) and features:  # first: other fields may look different with a feature
         raise FormatError(
             "unknown-feature",
-            f"the bundle needs {features[0]!r}, which this reader does not know",
+            f"the bundle needs {str(features[0])[:80]!r}, which this reader does not know",
             hint="update edgeslim",
         )
     try:
@@ -57,109 +76,193 @@ def parse_manifest(text: bytes) -> SlimManifest:
 
 def check_manifest(manifest: SlimManifest) -> None:
     """Raise FormatError for the first rule that ``manifest`` breaks."""
-    _check_input(manifest.input)
-    if not 1 <= manifest.low <= manifest.high <= MAX_PERMILLE or manifest.divisor < 1:
-        raise FormatError("bad-range", f"trained from {manifest.low} to {manifest.high} in steps of {manifest.divisor}")
-    for value, what in ((manifest.checkpoint_sha256, "checkpoint"), (manifest.calibration_sha256, "calibration set")):
-        _check_hash(value, what)
-    if not manifest.layers:
-        raise FormatError("bad-layer", "the net has no layer")
-    names = [layer.name for layer in manifest.layers]
-    if len({name.lower() for name in names}) < len(names):
-        raise FormatError("duplicate-layer", "two layers have the same name (upper and lower case count as the same)")
-    for layer in manifest.layers:
-        _check_layer(layer)
-    _check_widths(manifest)
-    _ascending([variant.id for variant in manifest.variants], "duplicate-variant", "variant-order", "variant")
+    if not 1 <= manifest.low <= manifest.high <= MAX_PERMILLE:
+        raise FormatError("bad-range", f"trained from {manifest.low} to {manifest.high} permille")
+    check_hash(manifest.checkpoint_sha256, "the checkpoint")
+    for images in (manifest.calibration, manifest.ranges):
+        _check_images(images)
+    _check_inputs(manifest.inputs)
+    _check_parts(manifest)
+    _check_masters(manifest)
+    _check_nets(manifest)
+    ascending([variant.id for variant in manifest.variants], "duplicate-variant", "variant-order", "variant")
     for variant in manifest.variants:
         _check_variant(variant, manifest)
 
 
-def _check_hash(value: str | None, what: str) -> None:
-    if value is not None and _HASH.fullmatch(value) is None:
-        raise FormatError("bad-hash", f"the hash of {what} is {value[:80]!r}, expected 64 lower-case hex digits")
+def _check_images(images: Images | None) -> None:
+    if images is not None:
+        check_hash(images.data_sha256, "the images")
+        if images.images < 1:
+            raise FormatError("bad-calibration", f"statistics of {images.images} images")
 
 
-def _check_input(contract: InputContract) -> None:
-    if not all(1 <= n <= 65_536 for n in (contract.channels, contract.height, contract.width)):
-        raise FormatError("bad-input", f"an input of {contract.channels}x{contract.height}x{contract.width}")
-    for numbers in (contract.mean, contract.std):
-        if len(numbers) != contract.channels or not all(map(is_decimal, numbers)):
+# Inputs
+
+
+def _check_inputs(inputs: Sequence[InputInfo]) -> None:
+    if not inputs:
+        raise FormatError("bad-input", "the bundle describes no input")
+    for info in inputs:
+        if _INPUT_ID.fullmatch(info.id) is None:
+            raise FormatError("bad-name", f"an input cannot be called {info.id[:80]!r}")
+        names = [tensor.name for tensor in info.tensors]
+        if not names or len(set(names)) < len(names):
+            raise FormatError("bad-input", f"input {info.id} has no tensors, or two with one name")
+        for tensor in info.tensors:
+            if (tensor.image is None) == (tensor.tensor is None):
+                raise FormatError("bad-input", f"input {info.id} holds what is neither an image nor a plain tensor")
+            if tensor.image is not None:
+                _check_image(tensor.image)
+            if tensor.tensor is not None:
+                _check_plain(tensor.tensor)
+    ascending([info.id for info in inputs], "duplicate-input", "input-order", "input")
+
+
+def _check_image(image: ImageInput) -> None:
+    sizes = (image.channels, image.height, image.width)
+    if not all(1 <= size <= 65_536 for size in sizes) or math.prod(sizes) > MAX_IMAGE_NUMBERS:
+        raise FormatError("bad-input", f"an image of {image.channels}x{image.height}x{image.width}")
+    if _CHANNELS.get(image.order, image.channels) != image.channels:
+        raise FormatError("bad-input", f"an image of order {image.order} with {image.channels} channels")
+    for numbers in (image.mean, image.std):
+        if len(numbers) != image.channels or not all(map(is_decimal, numbers)):
             raise FormatError("bad-input", f"mean and std are one decimal per channel, got {list(numbers)}"[:200])
-    if any(float(number) <= 0 for number in contract.std):
-        raise FormatError("bad-input", f"std must be above 0, got {list(contract.std)}"[:200])
+    if any(float(number) <= 0 for number in image.std):
+        raise FormatError("bad-input", f"std must be above 0, got {list(image.std)}"[:200])
+    if not is_decimal(image.crop) or not 0 < float(image.crop) <= 1:
+        raise FormatError("bad-input", f"crop is a decimal above 0 and at most 1, got {image.crop[:80]!r}")
 
 
-def _check_layer(layer: MasterLayer) -> None:
-    if _LAYER_NAME.fullmatch(layer.name) is None:
-        raise FormatError("bad-name", f"a layer cannot be called {layer.name[:200]!r}")
-    _check_hash(layer.weight_sha256, layer.name)
-    _check_hash(layer.bias_sha256, layer.name)
-    axes = 4 if layer.kind == "conv" else 2
-    count = 1
-    for dim in layer.shape:
-        count *= dim if 1 <= dim <= MAX_DIM else 0
-    if len(layer.shape) != axes or not 1 <= count <= MAX_FILE_BYTES:
-        raise FormatError("bad-layer", f"layer {layer.name!r} has shape {list(layer.shape)}")
-    if not 1 <= layer.groups <= layer.shape[0] or layer.shape[0] % layer.groups:
-        raise FormatError("bad-layer", f"layer {layer.name!r} has {layer.shape[0]} rows in {layer.groups} groups")
-    if layer.kind == "linear" and layer.groups != 1:
-        raise FormatError("bad-layer", f"linear layer {layer.name!r} has groups")
-    if layer.shift and layer.bias_sha256 is not None:
-        raise FormatError("bad-layer", f"layer {layer.name!r} has a shift and a bias of its own")
+def _check_plain(tensor: PlainInput) -> None:
+    if not 1 <= len(tensor.shape) <= 8 or not all(1 <= size <= MAX_SIZE for size in tensor.shape):
+        raise FormatError("bad-input", f"a tensor of shape {list(tensor.shape)[:9]}")
 
 
-def _check_widths(manifest: SlimManifest) -> None:
-    if not manifest.widths:
-        raise FormatError("no-width", "the bundle holds no width")
-    names: set[int] = set()
-    for width in manifest.widths:
-        mine = [width.permille, *width.aliases]
-        if not all(1 <= name <= MAX_PERMILLE for name in mine):
-            raise FormatError("bad-width", f"width {width.permille} or an alias is not in 1 to {MAX_PERMILLE}")
-        if len(set(mine)) < len(mine) or names & set(mine):
-            raise FormatError("duplicate-width", f"width {width.permille} or one of its aliases stands twice")
-        if list(width.aliases) != sorted(width.aliases) or (width.aliases and width.aliases[0] < width.permille):
-            raise FormatError("width-order", f"the aliases of width {width.permille} do not ascend from it")
-        names.update(mine)
-        _check_width(width, manifest)
-    permilles = [width.permille for width in manifest.widths]
-    if permilles != sorted(permilles):
-        raise FormatError("width-order", "widths do not ascend")
-    if len({width.channels for width in manifest.widths}) < len(manifest.widths):
-        raise FormatError("duplicate-width", "two widths have the same channels: one is an alias of the other")
+# Parts, masters, nets
 
 
-def _check_width(width: WidthEntry, manifest: SlimManifest) -> None:
-    what = f"width {width.permille}"
-    _check_hash(width.fold_sha256, what)
-    if min(width.macs, width.params) < 0 or (width.memory_bytes is not None and width.memory_bytes < 0):
-        raise FormatError("bad-width", f"{what} has negative costs")
-    decimals = [width.temperature]
-    if width.quality is not None:
-        decimals += [width.quality.value, width.quality.agreement]
-        _check_hash(width.quality.data_sha256, what)
-        if width.quality.images < 1:
-            raise FormatError("bad-width", f"{what} was measured on {width.quality.images} images")
-    if not all(is_decimal(number) for number in decimals if number is not None):
-        raise FormatError("bad-width", f"{what} has a quality or temperature that is not a decimal")
-    if len(width.channels) != len(manifest.layers):
-        raise FormatError("bad-channels", f"{what} has {len(width.channels)} layers, the net {len(manifest.layers)}")
-    for layer, channels in zip(manifest.layers, width.channels, strict=True):
-        if len(channels) != 3 or not _fits(layer, *channels):
-            raise FormatError("bad-channels", f"{what}: {list(channels)[:9]} does not fit layer {layer.name!r}")
-    values = manifest.fold_values(width)
-    if values > MAX_FOLD_VALUES:
-        raise FormatError("inflate-limit", f"{what} has a fold of {values} numbers, at most {MAX_FOLD_VALUES} fit")
-    if (values > 0) != (width.fold_sha256 is not None):
-        raise FormatError("bad-fold", f"{what} must have a fold exactly when a layer has scales or shifts")
+def _check_parts(manifest: SlimManifest) -> None:
+    if not manifest.parts:
+        raise FormatError("bad-part", "the bundle has no parts")
+    for part in manifest.parts:
+        if _NAME.fullmatch(part.name) is None:
+            raise FormatError("bad-name", f"a part cannot be called {part.name[:200]!r}")
+        if not 1 <= part.size <= MAX_SIZE:
+            raise FormatError("bad-part", f"part {part.name!r} has {part.size} positions")
+    _distinct([part.name for part in manifest.parts], "duplicate-part", "part")
 
 
-def _fits(layer: MasterLayer, out: int, into: int, groups: int) -> bool:
-    if not (1 <= groups <= layer.groups and 1 <= out <= MAX_DIM and 1 <= into <= MAX_DIM):
-        return False
-    whole = out % groups == 0 and into % groups == 0
-    return whole and out // groups <= layer.shape[0] // layer.groups and into // groups <= layer.shape[1]
+def _check_masters(manifest: SlimManifest) -> None:
+    if not manifest.masters:
+        raise FormatError("bad-master", "the net has no masters")
+    for master in manifest.masters:
+        if _NAME.fullmatch(master.name) is None:
+            raise FormatError("bad-name", f"a master cannot be called {master.name[:200]!r}")
+        check_hash(master.sha256, master.name)
+        check_hash(master.step_sha256, master.name)
+        broken = _broken(master, manifest)
+        if broken:
+            raise FormatError("bad-master", f"master {master.name!r}: {broken}")
+    _distinct([master.name for master in manifest.masters], "duplicate-master", "master")
+    named = {master.name: master for master in manifest.masters}
+    for master in manifest.masters:
+        if master.bias is not None:
+            bias = named.get(master.bias)
+            fits = bias is not None and bias.role == "tensor" and bias.dtype in ("f32", "f16") and len(bias.axes) == 1
+            if bias is None or not fits or full_shape(bias, manifest.parts)[0] != full_outputs(master, manifest.parts):
+                raise FormatError("bad-master", f"{master.bias[:200]!r} is no bias for {master.name!r}")
+
+
+def _broken(master: Master, manifest: SlimManifest) -> str | None:
+    """What is wrong with a master's shape, or with what it says of itself."""
+    if not 1 <= len(master.axes) <= MAX_AXES or not all(master.axes):
+        return f"{len(master.axes)} axes, or one without parts"
+    if not all(0 <= index < len(manifest.parts) for axis in master.axes for index in axis):
+        return "a part that is not there"
+    shape = full_shape(master, manifest.parts)
+    if max(shape) > MAX_SIZE or math.prod(shape) > MAX_NUMBERS:
+        return f"shape {list(shape)}"
+    if (master.sha256 is None) != (master.role == "own"):
+        return "a hash is missing, or too many"
+    if (master.step_sha256 is not None) != (master.role == "weight" and master.dtype == "i8"):
+        return "steps go with int8 weights, and with nothing else"
+    return _broken_weight(master, shape) if master.role == "weight" else _broken_other(master)
+
+
+def _broken_weight(master: Master, shape: Sequence[int]) -> str | None:
+    if master.dtype == "i32" or len(shape) < 2 or master.rows not in (0, 1):
+        return f"a weight of {master.dtype}, {len(shape)} axes, rows along {master.rows}"
+    if not 1 <= master.groups <= shape[0] or shape[0] % master.groups:
+        return f"{shape[0]} rows in {master.groups} groups"
+    if master.shift and master.bias is not None:
+        return "a shift and a bias of its own"
+    if master.dtype == "i8" and (master.integers != "shared" or master.in_scale):
+        return "int8 masters have shared integers and no in_scale"
+    if master.correction and (master.integers == "none" or not (master.shift or master.bias is not None)):
+        return "corrections of a bias that is not there"
+    return None
+
+
+def _broken_other(master: Master) -> str | None:
+    plain = master.rows == 0 and master.groups == 1 and master.bias is None and master.integers == "none"
+    if not plain or master.in_scale or master.scale or master.shift or master.correction:
+        return "only weights are scaled, grouped, biased or quantised"
+    return "own numbers are f32" if master.role == "own" and master.dtype != "f32" else None
+
+
+def _check_nets(manifest: SlimManifest) -> None:
+    if not manifest.nets:
+        raise FormatError("no-net", "the bundle holds no net")
+    entries = sum(len(axis) for master in manifest.masters for axis in master.axes)
+    if entries * len(manifest.nets) > MAX_CUT_ENTRIES:
+        raise FormatError("too-many-values", f"{len(manifest.nets)} nets times {entries} parts along axes")
+    widths: set[int] = set()
+    for net in manifest.nets:
+        _check_names(net)
+        if widths & set(net.widths):
+            raise FormatError("duplicate-net", f"a width of net {net.id} stands twice")
+        widths.update(net.widths)
+        check_hash(net.fold_sha256, net.id)
+        check_hash(net.quant_sha256, net.id)
+        if net.params < 0:
+            raise FormatError("bad-net", f"net {net.id} has {net.params} parameters")
+        _check_cut(net, manifest)
+    ascending([net.id for net in manifest.nets], "duplicate-net", "net-order", "net")
+    if len({(net.cut, net.fold_sha256, net.quant_sha256) for net in manifest.nets}) < len(manifest.nets):
+        raise FormatError("duplicate-net", "two nets are the same: their widths are names of one")
+
+
+def _check_names(net: Net) -> None:
+    if not net.widths:
+        if _LABEL.fullmatch(net.id) is None:
+            raise FormatError("bad-name", f"a net cannot be called {net.id[:80]!r}")
+        return
+    if not all(1 <= width <= MAX_PERMILLE for width in net.widths):
+        raise FormatError("bad-net", f"net {net.id[:80]!r} has a width outside 1 to {MAX_PERMILLE}")
+    ascending(list(net.widths), "duplicate-net", "net-order", f"width of net {net.id[:80]!r}")
+    if net.id != net_id(net.widths[0]):
+        raise FormatError("bad-net", f"the net of width {net.widths[0]} is called {net.id[:80]!r}")
+
+
+def _check_cut(net: Net, manifest: SlimManifest) -> None:
+    if len(net.cut) != len(manifest.parts):
+        raise FormatError("bad-cut", f"net {net.id} cuts {len(net.cut)} parts of {len(manifest.parts)}")
+    for count, part in zip(net.cut, manifest.parts, strict=True):
+        if not (0 if part.optional else 1) <= count <= part.size:
+            raise FormatError("bad-cut", f"net {net.id} uses {count} of the {part.size} positions of {part.name!r}")
+    cuts = {master.name: master_cut(master, manifest.parts, net.cut) for master in manifest.masters}
+    for master in manifest.masters:
+        if master.bias is not None and cuts[master.bias].shape[0] != cuts[master.name].outputs:
+            raise FormatError("bad-cut", f"at net {net.id} the bias of {master.name!r} does not fit")
+    numbers = fold_numbers(list(cuts.values()))
+    if numbers > MAX_FOLD_NUMBERS:
+        raise FormatError("inflate-limit", f"net {net.id} has a fold of {numbers} numbers")
+    if (numbers > 0) != (net.fold_sha256 is not None):
+        raise FormatError("bad-fold", f"net {net.id} must have a fold exactly when there is something in it")
+
+
+# Variants
 
 
 def _check_variant(variant: Variant, manifest: SlimManifest) -> None:
@@ -169,51 +272,39 @@ def _check_variant(variant: Variant, manifest: SlimManifest) -> None:
         )
     if _SUFFIX.fullmatch(variant.suffix) is None:
         raise FormatError("bad-name", f"{variant.suffix[:80]!r} is not a suffix")
+    info = manifest.input(variant.input)
+    if info is None:
+        raise FormatError("bad-variant", f"variant {variant.id} takes input {variant.input[:80]!r}, which is not there")
+    if [tensor.name for tensor in variant.inputs] != [tensor.name for tensor in info.tensors]:
+        raise FormatError("bad-variant", f"variant {variant.id} has other inputs than input {info.id}")
+    outputs = [tensor.name for tensor in variant.outputs]
+    if not outputs or len(set(outputs)) < len(outputs):
+        raise FormatError("bad-variant", f"variant {variant.id} has no outputs, or two with one name")
+    for tensor in (*variant.inputs, *variant.outputs):
+        _check_tensor(tensor, variant.id)
     if not variant.artifacts:
-        raise FormatError("bad-artifact", f"variant {variant.id} has no artifact")
-    permilles = [artifact.permille for artifact in variant.artifacts]
-    _ascending(permilles, "duplicate-artifact", "artifact-order", f"artifact of {variant.id}")
-    known = {width.permille for width in manifest.widths}
+        raise FormatError("bad-variant", f"variant {variant.id} has no artifact")
+    ascending([a.net for a in variant.artifacts], "duplicate-artifact", "artifact-order", f"artifact of {variant.id}")
+    known = {net.id for net in manifest.nets}
+    roots = {artifact.net for artifact in variant.artifacts if artifact.base is None}
     for artifact in variant.artifacts:
-        if artifact.permille not in known:
-            raise FormatError("unknown-width", f"variant {variant.id} has an artifact of width {artifact.permille}")
-        _check_artifact(artifact, variant)
+        if artifact.net not in known:
+            raise FormatError("unknown-net", f"variant {variant.id} has an artifact of net {artifact.net[:80]!r}")
+        if artifact.base is not None and artifact.base not in roots:
+            raise FormatError("bad-base", f"{variant.id}/{artifact.net} cannot build on {artifact.base[:80]!r}")
+        check_artifact(artifact, variant)
 
 
-def _check_artifact(artifact: ArtifactEntry, variant: Variant) -> None:
-    what = f"artifact {variant.id}/{artifact.permille:04d}"
-    if not 1 <= len(artifact.files) <= MAX_FILES or (not variant.directory and len(artifact.files) != 1):
-        raise FormatError("bad-artifact", f"{what} has {len(artifact.files)} files")
-    for file in artifact.files:
-        _check_path(file.path, what, single=not variant.directory)
-        _check_hash(file.sha256, what)
-        if not 0 <= file.bytes <= MAX_FILE_BYTES:
-            raise FormatError("bad-artifact", f"{what}: a file of {file.bytes} bytes")
-    paths = [file.path for file in artifact.files]
-    _ascending(paths, "bad-path", "bad-path", f"file of {what}")
-    folded = sorted(path.lower().split("/") for path in paths)  # a/b sorts directly before a/b/c
-    if any(longer[: len(shorter)] == shorter for shorter, longer in itertools.pairwise(folded)):
-        raise FormatError("bad-path", f"{what}: one file's path is another's, or its folder's")
-    _check_hash(artifact.template_sha256, what)
-    _check_hash(artifact.recipe_sha256, what)
-    if not 0 <= artifact.template_bytes <= min(MAX_TEMPLATE_BYTES, artifact.total_bytes):
-        raise FormatError("inflate-limit", f"{what}: a template of {artifact.template_bytes} bytes")
-    if not 1 <= artifact.recipe_bytes <= MAX_RECIPE_BYTES:
-        raise FormatError("inflate-limit", f"{what}: a recipe of {artifact.recipe_bytes} bytes")
-    if artifact.explained_bytes < 0 or artifact.literal_bytes < 0:
-        raise FormatError("bad-artifact", f"{what}: negative explained or literal bytes")
+def _check_tensor(tensor: TensorInfo, variant: str) -> None:
+    if len(tensor.shape) > 8 or not all(1 <= size <= MAX_SIZE for size in tensor.shape):
+        raise FormatError("bad-variant", f"{variant} has a tensor of shape {list(tensor.shape)[:9]}")
+    if tensor.quantised is not None:
+        bits = tensor.quantised.scale_bits
+        scale = struct.unpack(">f", bytes.fromhex(bits))[0] if _BITS.fullmatch(bits) else math.nan
+        if not 0 < scale < math.inf:
+            raise FormatError("bad-variant", f"{variant} has a tensor with scale {bits[:20]!r}")
 
 
-def _check_path(path: str, what: str, *, single: bool) -> None:
-    parts = path.split("/")
-    plain = len(parts) <= (1 if single else 16)
-    if not plain or any(_PATH_PART.fullmatch(part) is None or _RESERVED.fullmatch(part) for part in parts):
-        raise FormatError("bad-path", f"{what} has a file {path[:200]!r}")
-
-
-def _ascending(items: list[Any], duplicate: str, order: str, what: str) -> None:
-    for before, after in itertools.pairwise(items):
-        if before == after:
-            raise FormatError(duplicate, f"{what} {after!r} stands twice")
-        if before > after:
-            raise FormatError(order, f"{what} {after!r} stands after {before!r}")
+def _distinct(names: list[str], rule: str, what: str) -> None:
+    if len({name.lower() for name in names}) < len(names):
+        raise FormatError(rule, f"two {what}s have the same name (upper and lower case count as the same)")

@@ -21,6 +21,10 @@ MAX_INT = 1 << 53  # every reader, JavaScript included, holds these exactly
 MAX_FLOAT = 1e300  # also keeps out the infinity that "1e999" reads as
 
 
+IN_TEXT = {"in_text": True}
+"""Metadata of a field that has a default in memory, but must stand in the text all the same."""
+
+
 class StrictJsonError(ValueError):
     """What was met and what was expected, with its place in the document."""
 
@@ -101,10 +105,12 @@ def _fields(cls: type) -> dict[str, tuple[Any, bool]]:
     """Name → (type, whether it must be there)."""
     hints = get_type_hints(cls)
     missing = dataclasses.MISSING
-    return {
-        field.name: (hints[field.name], field.default is missing and field.default_factory is missing)
-        for field in dataclasses.fields(cls)
-    }
+
+    def required(field: dataclasses.Field[Any]) -> bool:
+        plain = field.default is missing and field.default_factory is missing
+        return plain or "in_text" in field.metadata
+
+    return {field.name: (hints[field.name], required(field)) for field in dataclasses.fields(cls)}
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:

@@ -1,7 +1,7 @@
 """Writing bundles.
 
-    BundleBuilder(net…).add_width(…).add_artifact(…) ─┐
-    combine.merge, combine.subset ────────────────────┴─► BundleContent ─► write_bundle ─► one file
+    BundleBuilder(info, parts, masters…).add_net(…).add_artifact(…) ─┐
+    combine.merge, combine.subset ───────────────────────────────────┴─► BundleContent ─► write_bundle ─► one file
 
 The same content gives the same bytes, in whatever order it was put together: everything is sorted here.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,90 +18,82 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.constants import Fold, NetConstants, Quant, joined_fold, joined_quant, of_arrays
 from edgeslim.core.deflate import Stored, deflated, deflated_template, shuffled
 from edgeslim.core.header import header_bytes
 from edgeslim.core.manifest import (
     ArtifactEntry,
     FileEntry,
-    InputContract,
+    Images,
+    InputInfo,
+    Integers,
     JsonObject,
-    MasterLayer,
+    Master,
+    MasterDtype,
     ModelInfo,
+    Net,
+    Part,
     Quality,
+    Role,
     SlimManifest,
-    TensorInfo,
+    TaskName,
     Variant,
-    WidthEntry,
     artifact_id,
     expected_tensors,
+    net_id,
 )
 from edgeslim.core.manifest_rules import check_manifest
-from edgeslim.core.rebuild import LayerArrays, LayerFold, joined_fold, layer_arrays
 from edgeslim.core.recipe import Segment, encode_recipe, segment_bytes
-from edgeslim.core.slicing import Cut
 from edgeslim.core.width import Width
 from edgeslim.errors import InternalError, UsageError
 from edgeslim.files import write_atomically
 
 Array = npt.NDArray[Any]
+_NUMPY = {"f32": "<f4", "f16": "<f2", "i8": "i1", "i32": "<i4"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MasterSource:
-    """One layer at full width. ``weight``: float32 (O, I/groups, KH, KW) or (O, I); ``bias``: (O,) or None.
+    """One constant of the full-size network, or one that every net brings itself (``role`` ``own``, no ``array``).
 
-    ``in_scale``, ``scale`` and ``shift`` say which of them every width brings (``LayerFold``).
+    Args:
+        axes: per axis the parts along it.
+        array: full size; rounded to ``dtype`` by the builder.
+        step: float32 (output channels,) of an int8 weight: how much one integer is worth.
+        in_scale, scale, shift: which of them every net brings (``core.constants.Fold``).
     """
 
     name: str
-    weight: Array
-    bias: Array | None = None
+    axes: tuple[tuple[Part, ...], ...]
+    array: Array | None
+    role: Role = "weight"
+    dtype: MasterDtype = "f32"
+    rows: int = 0
     groups: int = 1
     in_scale: bool = False
-    scale: bool = True
-    shift: bool = True
+    scale: bool = False
+    shift: bool = False
+    bias: str | None = None
+    integers: Integers = "none"
+    correction: bool = False
+    step: Array | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetInfo:
+class BundleInfo:
     """What a bundle says about its network; the fields are the manifest's."""
 
     model: ModelInfo
-    input: InputContract
-    labels: tuple[str, ...] | None
+    task: TaskName
+    inputs: tuple[InputInfo, ...]
     low: Width
     high: Width
-    divisor: int = 8
+    task_spec: JsonObject
+    labels: tuple[str, ...] | None = None
     policy: JsonObject | None = None
     checkpoint_sha256: str | None = None
-    calibration_sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VariantInfo:
-    """A ``Variant`` without its artifacts."""
-
-    target: str
-    name: str  # "fp16-224"; the variant's id is "<target>-<name>"
-    precision: str
-    backend: str
-    input_option: str
-    suffix: str
-    directory: bool
-    normalisation: str
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
-    requires: dict[str, str]
-    exporters: dict[str, str]
-
-    @property
-    def id(self) -> str:
-        return f"{self.target}-{self.name}"
-
-    def with_artifacts(self, artifacts: tuple[ArtifactEntry, ...]) -> Variant:
-        names = self.__slots__
-        fields = {name: getattr(self, name) for name in names if name != "name"}
-        return Variant(id=self.id, artifacts=artifacts, **fields)
+    calibration: Images | None = None
+    ranges: Images | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,106 +123,144 @@ class BundleContent:
         )
 
 
-class BundleBuilder:
-    """Collects a net, its widths and their artifacts.
+class MasterSet:
+    """Masters with their parts numbered and their arrays rounded: what nets are cut from.
 
-    Args:
-        net: what the bundle says about the network.
-        masters: every convolution and linear layer, in the order of the net.
-        weights: ``f32`` or ``f16``; with ``f16`` the masters are rounded here, before anything is folded: export
-            nets whose weights were rounded the same way.
+    Exporting processes and the builder make the same set from the same sources.
     """
 
-    def __init__(self, net: NetInfo, masters: Sequence[MasterSource], *, weights: str = "f32") -> None:
-        if weights not in ("f32", "f16"):
-            raise InternalError(f"weights are f32 or f16, not {weights!r}")
-        dtype = "<f4" if weights == "f32" else "<f2"
-        self._net = net
-        self._weights = weights
-        self._masters = {m.name: np.ascontiguousarray(m.weight, dtype) for m in masters}
-        self._biases = {m.name: np.ascontiguousarray(m.bias, dtype) for m in masters if m.bias is not None}
-        self._layers = tuple(self._layer(master) for master in masters)
-        self._widths: dict[int, WidthEntry] = {}
-        self._folds: dict[int, Sequence[LayerFold]] = {}
-        self._variants: dict[str, VariantInfo] = {}
-        self._artifacts: dict[tuple[str, int], ArtifactEntry] = {}
-        self._templates: dict[tuple[str, int], bytes] = {}
-        self._stored: dict[str, Stored] = {}
+    def __init__(self, sources: Sequence[MasterSource]) -> None:
+        self.parts = _parts(sources)
+        index = {part.name: position for position, part in enumerate(self.parts)}
+        self.stored = {s.name: np.ascontiguousarray(s.array, _NUMPY[s.dtype]) for s in sources if s.array is not None}
+        self.steps = {s.name: np.ascontiguousarray(s.step, "<f4") for s in sources if s.step is not None}
+        self.masters = tuple(self._master(source, index) for source in sources)
+        self.arrays = of_arrays(self.masters, self.stored, self.steps)
 
-    def _layer(self, source: MasterSource) -> MasterLayer:
-        bias = self._biases.get(source.name)
-        return MasterLayer(
+    def _master(self, source: MasterSource, index: Mapping[str, int]) -> Master:
+        array, step = self.stored.get(source.name), self.steps.get(source.name)
+        return Master(
             name=source.name,
-            kind="conv" if source.weight.ndim == 4 else "linear",
-            shape=tuple(source.weight.shape),
+            role=source.role,
+            dtype=source.dtype,
+            axes=tuple(tuple(index[part.name] for part in axis) for axis in source.axes),
+            rows=source.rows,
             groups=source.groups,
             in_scale=source.in_scale,
             scale=source.scale,
             shift=source.shift,
-            weight_sha256=_sha256(self._masters[source.name].data.cast("B")),
-            bias_sha256=None if bias is None else _sha256(bias.data.cast("B")),
+            bias=source.bias,
+            integers=source.integers,
+            correction=source.correction,
+            sha256=None if array is None else _sha256(array.data.cast("B")),
+            step_sha256=None if step is None else _sha256(step.data.cast("B")),
         )
 
-    def add_width(
+    def cut(self, counts: Mapping[str, int]) -> tuple[int, ...]:
+        """How many positions of every part, given by name; parts that are not named are whole."""
+        return tuple(counts.get(part.name, part.size) for part in self.parts)
+
+    def constants(
+        self, cut: Sequence[int], folds: Sequence[Fold], quants: Sequence[Quant | None] | None = None
+    ) -> NetConstants:
+        """The constants of one net, as finder and rebuilder take them."""
+        return NetConstants.of(self.arrays, self.parts, cut, folds, quants)
+
+
+def _parts(sources: Sequence[MasterSource]) -> tuple[Part, ...]:
+    """Every part, in the order in which masters first speak of it."""
+    parts: dict[str, Part] = {}
+    for source in sources:
+        for axis in source.axes:
+            for part in axis:
+                if parts.setdefault(part.name, part) != part:
+                    raise InternalError(f"two parts are called {part.name!r}")
+    return tuple(parts.values())
+
+
+class BundleBuilder:
+    """Collects a network, its nets and their artifacts."""
+
+    def __init__(self, info: BundleInfo, masters: MasterSet) -> None:
+        self._info = info
+        self._set = masters
+        self._nets: dict[str, Net] = {}
+        self._constants: dict[str, NetConstants] = {}
+        self._variants: dict[str, Variant] = {}
+        self._artifacts: dict[tuple[str, str], ArtifactEntry] = {}
+        self._templates: dict[tuple[str, str], bytes] = {}
+        self._stored: dict[str, Stored] = {}
+
+    def add_net(
         self,
-        width: Width,
-        cuts: Sequence[Cut],
-        folds: Sequence[LayerFold],
+        cut: Sequence[int],
+        folds: Sequence[Fold],
+        *,
+        widths: Sequence[Width] = (),
+        label: str | None = None,
+        quants: Sequence[Quant | None] | None = None,
+        params: int,
+    ) -> str:
+        """Add a net under its ``widths`` or its ``label``; ``folds`` and ``quants`` go with the masters.
+
+        Returns:
+            The net's id.
+        """
+        names = tuple(sorted(width.permille for width in widths))
+        identifier = net_id(names[0]) if names else label
+        if identifier is None or (names and label is not None):
+            raise InternalError("a net is named by widths, or by a label")
+        constants = self._set.constants(cut, folds, quants)
+        fold = joined_fold(folds)
+        quant = b"" if quants is None else joined_quant(quants)
+        if fold:
+            self._stored[f"fold/{identifier}"] = deflated(shuffled(fold))
+        if quant:
+            self._stored[f"quant/{identifier}"] = deflated(quant)
+        self._constants[identifier] = constants
+        self._nets[identifier] = Net(
+            id=identifier,
+            widths=names,
+            cut=tuple(cut),
+            params=params,
+            fold_sha256=_sha256(fold) if fold else None,
+            quant_sha256=_sha256(quant) if quant else None,
+        )
+        return identifier
+
+    def constants(self, net: str) -> NetConstants:
+        """Everything that the constants of a net are made from, as the finder needs it."""
+        return self._constants[net]
+
+    def add_artifact(
+        self,
+        variant: Variant,
+        net: str,
+        packed: PackedArtifact,
         *,
         macs: int,
-        params: int,
-        aliases: Sequence[Width] = (),
+        requires: Mapping[str, str] | None = None,
         quality: Quality | None = None,
-        temperature: str | None = None,
-        memory_bytes: int | None = None,
     ) -> BundleBuilder:
-        """Add a net; ``cuts`` and ``folds`` hold one entry per master, in their order."""
-        content = joined_fold(folds)
-        if content:
-            self._stored[f"fold/{width.permille:04d}"] = deflated(shuffled(content))
-        self._folds[width.permille] = folds
-        self._widths[width.permille] = WidthEntry(
-            permille=width.permille,
-            aliases=tuple(sorted(alias.permille for alias in aliases)),
-            channels=tuple((cut.out_channels, cut.in_channels, cut.groups) for cut in cuts),
-            macs=macs,
-            params=params,
-            fold_sha256=_sha256(content) if content else None,
-            quality=quality,
-            temperature=temperature,
-            memory_bytes=memory_bytes,
-        )
-        return self
-
-    def layers(self, width: Width) -> list[LayerArrays]:
-        """Every layer at ``width``, as the finder needs them."""
-        entry, folds = self._widths[width.permille], self._folds[width.permille]
-        return [
-            layer_arrays(
-                self._masters[layer.name],
-                self._biases.get(layer.name),
-                Cut(out_channels=out, in_channels=into, groups=groups, full_groups=layer.groups),
-                fold,
-            )
-            for layer, (out, into, groups), fold in zip(self._layers, entry.channels, folds, strict=True)
-        ]
-
-    def add_artifact(self, variant: VariantInfo, width: Width, packed: PackedArtifact) -> BundleBuilder:
-        """Add what the finder made of one artifact.
+        """Add what the finder made of one artifact; ``variant`` as it stands in the manifest, its artifacts not looked at.
 
         Raises:
             UsageError: another artifact of the variant was exported by other versions or with other options.
         """
+        variant = replace(variant, artifacts=())
         known = self._variants.setdefault(variant.id, variant)
         if known != variant:
             raise UsageError(f"the artifacts of {variant.id} were not made alike: {difference(known, variant)}")
-        identifier = artifact_id(variant.id, width.permille)
-        constants = [layer.constant for layer in self.layers(width)]
-        recipe = encode_recipe(packed.segments, [segment_bytes(s, constants) for s in packed.segments])
-        self._stored[f"recipe/{identifier}"] = deflated(recipe)
-        self._templates[variant.id, width.permille] = packed.template
-        self._artifacts[variant.id, width.permille] = ArtifactEntry(
-            permille=width.permille,
+        cuts = self._constants[net].cuts
+        recipe = encode_recipe(packed.segments, [segment_bytes(s, cuts) for s in packed.segments])
+        self._stored[f"recipe/{artifact_id(variant.id, net)}"] = deflated(recipe)
+        self._templates[variant.id, net] = packed.template
+        self._artifacts[variant.id, net] = ArtifactEntry(
+            net=net,
+            base=None,
+            macs=macs,
+            requires=dict(requires or {}),
+            quality=quality,
             files=packed.files,
             explained_bytes=packed.explained_bytes,
             literal_bytes=packed.literal_bytes,
@@ -244,50 +274,65 @@ class BundleBuilder:
     def content(self) -> BundleContent:
         """The bundle as it stands now."""
         variants = tuple(
-            self._variants[name].with_artifacts(
-                tuple(entry for (owner, _), entry in sorted(self._artifacts.items()) if owner == name)
+            with_bases(
+                replace(
+                    self._variants[name],
+                    artifacts=tuple(entry for (owner, _), entry in sorted(self._artifacts.items()) if owner == name),
+                )
             )
             for name in sorted(self._variants)
         )
-        net = self._net
+        info = self._info
+        used = {variant.input for variant in variants}
         manifest = SlimManifest(
             required_features=(),
-            model=net.model,
-            input=net.input,
-            labels=net.labels,
-            low=net.low.permille,
-            high=net.high.permille,
-            divisor=net.divisor,
-            weights="f32" if self._weights == "f32" else "f16",
-            layers=self._layers,
-            widths=tuple(self._widths[p] for p in sorted(self._widths)),
+            model=info.model,
+            task=info.task,
+            task_spec=info.task_spec,
+            labels=info.labels,
+            low=info.low.permille,
+            high=info.high.permille,
+            inputs=tuple(sorted((i for i in info.inputs if i.id in used or not used), key=lambda one: one.id)),
+            parts=self._set.parts,
+            masters=self._set.masters,
+            nets=tuple(self._nets[name] for name in sorted(self._nets)),
             variants=variants,
-            policy=net.policy,
-            checkpoint_sha256=net.checkpoint_sha256,
-            calibration_sha256=net.calibration_sha256,
+            policy=info.policy,
+            checkpoint_sha256=info.checkpoint_sha256,
+            calibration=info.calibration,
+            ranges=info.ranges,
             extra={},
         )
-        masters = {f"weight/{name}": array.data.cast("B") for name, array in self._masters.items()}
-        biases = {f"bias/{name}": array.data.cast("B") for name, array in self._biases.items()}
+        masters = {f"master/{name}": array.data.cast("B") for name, array in self._set.stored.items()}
+        steps = {f"step/{name}": array.data.cast("B") for name, array in self._set.steps.items()}
         templates: dict[str, Stored] = {}
         for variant in variants:
-            raw = {a.permille: self._templates[variant.id, a.permille] for a in variant.artifacts}
-            templates.update(stored_templates(variant.id, raw))
-        return BundleContent(manifest=manifest, stored={**self._stored, **templates, **masters, **biases})
+            templates.update(
+                stored_templates(variant, {a.net: self._templates[variant.id, a.net] for a in variant.artifacts})
+            )
+        return BundleContent(manifest=manifest, stored={**self._stored, **templates, **masters, **steps})
 
     def write(self, path: Path, *, overwrite: bool) -> int:
         """Write the bundle; returns its size in bytes."""
         return write_bundle(self.content(), path, overwrite=overwrite)
 
 
-def stored_templates(variant: str, templates: Mapping[int, bytes]) -> dict[str, bytes]:
-    """Deflate the templates of one variant, given by permille; the widest is the base of the others."""
-    widest = max(templates)
+def with_bases(variant: Variant) -> Variant:
+    """The artifact with the longest template (of equal ones the last) becomes the base of all others."""
+    base = max(variant.artifacts, key=lambda artifact: (artifact.template_bytes, artifact.net)).net
+    return replace(
+        variant,
+        artifacts=tuple(replace(a, base=None if a.net == base else base) for a in variant.artifacts),
+    )
+
+
+def stored_templates(variant: Variant, templates: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Deflate the templates of one variant, given by net."""
     return {
-        f"template/{artifact_id(variant, permille)}": deflated_template(
-            content, None if permille == widest else templates[widest]
+        f"template/{artifact_id(variant.id, artifact.net)}": deflated_template(
+            templates[artifact.net], None if artifact.base is None else templates[artifact.base]
         )
-        for permille, content in templates.items()
+        for artifact in variant.artifacts
     }
 
 

@@ -1,8 +1,8 @@
 """Bundles out of bundles: a part of one, or two in one, without unpacking anything.
 
-subset(content, targets, widths) ─► BundleContent
-merge(content, content)          ─► BundleContent   same bytes as packing everything together
-with_prior(content, table)       ─► BundleContent   a table of some device, as a first guess for others
+subset(content, …)         ─► BundleContent
+merge(content, content)    ─► BundleContent   same bytes as packing everything together
+with_prior(content, table) ─► BundleContent   a table of some device, as a first guess for others
 """
 
 from __future__ import annotations
@@ -11,87 +11,104 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from edgeslim.core import addressing
 from edgeslim.core.bundle import template_reader
 from edgeslim.core.deflate import Stored
 from edgeslim.core.latency import PRIOR, LatencyTable
 from edgeslim.core.manifest import (
     ArtifactEntry,
+    InputInfo,
+    Net,
     SlimManifest,
     Variant,
-    WidthEntry,
+    artifact_id,
     artifact_sha256,
     expected_tensors,
+    net_id,
 )
 from edgeslim.core.width import Width
 from edgeslim.errors import InternalError, UsageError
-from edgeslim.press.build import BundleContent, difference, stored_templates
+from edgeslim.press.build import BundleContent, difference, stored_templates, with_bases
 
 T = TypeVar("T")
 
 
 def subset(
-    content: BundleContent, *, targets: Sequence[str] | None = None, widths: Sequence[Width] | None = None
+    content: BundleContent,
+    *,
+    targets: Sequence[str] | None = None,
+    widths: Sequence[Width | str] | None = None,
+    artifacts: Sequence[str] | None = None,
 ) -> BundleContent:
-    """Only some targets (or variants, by id) and widths; None keeps all.
+    """Only some targets (or variants, by id) and nets (by width or label), or some artifacts by id; None keeps all.
 
     Raises:
-        UsageError: nothing would be left, or a name that is not there.
+        UsageError, WidthError: nothing would be left, or a name that is not there.
     """
     manifest = content.manifest
-    known = {name for variant in manifest.variants for name in (variant.id, variant.target)}
-    for target in targets or ():
-        if target not in known:
-            raise UsageError(f"no target {target!r} in the bundle; it has {', '.join(sorted(known))}")
-    chosen = {w.permille for w in manifest.widths}
-    if widths is not None:
-        found = [manifest.width(width.permille) for width in widths]
-        missing = [str(width) for width, entry in zip(widths, found, strict=True) if entry is None]
-        if missing:
-            have = ", ".join(str(Width(w.permille)) for w in manifest.widths)
-            raise UsageError(f"no width {', '.join(missing)} in the bundle; it has {have}")
-        chosen = {entry.permille for entry in found if entry is not None}
+    nets = None if widths is None else [addressing.resolve(manifest, width) for width in widths]
+    chosen = {artifact_id(v.id, a.net) for v, a in addressing.artifacts(manifest, targets=targets, nets=nets)}
+    if artifacts is not None:
+        chosen &= {artifact_id(v.id, a.net) for v, a in (addressing.by_id(manifest, name) for name in artifacts)}
+    if manifest.variants and not chosen:
+        raise UsageError("no artifact would be left with these targets and widths")
     variants = []
     for variant in manifest.variants:
-        artifacts = tuple(a for a in variant.artifacts if a.permille in chosen)
-        if artifacts and (targets is None or variant.id in targets or variant.target in targets):
-            variants.append(replace(variant, artifacts=artifacts))
-    if manifest.variants and not variants:
-        raise UsageError("no artifact would be left with these targets and widths")
+        left = tuple(a for a in variant.artifacts if artifact_id(variant.id, a.net) in chosen)
+        if left:
+            variants.append(with_bases(replace(variant, artifacts=left)))
+    if artifacts is not None:
+        kept = {a.net for variant in variants for a in variant.artifacts}
+    else:
+        kept = {net.id for net in (manifest.nets if nets is None else nets)}
     smaller = replace(
-        manifest, variants=tuple(variants), widths=tuple(w for w in manifest.widths if w.permille in chosen)
+        manifest,
+        variants=tuple(variants),
+        nets=tuple(net for net in manifest.nets if net.id in kept),
+        inputs=_used_inputs(manifest.inputs, variants),
     )
     return BundleContent(manifest=smaller, stored=_kept(smaller, [content]))
 
 
+def _used_inputs(inputs: Sequence[InputInfo], variants: Sequence[Variant]) -> tuple[InputInfo, ...]:
+    used = {variant.input for variant in variants}
+    return tuple(info for info in inputs if info.id in used or not used)
+
+
 def _kept(manifest: SlimManifest, sources: Sequence[BundleContent]) -> dict[str, Stored]:
-    """The stored tensors of ``manifest``; templates are deflated again where the widest net has become another."""
+    """The stored tensors of ``manifest``; templates are deflated again where a base has become another."""
     stored: dict[str, Stored] = {}
     for source in reversed(sources):
         stored.update(source.stored)
     stored = {name: stored[name] for name in expected_tensors(manifest) if name != "manifest"}
     for variant in manifest.variants:
         before = [v for source in sources for v in source.manifest.variants if v.id == variant.id]
-        if any(v.artifacts[-1].permille != variant.artifacts[-1].permille for v in before):
-            templates = {a.permille: _template(variant.id, a, sources) for a in variant.artifacts}
-            stored.update(stored_templates(variant.id, templates))
+        if any(_base(v) != _base(variant) for v in before):
+            templates = {a.net: _template(variant.id, a, sources) for a in variant.artifacts}
+            stored.update(stored_templates(variant, templates))
     return stored
+
+
+def _base(variant: Variant) -> str:
+    return next(artifact.net for artifact in variant.artifacts if artifact.base is None)
 
 
 def _template(identifier: str, artifact: ArtifactEntry, sources: Sequence[BundleContent]) -> bytes:
     for source in sources:
         variant = source.manifest.variant(identifier)
-        if variant is not None and variant.artifact(artifact.permille) is not None:
-            reader = template_reader(source.stored.__getitem__, variant, artifact)
+        known = None if variant is None else variant.artifact(artifact.net)
+        if variant is not None and known is not None:
+            reader = template_reader(source.stored.__getitem__, variant, known)
             content = reader.read(artifact.template_bytes)
             reader.finish()
             return content
-    raise InternalError(f"no source has artifact {identifier} of {artifact.permille}")
+    raise InternalError(f"no source has artifact {identifier} of {artifact.net}")
 
 
 def with_prior(content: BundleContent, table: LatencyTable) -> BundleContent:
     """Let ``table``, measured on some device, travel in the bundle (``manifest.extra``), without its samples.
 
-    A session on a device without a table of its own measures two widths and scales this one by what it finds.
+    A session on a device without a table of its own measures two rungs and scales this one by what it finds.
 
     Raises:
         UsageError: no row of ``table`` was measured with one of the bundle's files.
@@ -106,17 +123,20 @@ def with_prior(content: BundleContent, table: LatencyTable) -> BundleContent:
     return BundleContent(manifest=replace(content.manifest, extra=extra), stored=content.stored)
 
 
+_JOINED = ("nets", "variants", "inputs", "extra")
+
+
 def merge(first: BundleContent, second: BundleContent) -> BundleContent:
     """Both bundles in one: the bytes are those of packing everything together.
 
-    Widths that both name differently but that are the same net keep the smaller name, as in ``pack``.
+    Widths that both name differently but that are the same net become names of one, as in ``pack``.
 
     Raises:
-        UsageError: they are not of the same net, or say different things about the same width or artifact.
+        UsageError: they are not of the same network, or say different things about the same net or artifact.
     """
     a, b = first.manifest, second.manifest
     for name in a.__slots__:
-        if name not in ("widths", "variants", "extra") and getattr(a, name) != getattr(b, name):
+        if name not in _JOINED and getattr(a, name) != getattr(b, name):
             raise UsageError(
                 f"these bundles cannot be merged: their {name} differ",
                 hint="pack both from the same checkpoint with the same options",
@@ -126,10 +146,16 @@ def merge(first: BundleContent, second: BundleContent) -> BundleContent:
             f"these bundles cannot be merged: their {', '.join(disputed)} differ",
             hint="merge the bundles as they were packed, then add a table with edgeslim subset --table",
         )
-    widths = _merged(a.widths, b.widths, lambda w: w.permille, _join_widths)
-    variants = _merged(a.variants, b.variants, lambda v: v.id, _join_variants)
-    manifest = _without_twins(replace(a, widths=widths, variants=variants, extra={**a.extra, **b.extra}))
-    return BundleContent(manifest=manifest, stored=_kept(manifest, [first, second]))
+    left, right, nets = _joined_nets(first, second)
+    variants = _merged(left.manifest.variants, right.manifest.variants, lambda v: v.id, _join_variants)
+    manifest = replace(
+        a,
+        nets=nets,
+        variants=tuple(map(with_bases, variants)),
+        inputs=_used_inputs(_merged(a.inputs, b.inputs, lambda i: i.id, _join_inputs), variants),
+        extra={**a.extra, **b.extra},
+    )
+    return BundleContent(manifest=manifest, stored=_kept(manifest, [left, right]))
 
 
 def _merged(
@@ -141,11 +167,68 @@ def _merged(
     return tuple(table[name] for name in sorted(table))
 
 
-def _join_widths(a: WidthEntry, b: WidthEntry) -> WidthEntry:
-    aliases = tuple(sorted({*a.aliases, *b.aliases}))
-    if replace(a, aliases=aliases) != replace(b, aliases=aliases):
-        raise UsageError(f"the bundles disagree about width {Width(a.permille)}: {difference(a, b)}")
-    return replace(a, aliases=aliases)
+def _joined_nets(first: BundleContent, second: BundleContent) -> tuple[BundleContent, BundleContent, tuple[Net, ...]]:
+    """The nets of both, and both with their nets called as in the result: equal nets become one with all names."""
+    same: dict[object, Net] = {}
+    for net in (*first.manifest.nets, *second.manifest.nets):
+        key = net.cut, net.fold_sha256, net.quant_sha256
+        known = same.get(key)
+        if known is None:
+            same[key] = net
+            continue
+        if known.params != net.params or bool(known.widths) != bool(net.widths):
+            raise UsageError(f"the bundles disagree about net {net.id}: {difference(known, net)}")
+        widths = tuple(sorted({*known.widths, *net.widths}))
+        same[key] = replace(known, id=net_id(widths[0]) if widths else known.id, widths=widths)
+    nets = sorted(same.values(), key=lambda net: net.id)
+    taken: set[int] = set()
+    for before, after in zip(nets, nets[1:], strict=False):
+        if before.id == after.id:
+            raise UsageError(f"the bundles disagree about net {before.id}: {difference(before, after)}")
+    for net in nets:
+        if twice := taken & set(net.widths):
+            raise UsageError(f"the bundles disagree about width {Width(min(twice))}: it names two different nets")
+        taken.update(net.widths)
+    renames = [
+        {n.id: same[n.cut, n.fold_sha256, n.quant_sha256].id for n in content.manifest.nets}
+        for content in (first, second)
+    ]
+    return _renamed(first, renames[0]), _renamed(second, renames[1]), tuple(nets)
+
+
+def _renamed(content: BundleContent, names: dict[str, str]) -> BundleContent:
+    """The same bundle with its nets called by other ids."""
+    if all(old == new for old, new in names.items()):
+        return content
+    variants = tuple(
+        replace(
+            variant,
+            artifacts=tuple(
+                sorted(
+                    (
+                        replace(a, net=names[a.net], base=None if a.base is None else names[a.base])
+                        for a in variant.artifacts
+                    ),
+                    key=lambda a: a.net,
+                )
+            ),
+        )
+        for variant in content.manifest.variants
+    )
+    stored = {}
+    for name, part in content.stored.items():
+        kind, _, rest = name.partition("/")
+        owner, slash, net = rest.rpartition("/")
+        if kind in ("fold", "quant", "template", "recipe"):
+            name = f"{kind}/{owner}{slash}{names[net]}"
+        stored[name] = part
+    return BundleContent(manifest=replace(content.manifest, variants=variants), stored=stored)
+
+
+def _join_inputs(a: InputInfo, b: InputInfo) -> InputInfo:
+    if a != b:
+        raise UsageError(f"the bundles describe input {a.id} differently")
+    return a
 
 
 def _join_variants(a: Variant, b: Variant) -> Variant:
@@ -155,35 +238,12 @@ def _join_variants(a: Variant, b: Variant) -> Variant:
             f"the bundles disagree about {a.id}: {difference(first, second)}",
             hint="pack both with the same versions and options",
         )
-    return replace(a, artifacts=_merged(a.artifacts, b.artifacts, lambda x: x.permille, _join_artifacts))
+    return replace(a, artifacts=_merged(a.artifacts, b.artifacts, lambda x: x.net, _join_artifacts))
 
 
 def _join_artifacts(a: ArtifactEntry, b: ArtifactEntry) -> ArtifactEntry:
-    if a != b:
-        raise UsageError(f"the bundles hold different artifacts of width {Width(a.permille)}: {difference(a, b)}")
+    if replace(a, base=None) != replace(b, base=None):
+        raise UsageError(
+            f"the bundles hold different artifacts of net {a.net}: {difference(a, replace(b, base=a.base))}"
+        )
     return a
-
-
-def _without_twins(manifest: SlimManifest) -> SlimManifest:
-    """Give widths with the same channels one name, the smallest; their artifacts must all be there under it."""
-    owners: dict[tuple[tuple[int, ...], ...], WidthEntry] = {}
-    renamed: dict[int, int] = {}
-    for width in manifest.widths:  # ascending
-        owner = owners.setdefault(width.channels, width)
-        if owner is not width:
-            renamed[width.permille] = owner.permille
-            aliases = tuple(sorted({*owner.aliases, width.permille, *width.aliases}))
-            owners[width.channels] = replace(owner, aliases=aliases)
-    for variant in manifest.variants:
-        there = {artifact.permille for artifact in variant.artifacts}
-        for gone, kept in renamed.items():
-            if gone in there and kept not in there:
-                raise UsageError(
-                    f"width {Width(gone)} is the same net as {Width(kept)}, which has no artifact of {variant.id}",
-                    hint=f"pack {variant.id} at {Width(kept)}",
-                )
-    variants = tuple(
-        replace(v, artifacts=tuple(a for a in v.artifacts if a.permille not in renamed)) for v in manifest.variants
-    )
-    widths = tuple(owners[w.channels] for w in manifest.widths if w.permille not in renamed)
-    return replace(manifest, widths=widths, variants=variants)

@@ -1,34 +1,36 @@
 """Finding the net's constants inside an exporter's files.
 
-    files + LayerArrays ─► anchors: 8 bytes of every constant in every layout and dtype rule
-                        ─► one scan of every file at 4-byte steps, the whole constant compared at every hit
-                        ─► what is still missing: searched byte by byte in the gaps
-                        ─► grouped convolutions still missing: the same again, group by group
-                        ─► segments + template, rebuilt and compared with the files before they are handed out
+    files + NetConstants ─► anchors: 8 bytes of every constant in every layout and rule
+                         ─► one scan of every file at 4-byte steps, the whole constant compared at every hit
+                         ─► what is still missing: searched byte by byte in the gaps
+                         ─► grouped and fused layers still missing: the same again, piece by piece
+                         ─► names: SHA-256 of what was found, as digits (ExecuTorch calls constants so)
+                         ─► segments + template, rebuilt and compared with the files before they are handed out
 
 Never wrong, only bigger: what no rule explains stays literal. Where bytes could be taken twice, the larger constant,
-then the lowest offset, then a constant not used yet, then the order of the layers decide.
+then the lowest offset, then a constant not used yet, then the order of the masters decide.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeslim.core.constants import Constant, Kind, NetConstants, is_integer, values
+from edgeslim.core.cut import permutation
 from edgeslim.core.deflate import TemplateReader, deflated_template
 from edgeslim.core.manifest import FileEntry
-from edgeslim.core.rebuild import LayerArrays, segment_values, write_files
-from edgeslim.core.recipe import Layout, Part, Rule, Segment, cast
-from edgeslim.errors import InternalError
+from edgeslim.core.rebuild import check_files
+from edgeslim.core.recipe import FLOAT_RULES, Rule, Segment, rules_for, segment_bytes, segment_content, stored
+from edgeslim.errors import FormatError, InternalError
 from edgeslim.press.build import PackedArtifact
 
 _ANCHOR_BYTES = 8
@@ -38,17 +40,23 @@ _TABLE_BITS = 20
 _ANCHOR_TRIES = 64
 _MIN_BYTES = 8
 _MAX_SPLIT = 256
+_MAX_NAMED_BYTES = 1 << 16  # a device hashes what a name stands for once more: not worth it for large float weights
 COREML_SMALL = 400  # coremltools treats underflows only in constants of fewer elements
 
-Float32 = npt.NDArray[np.float32]
+# Layouts that exporters use, by the number of axes: all of up to three; OIHW, OHWI, IOHW, IHWO, HWOI, HWIO of four.
+_LAYOUTS = {1: range(1), 2: range(2), 3: range(6), 4: (0, 3, 6, 9, 16, 17)}
+
+Array = npt.NDArray[Any]
+
+# What may stand for a weight, a bias, a vector: any of the alternatives explains it.
+_ALTERNATIVES = {Kind.WEIGHT: Kind.INTEGERS, Kind.BIAS: Kind.BIAS_INTEGERS}
 
 
 @dataclass(frozen=True, slots=True)
-class _Constant:
-    """A layer's weight or bias, whole (``rows`` 0) or one group's rows of it."""
+class _Wanted:
+    """A constant, whole (``rows`` 0) or some rows of it."""
 
-    layer: int
-    part: Part
+    constant: Constant
     first_row: int = 0
     rows: int = 0
 
@@ -57,17 +65,20 @@ class _Constant:
 class _Match:
     """A constant whose stored bytes stand at ``segment.offset``."""
 
-    constant: _Constant
+    wanted: _Wanted
     segment: Segment
     size: int
 
 
-def find_constants(files: Sequence[tuple[str, bytes]], layers: Sequence[LayerArrays]) -> PackedArtifact:
+def find_constants(
+    files: Sequence[tuple[str, bytes]], net: NetConstants, kinds: frozenset[Kind] = frozenset(Kind)
+) -> PackedArtifact:
     """Take an artifact apart.
 
     Args:
         files: (path, content) of every file, sorted by path.
-        layers: every layer of the net at the artifact's width, in the bundle's order.
+        net: everything its constants are made from.
+        kinds: which constants to look for.
 
     Returns:
         Segments and template that rebuild exactly these files (proved here), and how many bytes of the net's
@@ -76,69 +87,86 @@ def find_constants(files: Sequence[tuple[str, bytes]], layers: Sequence[LayerArr
     Raises:
         InternalError: the result does not rebuild the files.
     """
-    search = _Search([content for _, content in files], layers)
-    whole = [_Constant(i, part) for i, layer in enumerate(layers) for part in _parts(layer)]
+    search = _Search([content for _, content in files], net)
+    whole = [
+        _Wanted(constant) for constant in net.all() if constant.kind in kinds and constant.kind != Kind.INPUT_SCALE
+    ]
     search.look_for(whole)
-    missing = [constant for constant in whole if constant not in search.found]
-    pieces = [piece for constant in missing for piece in _pieces(constant, layers[constant.layer])]
-    search.look_for(pieces)
+    missing = [wanted for wanted in whole if wanted not in search.found]
+    search.look_for([piece for wanted in missing for piece in _pieces(wanted, net)])
+    search.look_for_names()
     packed = search.packed(files, whole)
-    _prove(packed, files, layers)
+    _prove(packed, files, net)
     return packed
 
 
-def _parts(layer: LayerArrays) -> tuple[Part, ...]:
-    return (Part.WEIGHT,) if layer.bias is None else (Part.WEIGHT, Part.BIAS)
-
-
-def _pieces(constant: _Constant, layer: LayerArrays) -> list[_Constant]:
-    """The groups of a grouped convolution, each a constant of its own."""
-    groups = layer.cut.groups
-    rows = layer.cut.out_channels // groups
-    if not 1 < groups <= _MAX_SPLIT or rows == 1:
+def _pieces(wanted: _Wanted, net: NetConstants) -> list[_Wanted]:
+    """The groups of a grouped layer, or the parts that stand along axis 0, each for itself."""
+    cut = net.cuts[wanted.constant.master]
+    if cut.master.role != "weight" or cut.master.rows != 0:
         return []
-    return [replace(constant, first_row=group * rows, rows=rows) for group in range(groups)]
+    if cut.group is not None:
+        edges = np.flatnonzero(np.diff(cut.group, prepend=-1)).tolist()
+    else:
+        edges = np.cumsum([0, *(last - first for first, last in cut.runs[0])])[:-1].tolist()
+    rows = [after - before for before, after in itertools.pairwise([*edges, cut.shape[0]])]
+    if not 1 < len(rows) <= _MAX_SPLIT or min(rows) == 1:
+        return []
+    return [replace(wanted, first_row=edge, rows=count) for edge, count in zip(edges, rows, strict=True)]
 
 
 class _Search:
     """What has been found in the joined files so far."""
 
-    def __init__(self, contents: Sequence[bytes], layers: Sequence[LayerArrays]) -> None:
-        self.layers = layers
+    def __init__(self, contents: Sequence[bytes], net: NetConstants) -> None:
+        self.net = net
         self.joined = b"".join(contents)
         self.starts = [sum(map(len, contents[:i])) for i in range(len(contents) + 1)]
-        self.found: set[_Constant] = set()  # stored here, or equal to one that is
+        self.found: set[_Wanted] = set()  # stored here, or equal to one that is
         self.taken: list[tuple[int, int, Segment]] = []  # (start, end, segment), ascending, never overlapping
 
-    def look_for(self, constants: Sequence[_Constant]) -> None:
+    def look_for(self, wanted: Sequence[_Wanted]) -> None:
         """Scan for all of them, then search the gaps for those that were not there."""
-        if constants:
-            self._take(self._scan(constants))
-            for constant in sorted(constants, key=lambda c: -self._oihw(c).size):
-                if constant not in self.found:
-                    self._take(self._search_gaps(constant))
+        if wanted:
+            self._take(self._scan(wanted))
+            for one in sorted(wanted, key=lambda w: -self._numbers(w).size):
+                if one not in self.found:
+                    self._take(self._search_gaps(one))
 
-    def _oihw(self, constant: _Constant) -> Float32:
-        """The constant's numbers in float32, shape (O, I, H, W)."""
-        return segment_values(_segment(constant, Layout.OIHW, Rule.F32, 0), self.layers[constant.layer])
+    def _numbers(self, wanted: _Wanted) -> Array:
+        rows = slice(wanted.first_row, wanted.first_row + wanted.rows) if wanted.rows else None
+        return values(wanted.constant, self.net, rows)
 
-    def _content(self, segment: Segment) -> bytes:
-        return segment_values(segment, self.layers[segment.layer]).tobytes()
+    def _forms(self, wanted: _Wanted, numbers: Array) -> list[tuple[int, Rule]]:
+        """The layouts and rules that give different bytes; the plainest of equal ones."""
+        layouts: dict[tuple[int, ...], int] = {}
+        for layout in _LAYOUTS.get(numbers.ndim, range(1)):
+            order = permutation(layout, numbers.ndim)
+            assert order is not None
+            layouts.setdefault(tuple(axis for axis in order if numbers.shape[axis] > 1), layout)
+        master = self.net.cuts[wanted.constant.master]
+        rules = sorted(rules_for(master, wanted.constant.kind))
+        small = numbers.size < COREML_SMALL and not is_integer(master.master, wanted.constant.kind)
+        if not small or np.array_equal(
+            stored(numbers, Rule.F16).view(np.uint16), stored(numbers, Rule.F16_COREML).view(np.uint16)
+        ):
+            rules = [rule for rule in rules if rule is not Rule.F16_COREML]
+        return [(layout, rule) for rule in rules for layout in layouts.values()]
 
     # The scan
 
-    def _scan(self, constants: Sequence[_Constant]) -> list[_Match]:
-        anchors: dict[bytes, list[tuple[_Constant, Layout, Rule, int]]] = defaultdict(list)
-        for constant in constants:
-            values = self._oihw(constant)
-            for layout, rule in _forms(values):
-                anchor = _anchor(values, layout, rule)
+    def _scan(self, wanted: Sequence[_Wanted]) -> list[_Match]:
+        anchors: dict[bytes, list[tuple[_Wanted, int, Rule, int]]] = defaultdict(list)
+        for one in wanted:
+            numbers = self._numbers(one)
+            for layout, rule in self._forms(one, numbers):
+                anchor = _anchor(numbers, layout, rule)
                 if anchor is not None:
-                    anchors[anchor[0]].append((constant, layout, rule, anchor[1]))
+                    anchors[anchor[0]].append((one, layout, rule, anchor[1]))
         matches = []
         for position in self._positions(list(anchors)):
-            for constant, layout, rule, at in anchors[self.joined[position : position + _ANCHOR_BYTES]]:
-                match = self._match(constant, layout, rule, position - at)
+            for one, layout, rule, at in anchors[self.joined[position : position + _ANCHOR_BYTES]]:
+                match = self._match(one, layout, rule, position - at)
                 if match is not None:
                     matches.append(match)
         return matches
@@ -161,30 +189,33 @@ class _Search:
                     if self.joined[position : position + _ANCHOR_BYTES] in known:
                         yield position
 
-    def _match(self, constant: _Constant, layout: Layout, rule: Rule, offset: int) -> _Match | None:
-        segment = _segment(constant, layout, rule, offset)
-        content = self._content(segment)
-        if offset < 0 or self.joined[offset : offset + len(content)] != content:
+    def _match(self, wanted: _Wanted, layout: int, rule: Rule, offset: int) -> _Match | None:
+        if offset < 0:
+            return None
+        segment = _segment(wanted, layout, rule, offset)
+        content = segment_content(segment, self.net)
+        if self.joined[offset : offset + len(content)] != content:
             return None
         file = bisect_left(self.starts, offset + 1) - 1
         if offset + len(content) > self.starts[file + 1]:
             return None
-        return _Match(constant, segment, len(content))
+        return _Match(wanted, segment, len(content))
 
     # The gaps
 
-    def _search_gaps(self, constant: _Constant) -> list[_Match]:
-        """The first place outside everything taken where ``constant`` stands, in its likeliest form."""
-        values = self._oihw(constant)
+    def _search_gaps(self, wanted: _Wanted) -> list[_Match]:
+        """The first place outside everything taken where it stands, in its likeliest form."""
+        numbers = self._numbers(wanted)
         used = [segment.rule for _, _, segment in self.taken]
-        for layout, rule in sorted(_forms(values), key=lambda form: -used.count(form[1])):
-            content = self._content(_segment(constant, layout, rule, 0))
+        for layout, rule in sorted(self._forms(wanted, numbers), key=lambda form: -used.count(form[1])):
+            segment = _segment(wanted, layout, rule, 0)
+            content = segment_content(segment, self.net)
             if len(content) < _MIN_BYTES:
                 continue
             for start, end in self._gaps():
                 offset = self.joined.find(content, start, end)
                 if offset >= 0:
-                    return [_Match(constant, _segment(constant, layout, rule, offset), len(content))]
+                    return [_Match(wanted, replace(segment, offset=offset), len(content))]
         return []
 
     def _gaps(self) -> list[tuple[int, int]]:
@@ -193,6 +224,22 @@ class _Search:
         gaps = [(end, begin) for (_, end), (begin, _) in itertools.pairwise(edges)]
         return [(start, end) for start, end in gaps if end - start >= _MIN_BYTES]
 
+    # Names
+
+    def look_for_names(self) -> None:
+        """Take the digits of hashes of what was found, wherever they stand."""
+        names: dict[bytes, Segment] = {}
+        for start, end, segment in self.taken:
+            if segment.rows == 0 and (segment.rule not in FLOAT_RULES or end - start <= _MAX_NAMED_BYTES):
+                digits = hashlib.sha256(self.joined[start:end]).hexdigest().encode()
+                names.setdefault(digits, replace(segment, hashed=True))
+        for start, end in self._gaps():
+            for digits, segment in names.items():
+                at = self.joined.find(digits, start, end)
+                while at >= 0:
+                    insort(self.taken, (at, at + len(digits), replace(segment, offset=at)), key=lambda t: t[0])
+                    at = self.joined.find(digits, at + len(digits), end)
+
     # What is kept
 
     def _take(self, matches: Sequence[_Match]) -> None:
@@ -200,12 +247,12 @@ class _Search:
         places: dict[tuple[int, int], list[_Match]] = defaultdict(list)
         for match in matches:
             places[-match.size, match.segment.offset].append(match)
-        used: set[_Constant] = set()
+        used: set[_Wanted] = set()
         for (negative_size, offset), here in sorted(places.items(), key=lambda item: item[0]):
-            self.found.update(match.constant for match in here)
+            self.found.update(match.wanted for match in here)
             if self._free(offset, offset - negative_size):
-                best = min(here, key=lambda m: (m.constant in used, _order(m.segment)))
-                used.add(best.constant)
+                best = min(here, key=lambda m: (m.wanted in used, _order(m.segment)))
+                used.add(best.wanted)
                 insort(self.taken, (offset, offset + best.size, best.segment), key=lambda t: t[0])
 
     def _free(self, start: int, end: int) -> bool:
@@ -213,16 +260,18 @@ class _Search:
         clear_before = index == 0 or self.taken[index - 1][1] <= start
         return clear_before and (index == len(self.taken) or self.taken[index][0] >= end)
 
-    def packed(self, files: Sequence[tuple[str, bytes]], whole: Sequence[_Constant]) -> PackedArtifact:
+    def packed(self, files: Sequence[tuple[str, bytes]], whole: Sequence[_Wanted]) -> PackedArtifact:
         """The result. Constants that stand nowhere count as literal, in the commonest item size."""
+        if self.taken and sum(end - start for start, end, _ in self.taken) == len(self.joined):
+            self.taken.pop()  # a template holds at least one byte
         template, position = [], 0
         for start, end, _ in self.taken:
             template.append(self.joined[position:start])
             position = end
         template.append(self.joined[position:])
-        items = [segment.rule.item_bytes for _, _, segment in self.taken] or [4]
+        items = [segment.rule.item_bytes for _, _, segment in self.taken if not segment.hashed] or [4]
         item_bytes = max(set(items), key=items.count)
-        literal = sum(self._missing_values(constant) for constant in whole) * item_bytes
+        literal = sum(self._missing_numbers(wanted) for wanted in whole) * item_bytes
         return PackedArtifact(
             files=tuple(
                 FileEntry(path=path, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
@@ -230,63 +279,69 @@ class _Search:
             ),
             segments=tuple(segment for _, _, segment in self.taken),
             template=b"".join(template),
-            explained_bytes=sum(end - start for start, end, _ in self.taken),
+            explained_bytes=sum(end - start for start, end, segment in self.taken if not segment.hashed),
             literal_bytes=literal,
         )
 
-    def _missing_values(self, constant: _Constant) -> int:
-        """Numbers of ``constant`` that may stand in the template. Zeros that stand nowhere were left out (a bias)."""
-        if constant in self.found:
+    def _missing_numbers(self, wanted: _Wanted) -> int:
+        """Numbers of a constant that may stand in the template. Zeros that stand nowhere were left out (a bias)."""
+        if wanted in self.found or self._explained_otherwise(wanted.constant):
             return 0
-        pieces = _pieces(constant, self.layers[constant.layer]) or [constant]
-        missing = [self._oihw(piece) for piece in pieces if piece not in self.found]
-        return sum(values.size for values in missing if values.any())
+        pieces = _pieces(wanted, self.net) or [wanted]
+        missing = [self._numbers(piece) for piece in pieces if piece not in self.found]
+        return sum(numbers.size for numbers in missing if numbers.any())
+
+    def _explained_otherwise(self, constant: Constant) -> bool:
+        """Whether a constant stands there as another kind, or belongs to a form that the file does not have."""
+        kinds = {one.constant.kind for one in self.found if one.constant.master == constant.master}
+        if constant.kind in _ALTERNATIVES:
+            return _ALTERNATIVES[constant.kind] in kinds
+        if constant.kind is Kind.VECTOR:
+            name = self.net.cuts[constant.master].master.name
+            return any(
+                cut.master.bias == name and Kind.BIAS_INTEGERS in self._kinds_of(index)
+                for index, cut in enumerate(self.net.cuts)
+            )
+        integers = Kind.INTEGERS in kinds  # without integers, their scales are not expected
+        return not integers or (constant.kind is Kind.BIAS_INTEGERS and Kind.BIAS in kinds)
+
+    def _kinds_of(self, master: int) -> set[Kind]:
+        return {one.constant.kind for one in self.found if one.constant.master == master}
 
 
-def _segment(constant: _Constant, layout: Layout, rule: Rule, offset: int) -> Segment:
+def _segment(wanted: _Wanted, layout: int, rule: Rule, offset: int) -> Segment:
     return Segment(
         offset=offset,
-        layer=constant.layer,
-        part=constant.part,
+        master=wanted.constant.master,
+        kind=wanted.constant.kind,
         layout=layout,
         rule=rule,
-        first_row=constant.first_row,
-        rows=constant.rows,
+        first_row=wanted.first_row,
+        rows=wanted.rows,
     )
 
 
 def _order(segment: Segment) -> tuple[int, ...]:
-    return segment.layer, segment.part, segment.first_row, segment.rule, segment.layout
+    return segment.master, segment.kind, segment.first_row, segment.rule, segment.layout
 
 
-def _forms(values: Float32) -> list[tuple[Layout, Rule]]:
-    """The layouts and rules that give different bytes; the plainest of equal ones."""
-    layouts: dict[tuple[int, ...], Layout] = {}
-    for layout in Layout:
-        layouts.setdefault(tuple(axis for axis in layout.axes if values.shape[axis] > 1), layout)
-    rules = [Rule.F32, Rule.F16]
-    if values.size < COREML_SMALL and not np.array_equal(
-        cast(values, Rule.F16).view(np.uint16), cast(values, Rule.F16_COREML).view(np.uint16)
-    ):
-        rules.append(Rule.F16_COREML)
-    return [(layout, rule) for rule in rules for layout in layouts.values()]
-
-
-def _anchor(values: Float32, layout: Layout, rule: Rule) -> tuple[bytes, int] | None:
+def _anchor(numbers: Array, layout: int, rule: Rule) -> tuple[bytes, int] | None:
     """8 bytes of the constant as stored and their offset, from a place with different numbers, none 0.
 
     None where the constant is shorter, or no such place is found: such constants are searched in the gaps.
     """
     per_anchor = _ANCHOR_BYTES // rule.item_bytes
-    count = values.size // per_anchor
-    stored = values.transpose(layout.axes)
+    count = numbers.size // per_anchor
+    order = permutation(layout, numbers.ndim)
+    assert order is not None
+    turned = numbers.transpose(order)
     tries = sorted({i * count // _ANCHOR_TRIES for i in range(_ANCHOR_TRIES)}) if count else []
     for place in tries:
         first = place * per_anchor
-        index = np.unravel_index(np.arange(first, first + per_anchor), stored.shape)
-        numbers = cast(stored[index], rule)
-        if np.all(numbers != 0) and len(set(numbers.tolist())) == per_anchor:
-            return numbers.tobytes(), first * rule.item_bytes
+        index = np.unravel_index(np.arange(first, first + per_anchor), turned.shape)
+        items = stored(turned[index], rule)
+        if np.all(items != 0) and len(set(items.tolist())) == per_anchor:
+            return items.tobytes(), first * rule.item_bytes
     return None
 
 
@@ -295,12 +350,13 @@ def _hash(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     return (words * np.uint32(2_654_435_769)) >> np.uint32(32 - _TABLE_BITS)
 
 
-def _prove(packed: PackedArtifact, files: Sequence[tuple[str, bytes]], layers: Sequence[LayerArrays]) -> None:
+def _prove(packed: PackedArtifact, files: Sequence[tuple[str, bytes]], net: NetConstants) -> None:
     """Rebuild from the parts and compare, so that a fault in the search can never reach a bundle."""
-    streams = [io.BytesIO() for _ in files]
-    waiting = iter(streams)
+    covered = sum(segment_bytes(segment, net.cuts) for segment in packed.segments)
     template = TemplateReader(deflated_template(packed.template, None), len(packed.template), "the template")
-    write_files(packed.files, packed.segments, layers, template, lambda _: nullcontext(next(waiting)))
-    for (path, content), stream in zip(files, streams, strict=True):
-        if stream.getbuffer() != content:
-            raise InternalError(f"{path} could not be rebuilt from its recipe")
+    try:
+        check_files(packed.files, packed.segments, net, template)
+    except FormatError as error:
+        raise InternalError(f"{files[0][0]} could not be rebuilt from its recipe: {error}") from error
+    if covered + len(packed.template) != sum(len(content) for _, content in files):
+        raise InternalError(f"{files[0][0]} could not be rebuilt from its recipe")

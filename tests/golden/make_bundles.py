@@ -3,7 +3,8 @@
     python tests/golden/make_bundles.py
 
 ``index.json`` is what every reader's test walks through: ``good`` (path, artifacts with their files) and ``bad``
-(path, rule, depth). Nothing here changes unless the format does; the same zlib gives the same bytes.
+(path, rule, the depths at which it is refused, and the artifact whose rebuild is meant). Nothing here changes unless
+the format does; the same zlib gives the same bytes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from edgeslim.press.build import bundle_parts  # noqa: E402
 GOOD = {
     "tiny-f32": {},
     "tiny-f16": {"weights": "f16"},
+    "tiny-int8": {"int8": True},  # integers made from float masters, hashed names
+    "tiny-i8": {"weights": "i8", "int8": True},  # integers that are the masters
     "tiny-blocks": {"filler": 30_000},  # templates of several blocks, with a base
 }
 OUT = HERE / "bundles"
@@ -38,21 +41,20 @@ def good(name: str) -> tuple[bytes, list[dict[str, object]]]:
     stream = io.BytesIO()
     for part in bundle_parts(made.content()):
         stream.write(part)
-    artifacts = [
+    artifacts: list[dict[str, object]] = [
         {
-            "target": target,
-            "permille": permille,
+            "artifact": identifier,
             "files": {path: hashlib.sha256(content).hexdigest() for path, content in sorted(files.items())},
         }
-        for (target, permille), files in sorted(contents.items())
+        for identifier, files in sorted(contents.items())
     ]
     return stream.getvalue(), artifacts
 
 
 def bad(name: str) -> bytes:
-    """The small good bundle with one thing wrong."""
+    """A small good bundle with one thing wrong."""
     (breakage,) = (b for b in BREAKAGES if b.name == name)
-    raw = Raw.read(good("tiny-f32")[0])
+    raw = Raw.read(good(breakage.base)[0])
     whole = breakage.change(raw)
     return whole if isinstance(whole, bytes) else raw.to_bytes()
 
@@ -78,7 +80,7 @@ def main() -> None:
         packed = len(content) > 50_000
         path = f"bad/{breakage.name}.slim" + (".z" if packed else "")
         (OUT / path).write_bytes(zlib.compress(content, 9) if packed else content)
-        broken.append({"path": path, "rule": breakage.rule, "depth": breakage.depth})
+        broken.append({"path": path, "rule": breakage.rule, "refused": breakage.depths, "artifact": breakage.artifact})
     index["bad"] = broken
     (OUT / "index.json").write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n")
     print(f"{len(rows)} good and {len(broken)} bad bundles in {OUT}")

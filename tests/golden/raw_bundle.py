@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-ITEM = {"F32": 4, "F16": 2, "U8": 1}
+ITEM = {"F32": 4, "I32": 4, "F16": 2, "I8": 1, "U8": 1}
+ORDER = list(ITEM)  # of the data
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Raw:
     def to_bytes(self) -> bytes:
         text = self.manifest_text if self.manifest_text is not None else canonical(self.manifest)
         tensors = {**self.tensors, "manifest": ("U8", [len(text)], text)}
-        order = sorted(tensors, key=lambda name: (-ITEM[tensors[name][0]], name))
+        order = sorted(tensors, key=lambda name: (ORDER.index(tensors[name][0]), name))
         at, entries = 0, {}
         for name in order:
             dtype, shape, content = tensors[name]
@@ -69,6 +70,25 @@ class Raw:
 
     def content(self, name: str) -> bytes:
         return zlib.decompress(self.tensors[name][2])
+
+    def template(self, name: str, base: bytes) -> bytes:
+        """The content of a template; ``base`` is that of its base, empty without one."""
+        own, at = b"", 0
+        while at < len(self.tensors[name][2]):
+            block, at = self._block(name, base, own, at)
+            own += block
+        return own
+
+    def first_block(self, name: str, base: bytes) -> int:
+        """Where the stream of a template's first block ends."""
+        return self._block(name, base, b"", 0)[1]
+
+    def _block(self, name: str, base: bytes, own: bytes, at: int) -> tuple[bytes, int]:
+        stored, start = self.tensors[name][2], max(0, len(own) - 4096)
+        dictionary = base[start : start + 16384] + own[max(0, len(own) - 16384) :]
+        stream = zlib.decompressobj(zdict=dictionary) if dictionary else zlib.decompressobj()
+        block = stream.decompress(stored[at:]) + stream.flush()
+        return block, len(stored) - len(stream.unused_data)
 
     def add_tensor(self, name: str, dtype: str, shape: list[int]) -> None:
         self.tensors[name] = (dtype, shape, bytes(math.prod(shape) * ITEM[dtype]))
