@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
@@ -14,6 +14,9 @@ from edgeslim.cli.data_options import data_options, device_option, load
 from edgeslim.cli.sizes import BYTES
 from edgeslim.core.width import Width
 from edgeslim.files import check_free
+
+if TYPE_CHECKING:
+    from edgeslim.models.selection import Selection
 
 
 @click.command("calibrate")
@@ -68,14 +71,14 @@ def command(
         bar = stack.enter_context(console.progress("stage"))
         group = dist.group.WORLD if ranks.count > 1 else None
         task = bar.add_task("calibrating", total=None, stage="")
-        done: list[Width] = []
+        done: list[Selection] = []
 
-        def width_done(width: Width) -> None:
-            done.append(width)
-            console.detail(f"{width}x calibrated")
+        def net_done(net: Selection) -> None:
+            done.append(net)
+            console.detail(f"{net}x calibrated")
 
-        def stage_done(width: Width, stage: int, stages: int) -> None:
-            bar.update(task, total=len(chosen), completed=len(done), stage=f"{width}x {stage}/{stages}")
+        def stage_done(net: Selection, stage: int, stages: int) -> None:
+            bar.update(task, total=len(chosen), completed=len(done), stage=f"{net}x {stage}/{stages}")
 
         calibrated = calibrate(
             loaded,
@@ -85,7 +88,7 @@ def command(
             device=chosen_device,
             group=group,
             on_stage=stage_done,
-            on_width=width_done,
+            on_net=net_done,
         )
         if not ranks.first:
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,22 +57,20 @@ def _network(
     """A network by name without weights; the universally slimmable ones may be counted at any width."""
     from dataclasses import replace
 
-    from edgeslim.models.checkpoint_reading import meta_model
-    from edgeslim.models.registry import default_ladder, make_spec
+    from edgeslim.models.registry import default_ladder, make_spec, skeleton
 
     spec = make_spec(name, input_size=input_size or 224, num_classes=classes or 1000)
     chosen = resolve_widths(widths, (spec.low, spec.high)) if widths else default_ladder(spec)
     if not spec.widths:
         spec = replace(spec, low=min(spec.low, *chosen), high=max(spec.high, *chosen))
-    return meta_model(spec), chosen
+    return skeleton(spec), chosen
 
 
 def _checkpoint(
     path: str, widths: str | None, classes: int | None, console: Console
 ) -> tuple[SlimmableModel, tuple[Width, ...]]:
     from edgeslim.models.checkpoint import load_checkpoint
-    from edgeslim.models.checkpoint_reading import meta_model
-    from edgeslim.models.registry import default_ladder, network
+    from edgeslim.models.registry import default_ladder, network, skeleton
 
     if not Path(path).exists() and Path(path).name == path and not Path(path).suffix:
         network(path)  # raises: unknown name, with the nearest
@@ -84,7 +81,7 @@ def _checkpoint(
     for note in checkpoint.notes:
         console.say(f"note: {note}")
     chosen = resolve_widths(widths, checkpoint.trained) if widths else checkpoint.ladder
-    return meta_model(checkpoint.spec), chosen or default_ladder(checkpoint.spec)
+    return skeleton(checkpoint.spec), chosen or default_ladder(checkpoint.spec)
 
 
 def _rows(net: SlimmableModel, widths: tuple[Width, ...], size: int, *, layers: bool) -> list[dict[str, Any]]:
@@ -95,13 +92,12 @@ def _rows(net: SlimmableModel, widths: tuple[Width, ...], size: int, *, layers: 
     rows: list[dict[str, Any]] = []
     for width in sorted(set(widths)):
         counts = count(net, width, size)
-        signature = ",".join(map(str, net.channel_signature(width)))
         same = alias_of.get(width)
         row: dict[str, Any] = {
             "permille": width.permille,
             "macs": counts.macs,
             "params": counts.params,
-            "channels_sha256": hashlib.sha256(signature.encode()).hexdigest(),
+            "channels_sha256": net.selection(width).sha256,
             "alias_of": None if same is None else same.permille,
         }
         if layers:

@@ -243,7 +243,7 @@ def _finish(trainer: Trainer, o: dict[str, Any], ladder: tuple[Width, ...], cons
     with console.progress() as bar:
         task = bar.add_task("calibrating", total=len(ladder))
         calibrated = calibrate(
-            trainer.checkpoint(), calib, ladder, device=trainer.device, on_width=lambda width: bar.advance(task)
+            trainer.checkpoint(), calib, ladder, device=trainer.device, on_net=lambda net: bar.advance(task)
         )
     scores = evaluate_checkpoint(calibrated, test, ladder, device=trainer.device)
     with_accuracies(calibrated, scores, test).save(o["out"], overwrite=o["overwrite"])

@@ -84,10 +84,9 @@ def _labels(checkpoint: Checkpoint, labels: Sequence[str] | None) -> tuple[str, 
 
 def quality_of(checkpoint: Checkpoint, names: Sequence[Width]) -> Quality | None:
     """The accuracy that ``edgeslim evaluate --write`` stored under one of a net's ``names``, if any."""
-    known = [name.permille for name in names if name.permille in checkpoint.accuracies]
-    if not known:
+    row = checkpoint.accuracies.get(checkpoint.selection(names[0]))
+    if row is None:
         return None
-    row = checkpoint.accuracies[known[0]]
     agreement = row.get("agreement")
     return Quality(
         metric="top1",

@@ -9,7 +9,6 @@ they run: a BatchNorm whose statistics do not fit is named (``WidthScore.misfits
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -154,26 +153,22 @@ def evaluate_bundle(
 
 
 def with_accuracies(model: CalibratedModel, scores: Sequence[WidthScore], data: ImageSet) -> Checkpoint:
-    """The checkpoint with ``scores`` kept under the names its statistics have; ``pack`` takes them from there."""
-    checkpoint = model.checkpoint()
-    kept = dict(checkpoint.accuracies)
-    for one in scores:
-        names = {one.width, *one.aliases, *map(Width, checkpoint.statistics), *map(Width, checkpoint.accuracies)}
-        same = next(net for net in model.distinct([*names]).items() if one.width in (net[0], *net[1]))
-        known = [name.permille for name in (same[0], *same[1]) if name.permille in checkpoint.statistics]
-        for name in (same[0], *same[1]):
-            kept.pop(name.permille, None)
-        kept[known[0] if known else one.width.permille] = {
-            "data": data.name,
-            "split": data.split,
-            "images": len(data),
-            "data_sha256": data.data_sha256,
-            "loss": one.loss,
-            "top1": one.top1,
-            "top5": one.top5,
-            "agreement": one.agreement,
+    """The checkpoint with ``scores`` kept with their nets; ``pack`` takes them from there."""
+    return model.checkpoint().with_accuracies(
+        {
+            one.width: {
+                "data": data.name,
+                "split": data.split,
+                "images": len(data),
+                "data_sha256": data.data_sha256,
+                "loss": one.loss,
+                "top1": one.top1,
+                "top5": one.top5,
+                "agreement": one.agreement,
+            }
+            for one in scores
         }
-    return dataclasses.replace(checkpoint, accuracies=dict(sorted(kept.items())))
+    )
 
 
 def _agreement(answers: Tensor, widest: Tensor | None) -> float | None:

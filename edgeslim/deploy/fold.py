@@ -41,7 +41,7 @@ def fold(net: StaticModel) -> SlicedModel:
         folded.features,
         folded.classifier,
         spec=net.spec,
-        width=net.width,
+        selection=net.selection,
         counts=count(net),
         layers=layers,
     )

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from edgeslim.core.width import Width
+from edgeslim.errors import ModelError
 from edgeslim.models.blocks import Residual
 from edgeslim.models.channels import Channels, Rule
-from edgeslim.models.layers import PrivateBatchNorm2d, SharedBatchNorm2d, SlimConv2d, SlimLinear, WidthCell
+from edgeslim.models.layers import NetCell, PrivateBatchNorm2d, SharedBatchNorm2d, SlimConv2d, SlimLinear
 from edgeslim.models.spec import ModelSpec
 
 
@@ -18,23 +19,37 @@ class Builder:
     def __init__(self, spec: ModelSpec, rule: Rule = "round8") -> None:
         self.spec = spec
         self.rule = rule
-        self.cell = WidthCell(spec.high.permille)
+        self.cell = NetCell()
+        self._names: set[str] = set()
 
-    def channels(self, base: int, *, ratio: int = 1, movable: bool = True) -> Channels:
-        """Channels that the width cuts."""
-        return Channels(base=base, ratio=ratio, rule=self.rule, movable=movable)
+    def channels(self, name: str, base: int, *, ratio: int = 1, movable: bool = True) -> Channels:
+        """Channels that a net cuts.
 
-    def fixed(self, count: int) -> Channels:
-        """Channels that every width keeps."""
-        return Channels(base=count, rule="fixed")
+        Raises:
+            ModelError: the net has a group of this name already.
+        """
+        return self._named(Channels(name=name, base=base, ratio=ratio, rule=self.rule, movable=movable))
 
-    def joined(self, *parts: Channels) -> Channels:
-        """The concatenation of ``parts``."""
-        return Channels(base=sum(part.base * part.ratio for part in parts), movable=False, parts=parts)
+    def fixed(self, name: str, count: int) -> Channels:
+        """Channels that every net keeps."""
+        return self._named(Channels(name=name, base=count, rule="fixed"))
+
+    def joined(self, *parts: Channels, whole: bool = False) -> Channels:
+        """The concatenation of ``parts``: every part is cut to its first channels. ``whole``: it is cut as one, to its
+        first channels whatever part they are of, as published nets do."""
+        base = sum(part.base * part.ratio for part in parts)
+        name = "+".join(dict.fromkeys(part.name for part in parts))
+        return Channels(name=name, base=base, movable=False, parts=parts, whole=whole)
 
     def repeated(self, channels: Channels, times: int) -> Channels:
         """All of ``channels`` again and again (``blocks.Repeat``)."""
         return self.joined(*(channels,) * times)
+
+    def _named(self, channels: Channels) -> Channels:
+        if channels.name in self._names:
+            raise ModelError(f"two groups of channels are called {channels.name!r}: names are unique within a net")
+        self._names.add(channels.name)
+        return channels
 
     def strides(self, *strides: int) -> tuple[int, ...]:
         """The strides of a network, with the first halvings left out for small images.
@@ -76,17 +91,20 @@ class Builder:
             bias=not batch,
             gain=1.0 if activation is None else 2.0,
         )
-        norm = self._norm(outputs) if batch else nn.Identity()
+        norm = self.norm(outputs.blocks(groups)) if batch else nn.Identity()
         return [conv, norm, *([activation(inplace=True)] if activation is not None else [])]
 
-    def _norm(self, outputs: Channels) -> nn.Module:
+    def norm(self, outputs: Channels) -> nn.Module:
+        """The BatchNorm of the net's family."""
         if self.spec.widths:
             return PrivateBatchNorm2d(self.cell, outputs, self.spec.widths)
         return SharedBatchNorm2d(self.cell, self.spec.high, outputs)
 
     def classifier(self, inputs: Channels) -> nn.Sequential:
         """The linear head on pooled features."""
-        return nn.Sequential(SlimLinear(self.cell, self.spec.high, inputs, self.fixed(self.spec.num_classes)))
+        return nn.Sequential(
+            SlimLinear(self.cell, self.spec.high, inputs, self.fixed("classes", self.spec.num_classes))
+        )
 
 
 def initialise(net: nn.Module, spec: ModelSpec) -> None:
@@ -102,6 +120,8 @@ def initialise(net: nn.Module, spec: ModelSpec) -> None:
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, SlimConv2d):
+                if module.bias is not None:
+                    module.bias.zero_()
                 if spec.norm == "batch":
                     fan_out = module.weight.shape[0] // module.full_groups * module.kernel_size**2
                     module.weight.normal_(0.0, (2.0 / fan_out) ** 0.5)
@@ -121,14 +141,12 @@ _CORE_SHARE = 0.9
 
 def _initialise_unnormalised(conv: SlimConv2d, low: Width) -> None:
     columns, area = conv.weight.shape[1], conv.kernel_size**2
-    _, inputs, groups = conv.counts(low.permille)
+    _, inputs, groups = conv.counts(low)
     core = inputs // groups
     share = 1.0 if core == columns else _CORE_SHARE
     conv.weight.normal_()
     conv.weight[:, :core] *= (conv.gain * share / (core * area)) ** 0.5
     conv.weight[:, core:] *= (conv.gain * (1.0 - share) / (max(columns - core, 1) * area)) ** 0.5
-    if conv.bias is not None:
-        conv.bias.zero_()
 
 
 def _last_conv(body: nn.Module) -> SlimConv2d:

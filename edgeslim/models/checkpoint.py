@@ -1,4 +1,4 @@
-"""A trained net as a file: weights, settings, statistics per width, accuracies, provenance.
+"""A trained net as a file: weights, settings, statistics and accuracy per net, provenance.
 
     load_checkpoint(path) ─► Checkpoint ─ build() ─► SlimmableModel with its statistics in place
                                  └─ save(path) ─► one ``torch.save`` of plain containers and tensors
@@ -6,10 +6,10 @@
 Files are read with ``weights_only=True``, always: nothing in them is executed. Whatever does not fit is refused
 before anything is built from it, with the first missing, unexpected or misshapen key.
 
-    "format": "edgeslim-checkpoint", "version": 1,
+    "format": "edgeslim-checkpoint", "version": 2,
     "spec": ModelSpec.to_json(), "state_dict": {key: float32 tensor of the widest net},
-    "statistics": {permille: {BatchNorm name: (mean, population variance)}},
-    "accuracies": {permille: {…}}, "input": InputContract.to_json(),
+    "nets": [{"net": Selection.to_json(), "statistics": {BatchNorm name: (mean, population variance)} | None,
+              "accuracy": {…} | None}], "input": InputContract.to_json(),
     "provenance": {…}, "data_sha256": str | None, "calibration_sha256": str | None
 """
 
@@ -20,39 +20,39 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from edgeslim.core.width import Width
-from edgeslim.errors import CheckpointError, ModelError
+from edgeslim.errors import CheckpointError, ModelError, WidthError
 from edgeslim.files import check_free, write_atomically
 from edgeslim.models.checkpoint_reading import (
-    StatisticsByWidth,
+    StatisticsByNet,
     check_names,
     checked_state_dict,
     checked_statistics,
-    meta_model,
+    in_order,
     read_document,
 )
 from edgeslim.models.input_contract import InputContract
 from edgeslim.models.published import import_published
-from edgeslim.models.registry import default_ladder
+from edgeslim.models.registry import default_ladder, from_spec, skeleton
+from edgeslim.models.selection import Net, Selection
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.spec import ModelSpec
 from edgeslim.models.static import Statistics
 
 FORMAT = "edgeslim-checkpoint"
-VERSION = 1
+VERSION = 2
 RESUME_FORMAT = "edgeslim-resume"  # what the trainer continues from; no checkpoint
 _FIELDS = (
     "format",
     "version",
     "spec",
     "state_dict",
-    "statistics",
-    "accuracies",
+    "nets",
     "input",
     "provenance",
     "data_sha256",
@@ -65,14 +65,14 @@ class Checkpoint:
     """Everything needed to rebuild a trained net without its trainer.
 
     ``state_dict`` holds the master weights (float32, CPU); ``statistics`` the complete BatchNorm statistics of every
-    calibrated width by permille; ``accuracies`` what ``evaluate`` measured; ``provenance`` plain values for people
+    calibrated net; ``accuracies`` what ``evaluate`` measured, by net; ``provenance`` plain values for people
     (its ``notes`` are shown when a file is used).
     """
 
     spec: ModelSpec
     state_dict: dict[str, Tensor]
-    statistics: StatisticsByWidth = field(default_factory=dict)
-    accuracies: dict[int, dict[str, Any]] = field(default_factory=dict)
+    statistics: StatisticsByNet = field(default_factory=dict)
+    accuracies: dict[Selection, dict[str, Any]] = field(default_factory=dict)
     input_contract: InputContract = field(default_factory=InputContract)
     provenance: dict[str, Any] = field(default_factory=dict)
     data_sha256: str | None = None
@@ -84,22 +84,22 @@ class Checkpoint:
         model: SlimmableModel,
         *,
         input_contract: InputContract | None = None,
-        accuracies: Mapping[int, dict[str, Any]] | None = None,
+        accuracies: Mapping[Net, dict[str, Any]] | None = None,
         provenance: Mapping[str, Any] | None = None,
         data_sha256: str | None = None,
         calibration_sha256: str | None = None,
     ) -> Checkpoint:
         """A snapshot of ``model`` with the statistics it has (copies; the model may train on)."""
-        statistics: StatisticsByWidth = {}
-        for width in model.calibrated():
-            known = model.statistics(width)
+        statistics: StatisticsByNet = {}
+        for net in model.calibrated():
+            known = model.statistics(net)
             assert known is not None
-            statistics[width.permille] = {name: (_owned(mean), _owned(var)) for name, (mean, var) in known.items()}
+            statistics[net] = {name: (_owned(mean), _owned(var)) for name, (mean, var) in known.items()}
         return cls(
             spec=model.spec,
             state_dict={name: _owned(tensor) for name, tensor in model.state_dict().items()},
             statistics=statistics,
-            accuracies=dict(accuracies or {}),
+            accuracies={model.selection(net): row for net, row in (accuracies or {}).items()},
             input_contract=input_contract or InputContract(),
             provenance=dict(provenance or {}),
             data_sha256=data_sha256,
@@ -116,7 +116,15 @@ class Checkpoint:
         """Widths that can be used as they are: those with statistics (without BatchNorm: the default ladder)."""
         if self.spec.norm == "none":
             return default_ladder(self.spec)
-        return tuple(Width(permille) for permille in sorted(self.statistics))
+        return tuple(sorted(net.width for net in self.statistics if net.width is not None))
+
+    def selection(self, net: Net) -> Selection:
+        """The channels of ``net``: what its statistics and accuracy are kept under.
+
+        Raises:
+            WidthError, ModelError: there is no such net.
+        """
+        return skeleton(self.spec).selection(net)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -125,9 +133,9 @@ class Checkpoint:
         return tuple(str(note) for note in notes) if isinstance(notes, list | tuple) else ()
 
     def with_statistics(
-        self, statistics: Mapping[int, Statistics], *, calibration_sha256: str | None = None
+        self, statistics: Mapping[Net, Statistics], *, calibration_sha256: str | None = None
     ) -> Checkpoint:
-        """The same net with these statistics added or replaced; measured accuracies of those widths are dropped.
+        """The same weights with these statistics added or replaced; measured accuracies of those nets are dropped.
 
         Raises:
             CheckpointError: they do not fit the net.
@@ -135,10 +143,19 @@ class Checkpoint:
         checked = checked_statistics(self.spec, statistics, "statistics")
         return dataclasses.replace(
             self,
-            statistics={**self.statistics, **checked},
-            accuracies={permille: row for permille, row in self.accuracies.items() if permille not in checked},
+            statistics=in_order({**_others(self.statistics, checked), **checked}),
+            accuracies=_others(self.accuracies, checked),
             calibration_sha256=calibration_sha256,
         )
+
+    def with_accuracies(self, accuracies: Mapping[Net, dict[str, Any]]) -> Checkpoint:
+        """The same weights with these measurements added or replaced.
+
+        Raises:
+            WidthError, ModelError: there is no such net.
+        """
+        measured = {self.selection(net): row for net, row in accuracies.items()}
+        return dataclasses.replace(self, accuracies=in_order({**_others(self.accuracies, measured), **measured}))
 
     def build(self) -> SlimmableModel:
         """The net with weights and statistics of its own, at its widest width, in evaluation mode.
@@ -147,10 +164,11 @@ class Checkpoint:
             CheckpointError: weights or statistics do not fit the spec.
         """
         state_dict = checked_state_dict(self.spec, self.state_dict, "checkpoint")
-        model = meta_model(self.spec)
+        with torch.device("meta"):
+            model = from_spec(self.spec)
         model.load_state_dict({name: nn.Parameter(tensor) for name, tensor in state_dict.items()}, assign=True)
-        for permille, statistics in self.statistics.items():
-            model.set_statistics(Width(permille), statistics)
+        for net, statistics in self.statistics.items():
+            model.set_statistics(net, statistics)
         return model.eval()
 
     def save(self, path: Path, *, overwrite: bool = False) -> None:
@@ -166,8 +184,7 @@ class Checkpoint:
             "version": VERSION,
             "spec": self.spec.to_json(),
             "state_dict": checked_state_dict(self.spec, self.state_dict, "checkpoint"),
-            "statistics": checked_statistics(self.spec, self.statistics, "checkpoint"),
-            "accuracies": _plain(self.accuracies, "accuracies"),
+            "nets": self._nets(),
             "input": self.input_contract.to_json(),
             "provenance": _plain(self.provenance, "provenance"),
             "data_sha256": self.data_sha256,
@@ -175,6 +192,17 @@ class Checkpoint:
         }
         with write_atomically(Path(path), overwrite=overwrite) as file:
             torch.save(document, file)
+
+    def _nets(self) -> list[dict[str, Any]]:
+        statistics = checked_statistics(self.spec, self.statistics, "checkpoint")
+        return [
+            {
+                "net": net.to_json(),
+                "statistics": statistics.get(net),
+                "accuracy": _plain(self.accuracies.get(net), "accuracy"),
+            }
+            for net in in_order({**dict.fromkeys(statistics), **dict.fromkeys(self.accuracies)})
+        ]
 
 
 def load_checkpoint(path: str | Path, *, model: str | None = None, widths: Sequence[Width] | None = None) -> Checkpoint:
@@ -222,22 +250,57 @@ def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
         state_dict = checked_state_dict(spec, document["state_dict"], what)
     except ModelError as error:
         raise CheckpointError(f"{what}: {error.message}", hint=error.hint) from error
-    accuracies, provenance = _plain(document["accuracies"], "accuracies"), _plain(document["provenance"], "provenance")
+    statistics, accuracies = _read_nets(spec, document["nets"], what)
+    provenance = _plain(document["provenance"], "provenance")
     hashes = document["data_sha256"], document["calibration_sha256"]
-    if not isinstance(accuracies, dict) or not isinstance(provenance, dict):
-        raise CheckpointError(f"{what}: accuracies and provenance are dictionaries")
+    if not isinstance(provenance, dict):
+        raise CheckpointError(f"{what}: provenance is a dictionary")
     if not all(isinstance(value, str | None) for value in hashes):
         raise CheckpointError(f"{what}: a hash is text or nothing")
     return Checkpoint(
         spec=spec,
         state_dict=state_dict,
-        statistics=checked_statistics(spec, document["statistics"], what),
+        statistics=statistics,
         accuracies=accuracies,
         input_contract=InputContract.from_json(document["input"]),
         provenance=provenance,
         data_sha256=hashes[0],
         calibration_sha256=hashes[1],
     )
+
+
+def _read_nets(spec: ModelSpec, documents: Any, what: str) -> tuple[StatisticsByNet, dict[Selection, dict[str, Any]]]:
+    """Statistics and accuracies by net, everything checked."""
+    if not isinstance(documents, list | tuple):
+        raise CheckpointError(f"{what}: nets are a list")
+    statistics, accuracies = {}, {}
+    met: set[Selection] = set()
+    for document in documents:
+        if not isinstance(document, Mapping) or set(document) != {"net", "statistics", "accuracy"}:
+            raise CheckpointError(f"{what}: every net has net, statistics and accuracy")
+        try:
+            net = skeleton(spec).selection(Selection.from_json(document["net"]))
+        except (ModelError, WidthError) as error:
+            raise CheckpointError(f"{what}: {error.message}", hint=error.hint) from error
+        if net in met:
+            raise CheckpointError(f"{what}: net {net} is there twice")
+        met.add(net)
+        if document["statistics"] is not None:
+            statistics[net] = document["statistics"]
+        accuracy = _plain(document["accuracy"], f"accuracy of net {net}")
+        if accuracy is not None:
+            if not isinstance(accuracy, dict):
+                raise CheckpointError(f"{what}: the accuracy of net {net} is a dictionary")
+            accuracies[net] = accuracy
+    return checked_statistics(spec, statistics, what), accuracies
+
+
+V = TypeVar("V")
+
+
+def _others(known: Mapping[Selection, V], replaced: Mapping[Selection, object]) -> dict[Selection, V]:
+    """What stays; a net that is replaced under another name takes the new name."""
+    return {net: value for net, value in known.items() if net not in replaced}
 
 
 def _owned(tensor: Tensor) -> Tensor:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, did_you_mean
-from edgeslim.models.registry import from_spec
-from edgeslim.models.slimmable import SlimmableModel
+from edgeslim.models.registry import skeleton
+from edgeslim.models.selection import Selection
 from edgeslim.models.spec import ModelSpec
 
-StatisticsByWidth = dict[int, dict[str, tuple[Tensor, Tensor]]]
-"""permille → BatchNorm name → (mean, population variance)."""
+StatisticsByNet = dict[Selection, dict[str, tuple[Tensor, Tensor]]]
+"""Net → BatchNorm name → (mean, population variance)."""
+
+V = TypeVar("V")
 
 
 def read_document(path: Path) -> Any:
@@ -58,12 +59,6 @@ def _refused_pickle(path: Path, error: pickle.UnpicklingError) -> CheckpointErro
     )
 
 
-def meta_model(spec: ModelSpec) -> SlimmableModel:
-    """A network without storage, for shapes and names."""
-    with torch.device("meta"):
-        return from_spec(spec)
-
-
 def check_names(expected: Iterable[str], met: Iterable[str], what: str) -> None:
     """Raise CheckpointError naming the first missing, else the first unexpected key."""
     expected, met = list(expected), list(met)
@@ -101,36 +96,41 @@ def checked_state_dict(spec: ModelSpec, state_dict: Any, what: str) -> dict[str,
     """
     if not isinstance(state_dict, Mapping) or not all(isinstance(key, str) for key in state_dict):
         raise CheckpointError(f"{what}: expected a dictionary of tensors, got {type(state_dict).__name__}")
-    expected = {name: tuple(tensor.shape) for name, tensor in meta_model(spec).state_dict().items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in skeleton(spec).state_dict().items()}
     check_names(expected, state_dict, what)
     return {name: checked_tensor(state_dict[name], shape, f"{what}: {name}") for name, shape in expected.items()}
 
 
-def checked_statistics(spec: ModelSpec, statistics: Any, what: str) -> StatisticsByWidth:
-    """Statistics of every BatchNorm at every width of ``statistics``.
+def checked_statistics(spec: ModelSpec, statistics: Any, what: str) -> StatisticsByNet:
+    """Statistics of every BatchNorm of every net of ``statistics``, by the net's channels.
 
     Raises:
         CheckpointError: names the first missing, unexpected, misshapen, non-finite or negative entry.
+        WidthError, ModelError: the model has no such net.
     """
     if not isinstance(statistics, Mapping):
-        raise CheckpointError(f"{what}: expected statistics by width, got {type(statistics).__name__}")
-    model = meta_model(spec)
+        raise CheckpointError(f"{what}: expected statistics by net, got {type(statistics).__name__}")
+    model = skeleton(spec)
     norms = model.norms()
-    checked: StatisticsByWidth = {}
-    for permille in sorted(statistics):
-        width, by_name = Width(permille), statistics[permille]
-        model.check_width(width)
+    checked: StatisticsByNet = {}
+    for asked, by_name in statistics.items():
+        net = model.selection(asked)
         if not isinstance(by_name, Mapping):
-            raise CheckpointError(f"{what}: statistics of width {width} are no dictionary")
-        check_names(norms, by_name, f"{what}: statistics of width {width}")
-        checked[permille] = {}
+            raise CheckpointError(f"{what}: statistics of net {net} are no dictionary")
+        check_names(norms, by_name, f"{what}: statistics of net {net}")
+        checked[net] = {}
         for name, norm in norms.items():
-            pair, shape = by_name[name], (norm.outputs.at(width),)
+            pair, shape = by_name[name], (norm.outputs.at(net),)
             if not isinstance(pair, list | tuple) or len(pair) != 2:
-                raise CheckpointError(f"{what}: statistics of {name} at width {width} are no pair of mean and variance")
-            mean = checked_tensor(pair[0], shape, f"{what}: mean of {name} at width {width}")
-            var = checked_tensor(pair[1], shape, f"{what}: variance of {name} at width {width}")
+                raise CheckpointError(f"{what}: statistics of {name} in net {net} are no pair of mean and variance")
+            mean = checked_tensor(pair[0], shape, f"{what}: mean of {name} in net {net}")
+            var = checked_tensor(pair[1], shape, f"{what}: variance of {name} in net {net}")
             if bool((var < 0).any()):
-                raise CheckpointError(f"{what}: variance of {name} at width {width} is negative")
-            checked[permille][name] = (mean, var)
-    return checked
+                raise CheckpointError(f"{what}: variance of {name} in net {net} is negative")
+            checked[net][name] = (mean, var)
+    return in_order(checked)
+
+
+def in_order(by_net: Mapping[Selection, V]) -> dict[Selection, V]:
+    """The same, fewest channels first."""
+    return {net: by_net[net] for net in sorted(by_net, key=lambda net: (net.channels, net.label))}

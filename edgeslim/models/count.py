@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
+from edgeslim.models.selection import Net
 from edgeslim.models.slimmable import SlimmableModel
 
 
@@ -49,14 +49,14 @@ _KINDS: dict[type[nn.Module], str] = {
 }
 
 
-def count(net: nn.Module, width: Width | None = None, input_size: int | None = None) -> Counts:
-    """Count a slimmable model at ``width``, or any plain net.
+def count(net: nn.Module, chosen: Net | None = None, input_size: int | None = None) -> Counts:
+    """Count ``chosen`` of a slimmable model (by default the net that runs now), or any plain net.
 
     Args:
         input_size: pixels of the square input; the spec's own where the net has one and this is None.
 
     Raises:
-        WidthError: the model cannot run at ``width``.
+        WidthError, ModelError: the model has no such net.
         UsageError: no input size is known, or the image is too small for the net.
     """
     spec = getattr(net, "spec", None)
@@ -64,7 +64,7 @@ def count(net: nn.Module, width: Width | None = None, input_size: int | None = N
     if size is None:
         raise UsageError("counting needs an input size")
     if isinstance(net, SlimmableModel):
-        plain: nn.Module = net.static(width or net.width, weights=False)
+        plain: nn.Module = net.static(chosen or net.net, weights=False)
     else:
         plain = copy.deepcopy(net).to("meta")
     layers: list[LayerCount] = []

@@ -17,15 +17,15 @@ STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
 def build(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
     """Features ending in the global pool, and the classifier."""
     stem_stride, *stage_strides = b.strides(2, *(stride for _, _, stride in STAGES))
-    channels = b.channels(32)
+    channels = b.channels("stem", 32)
     layers: list[nn.Module] = [
         nn.Sequential(
-            *b.conv_norm(b.fixed(b.spec.in_channels), channels, 3, stride=stem_stride, activation=nn.ReLU),
+            *b.conv_norm(b.fixed("image", b.spec.in_channels), channels, 3, stride=stem_stride, activation=nn.ReLU),
         )
     ]
     for (base, repetitions, _), stage_stride in zip(STAGES, stage_strides, strict=True):
         for repetition in range(repetitions):
-            inputs, channels = channels, b.channels(base)
+            inputs, channels = channels, b.channels(f"features.{len(layers)}", base)
             stride = stage_stride if repetition == 0 else 1
             body = nn.Sequential(
                 *b.conv_norm(inputs, inputs, 3, stride=stride, depthwise=True, activation=nn.ReLU),

@@ -17,11 +17,11 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 TAIL_CHANNELS = 1280
 
 
-def _block(b: Builder, inputs: Channels, outputs: Channels, *, expansion: int, stride: int) -> nn.Module:
+def _block(b: Builder, name: str, inputs: Channels, outputs: Channels, *, expansion: int, stride: int) -> nn.Module:
     layers: list[nn.Module] = []
     hidden = inputs
     if expansion != 1:
-        hidden = b.channels(inputs.base, ratio=expansion)
+        hidden = b.channels(f"{name}.hidden", inputs.base, ratio=expansion)
         layers += b.conv_norm(inputs, hidden, activation=nn.ReLU6)
     layers += b.conv_norm(hidden, hidden, 3, stride=stride, depthwise=True, activation=nn.ReLU6)
     layers += b.conv_norm(hidden, outputs)
@@ -32,20 +32,22 @@ def _block(b: Builder, inputs: Channels, outputs: Channels, *, expansion: int, s
 def build(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
     """Features ending in the global pool, and the classifier."""
     stem_stride, *stage_strides = b.strides(2, *(stride for *_, stride in STAGES))
-    channels = b.channels(32)
+    channels = b.channels("stem", 32)
     layers: list[nn.Module] = [
         nn.Sequential(
-            *b.conv_norm(b.fixed(b.spec.in_channels), channels, 3, stride=stem_stride, activation=nn.ReLU6),
+            *b.conv_norm(b.fixed("image", b.spec.in_channels), channels, 3, stride=stem_stride, activation=nn.ReLU6),
         )
     ]
-    for (expansion, base, repetitions, _), stage_stride in zip(STAGES, stage_strides, strict=True):
-        stage = b.channels(base)
+    for number, ((expansion, base, repetitions, _), stage_stride) in enumerate(
+        zip(STAGES, stage_strides, strict=True), start=1
+    ):
+        stage = b.channels(f"stage{number}", base)
         for repetition in range(repetitions):
             # Blocks after the first of a stage keep shape and channels: inputs *is* outputs, so they are residual.
             stride = stage_stride if repetition == 0 else 1
-            layers.append(_block(b, channels, stage, expansion=expansion, stride=stride))
+            layers.append(_block(b, f"features.{len(layers)}", channels, stage, expansion=expansion, stride=stride))
             channels = stage
-    tail = b.fixed(TAIL_CHANNELS)
+    tail = b.fixed("tail", TAIL_CHANNELS)
     layers.append(nn.Sequential(*b.conv_norm(channels, tail, activation=nn.ReLU6)))
     layers.append(nn.AdaptiveAvgPool2d(1))
     return nn.Sequential(*layers), b.classifier(tail)

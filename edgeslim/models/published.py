@@ -27,13 +27,14 @@ from torch import Tensor
 
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError
-from edgeslim.models.checkpoint_reading import StatisticsByWidth, checked_state_dict, checked_statistics, meta_model
-from edgeslim.models.registry import Network, make_spec, network
+from edgeslim.models.checkpoint_reading import StatisticsByNet, checked_state_dict, checked_statistics
+from edgeslim.models.registry import Network, make_spec, network, skeleton
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.spec import ModelSpec
 
 _GRID_PERMILLE = 25
 _INDEXED = re.compile(r"(.+)\.bn\.(\d+)\.running_mean")
+NormStatistics = dict[str, tuple[Tensor, Tensor]]
 Sizes = tuple[int, ...]  # channels of every per-width BatchNorm, in module order
 
 
@@ -43,7 +44,7 @@ class Imported:
 
     spec: ModelSpec
     state_dict: dict[str, Tensor]
-    statistics: StatisticsByWidth
+    statistics: StatisticsByNet
     notes: tuple[str, ...]
 
 
@@ -198,7 +199,7 @@ def _sketch(name: str, entry: Network, source: _Source) -> SlimmableModel:
     if stem.dim() != 4 or classes.dim() != 2:
         raise CheckpointError(f"{source.what}: stem or classifier has an unexpected shape")
     widest = entry.ladder[-1]
-    return meta_model(
+    return skeleton(
         make_spec(
             name,
             num_classes=classes.shape[0],
@@ -273,7 +274,7 @@ def _weights(
 ) -> dict[str, Tensor]:
     index_of = {width: index for index, width in named.items()}
     weights: dict[str, Tensor] = {}
-    for key in meta_model(spec).state_dict():
+    for key in skeleton(spec).state_dict():
         private = re.fullmatch(r"(.+)\.bn\.(\d+)\.(weight|bias)", key)
         if private is None:
             module, _, parameter = key.rpartition(".")
@@ -290,20 +291,20 @@ def _statistics(
     pieces: Mapping[str, tuple[str, ...]],
     plain: set[str],
     named: Mapping[int, Width],
-) -> StatisticsByWidth:
+) -> dict[Width, NormStatistics]:
     """Statistics of the widths that have them: a BatchNorm that never saw a batch has none."""
-    statistics: StatisticsByWidth = {}
+    statistics: dict[Width, NormStatistics] = {}
     for index, width in named.items():
         prefixes = {norm: "" if norm in plain else f"bn.{index}." for norm in pieces}
         by_norm = {norm: source.statistics(modules, prefixes[norm]) for norm, modules in pieces.items()}
         if all(source.saw_a_batch(modules, prefixes[norm]) for norm, modules in pieces.items()):
-            statistics[width.permille] = by_norm
+            statistics[width] = by_norm
     return statistics
 
 
 def _notes(
     order: Sequence[Width],
-    statistics: StatisticsByWidth,
+    statistics: Mapping[Width, object],
     plain: set[str],
     widths: Sequence[Width] | None,
     *,
@@ -315,7 +316,7 @@ def _notes(
         notes.append(f"widths are not in the file; from its sizes: {', '.join(map(str, order))}")
     if repeated:
         notes.append(f"{repeated} more sets of statistics left out: of equal channels the first set is used")
-    empty = [width for width in order if width.permille not in statistics]
+    empty = [width for width in order if width not in statistics]
     if empty:
         notes.append(f"no statistics at {', '.join(map(str, empty))}: never calibrated")
     if plain and statistics:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from edgeslim.core.width import Width
@@ -121,26 +123,19 @@ def from_spec(spec: ModelSpec) -> SlimmableModel:
     builder = Builder(spec, entry.rule)
     features, classifier = entry.build(builder)
     model = SlimmableModel(spec, builder, features, classifier)
-    _check_prefixes(model)
     initialise(model, spec)
     return model
 
 
-def _check_prefixes(model: SlimmableModel) -> None:
-    """Raise ``ModelError`` if a narrow net has a layer wider than the widest's.
+@functools.lru_cache(maxsize=16)
+def skeleton(spec: ModelSpec) -> SlimmableModel:
+    """The network of ``spec`` without storage, for shapes, names and selections; shared, so leave it as it is.
 
-    The published rounding makes 9 channels of fewer than 4, but 8 of 4 to 11: a very narrow range can turn upside down.
+    Raises:
+        ModelError: as ``from_spec``.
     """
-    spec = model.spec
-    for name, layer in model.layers().items():
-        most = layer.outputs.at(spec.high)
-        for width in spec.widths or (spec.low,):
-            if (wants := layer.outputs.at(width)) > most:
-                raise ModelError(
-                    f"{spec.name} from {spec.low} to {spec.high}: {name} would have {wants} channels at width {width} "
-                    f"but {most} at {spec.high}, so it is no slice",
-                    hint="train a wider range: the published rounding makes 9 of fewer than 4 channels",
-                )
+    with torch.device("meta"):
+        return from_spec(spec)
 
 
 def create(

@@ -18,15 +18,19 @@ STAGE_CHANNELS = (64, 128, 256, 512)
 EXPANSION = 4  # of a bottleneck
 
 
-def _basic(b: Builder, inputs: Channels, middle: Channels, outputs: Channels, stride: int) -> list[nn.Module]:
+def _basic(
+    b: Builder, name: str, inputs: Channels, middle: Channels, outputs: Channels, stride: int
+) -> list[nn.Module]:
     return [
         *b.conv_norm(inputs, middle, 3, stride=stride, activation=nn.ReLU),
         *b.conv_norm(middle, outputs, 3),
     ]
 
 
-def _bottleneck(b: Builder, inputs: Channels, middle: Channels, outputs: Channels, stride: int) -> list[nn.Module]:
-    narrow = b.channels(middle.base)
+def _bottleneck(
+    b: Builder, name: str, inputs: Channels, middle: Channels, outputs: Channels, stride: int
+) -> list[nn.Module]:
+    narrow = b.channels(f"{name}.narrow", middle.base)
     return [
         *b.conv_norm(inputs, middle, activation=nn.ReLU),
         *b.conv_norm(middle, narrow, 3, stride=stride, activation=nn.ReLU),
@@ -37,7 +41,7 @@ def _bottleneck(b: Builder, inputs: Channels, middle: Channels, outputs: Channel
 def _stem(b: Builder, channels: Channels, stride: int, pool_stride: int) -> nn.Sequential:
     """Left-out halvings (``Builder.strides``) make it the 3x3 stem without pooling that small images need."""
     kernel_size = 7 if stride == 2 else 3
-    layers = b.conv_norm(b.fixed(b.spec.in_channels), channels, kernel_size, stride=stride, activation=nn.ReLU)
+    layers = b.conv_norm(b.fixed("image", b.spec.in_channels), channels, kernel_size, stride=stride, activation=nn.ReLU)
     if pool_stride == 2:
         layers.append(nn.MaxPool2d(3, stride=2, padding=1))
     return nn.Sequential(*layers)
@@ -45,14 +49,21 @@ def _stem(b: Builder, channels: Channels, stride: int, pool_stride: int) -> nn.S
 
 def _build(b: Builder, repetitions: tuple[int, ...], *, bottleneck: bool) -> tuple[nn.Sequential, nn.Sequential]:
     stem_stride, pool_stride, *stage_strides = b.strides(2, 2, 1, 2, 2, 2)
-    channels = b.channels(STAGE_CHANNELS[0])
+    channels = b.channels("stem", STAGE_CHANNELS[0])
     layers: list[nn.Module] = [_stem(b, channels, stem_stride, pool_stride)]
-    for base, count, stage_stride in zip(STAGE_CHANNELS, repetitions, stage_strides, strict=True):
+    for number, (base, count, stage_stride) in enumerate(
+        zip(STAGE_CHANNELS, repetitions, stage_strides, strict=True), start=1
+    ):
         # The first stage of ResNet-18 goes on with the stem's channels: no shortcut convolution there.
-        stage = b.channels(base * EXPANSION) if bottleneck else channels if base == channels.base else b.channels(base)
+        if bottleneck or base != channels.base:
+            stage = b.channels(f"stage{number}", base * EXPANSION if bottleneck else base)
+        else:
+            stage = channels
         for repetition in range(count):
             stride = stage_stride if repetition == 0 else 1
-            body = (_bottleneck if bottleneck else _basic)(b, channels, b.channels(base), stage, stride)
+            name = f"features.{len(layers)}"
+            middle = b.channels(f"{name}.middle", base)
+            body = (_bottleneck if bottleneck else _basic)(b, name, channels, middle, stage, stride)
             shortcut = None if channels is stage else nn.Sequential(*b.conv_norm(channels, stage, stride=stride))
             layers.append(Residual(nn.Sequential(*body), shortcut=shortcut, activation=nn.ReLU(inplace=True)))
             channels = stage

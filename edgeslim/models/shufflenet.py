@@ -8,7 +8,8 @@
 The published files hold one convolution per group (``head_i``, ``a_i``, ``c_i``); here the three are one grouped
 convolution. Where all of the input goes to every group (the stem; ``a`` of the first unit, which ShuffleNet leaves
 ungrouped) the input is repeated once per group: the same products, and one rule for every slice. The shuffle makes
-"the first channels of every group" the first channels of the whole, so ``b`` is a plain prefix.
+"the first channels of every group" the first channels of the whole, so ``b`` is a plain prefix. Concatenations are cut
+as one (``whole``), whatever part the first channels are of: the published weights were trained so.
 """
 
 from __future__ import annotations
@@ -46,15 +47,15 @@ class ShuffleUnit(nn.Module):
 
 
 def _unit(
-    b: Builder, inputs: Channels, stage_base: int, stride: int | None, *, whole: bool
+    b: Builder, name: str, inputs: Channels, stage_base: int, stride: int | None, *, whole: bool
 ) -> tuple[nn.Module, Channels]:
     """A unit and its output channels; ``stride`` None adds, a number concatenates."""
-    middle = b.channels(stage_base // COMPRESSION // GROUPS, ratio=GROUPS, movable=False)
+    middle = b.channels(f"{name}.middle", stage_base // COMPRESSION // GROUPS, ratio=GROUPS, movable=False)
     if stride is None:
         branch = outputs = inputs
     else:
-        branch = b.channels((stage_base - inputs.base) // GROUPS, ratio=GROUPS, movable=False)
-        outputs = b.joined(inputs, branch)
+        branch = b.channels(f"{name}.branch", (stage_base - inputs.base) // GROUPS, ratio=GROUPS, movable=False)
+        outputs = b.joined(inputs, branch, whole=True)
     unit = ShuffleUnit(
         nn.Sequential(
             *b.conv_norm(b.repeated(inputs, GROUPS) if whole else inputs, middle, groups=GROUPS, activation=nn.ReLU)
@@ -70,17 +71,17 @@ def _unit(
 def build(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
     """Features ending in the global pool, and the classifier."""
     stem_stride, pool_stride, *stage_strides = b.strides(2, 2, 2, 2, 2)
-    stem = b.channels(STEM_CHANNELS // GROUPS, ratio=GROUPS, movable=False)
-    image = b.repeated(b.fixed(b.spec.in_channels), GROUPS)
+    stem = b.channels("stem", STEM_CHANNELS // GROUPS, ratio=GROUPS, movable=False)
+    image = b.repeated(b.fixed("image", b.spec.in_channels), GROUPS)
     head = [Repeat(GROUPS), *b.conv_norm(image, stem, 3, stride=stem_stride, groups=GROUPS, activation=nn.ReLU)]
     if pool_stride == 2:
         head.append(nn.MaxPool2d(3, stride=2))
     layers: list[nn.Module] = [nn.Sequential(*head)]
-    channels = b.joined(stem)
+    channels = b.joined(stem, whole=True)
     for (base, units), stage_stride in zip(STAGES, stage_strides, strict=True):
         for position in range(units):
             stride = stage_stride if position == 0 else None
-            unit, channels = _unit(b, channels, base, stride, whole=len(layers) == 1)
+            unit, channels = _unit(b, f"features.{len(layers)}", channels, base, stride, whole=len(layers) == 1)
             layers.append(unit)
     layers.append(nn.AdaptiveAvgPool2d(1))
     return nn.Sequential(*layers), b.classifier(channels)

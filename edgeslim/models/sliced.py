@@ -1,4 +1,4 @@
-"""The deployable net of one width: convolutions with bias, linear layers, nothing slimmable and no BatchNorm."""
+"""The deployable net of one choice of channels: layers with bias, nothing slimmable and no BatchNorm."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from edgeslim.core.slicing import Cut, Float32
-from edgeslim.core.width import Width
 from edgeslim.models.count import Counts
+from edgeslim.models.selection import Selection
 from edgeslim.models.spec import ModelSpec
 
 
@@ -67,7 +67,7 @@ class SlicedModel(nn.Module):
         classifier: nn.Module,
         *,
         spec: ModelSpec,
-        width: Width,
+        selection: Selection,
         counts: Counts,
         layers: tuple[FoldedLayer, ...],
     ) -> None:
@@ -75,7 +75,7 @@ class SlicedModel(nn.Module):
         self.features = features
         self.classifier = classifier
         self.spec = spec
-        self.width = width
+        self.selection = selection
         self.counts = counts
         self.layers = layers
         self.eval()

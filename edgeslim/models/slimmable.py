@@ -1,6 +1,7 @@
-"""The net that runs at any width.
+"""The net that runs at any width, and with any other choice of channels.
 
 with model.at(Width(500)): model(x)        one set of weights, restored on exit
+model.selection(Width(500))                its channels as a value: what everything about a net is kept under
 model.static(Width(500))                   the plain twin: calibration, baselines, folding
 model.distinct(widths)                     which of them are different nets
 """
@@ -15,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from edgeslim.core.width import Width
-from edgeslim.errors import CheckpointError, WidthError
+from edgeslim.errors import CheckpointError, ModelError, WidthError, did_you_mean
 from edgeslim.models import tape
 from edgeslim.models.builder import Builder
-from edgeslim.models.layers import SlimBatchNorm2d, SlimConv2d, SlimLayer
+from edgeslim.models.channels import Channels
+from edgeslim.models.layers import SlimBatchNorm2d, SlimConv2d, SlimLayer, SlimLinear
+from edgeslim.models.selection import Net, Selection
 from edgeslim.models.spec import ModelSpec
 from edgeslim.models.static import StaticModel, Statistics, set_statistics
 
@@ -27,7 +30,7 @@ class SlimmableModel(nn.Module):
     """One network, all widths of ``spec``; starts at the widest.
 
     Input (N, in_channels, H, W) float, normalised; output (N, num_classes) logits. In training mode BatchNorms use
-    the batch's statistics; in evaluation mode a width without statistics raises ``CheckpointError``.
+    the batch's statistics; in evaluation mode a net without statistics raises ``CheckpointError``.
     """
 
     def __init__(self, spec: ModelSpec, builder: Builder, features: nn.Sequential, classifier: nn.Sequential) -> None:
@@ -37,7 +40,9 @@ class SlimmableModel(nn.Module):
         self.features = features
         self.classifier = classifier
         self._layers = {name: module for name, module in self.named_modules() if isinstance(module, SlimLayer)}
-        self._signatures: dict[int, tuple[int, ...]] = {}
+        self._groups = _groups(self._layers)
+        self._selections: dict[Width, Selection] = {}
+        self._checked: set[Selection] = set()
         self.direct_gradients = False
         """Whether training on a CPU may go by the pullbacks of ``models.direct`` instead of autograd.
 
@@ -45,35 +50,60 @@ class SlimmableModel(nn.Module):
         reads ``.grad`` may switch it on: the same gradients up to rounding, faster. Hooks on modules and parameters
         do not run, so DistributedDataParallel must not be used with it.
         """
-        self._statistics_names: dict[int, int] = {}
+        self._check_prefixes()
+        self._cell.selection = self.selection(spec.high)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.direct_gradients and tape.suits(self, x):
             return tape.forward(self.features, self.classifier, x)
         return self.classifier(self.features(x).flatten(1))  # type: ignore[no-any-return]
 
-    # -- widths ------------------------------------------------------------------------------------------------------
+    # -- nets --------------------------------------------------------------------------------------------------------
 
     @property
-    def width(self) -> Width:
-        """The width it runs at now."""
-        return Width(self._cell.permille)
+    def net(self) -> Selection:
+        """The net that runs now."""
+        return self._cell.selection
 
     @contextmanager
-    def at(self, width: Width) -> Iterator[SlimmableModel]:
-        """Run at ``width`` inside the block; the former width comes back afterwards, also after an error.
+    def at(self, net: Net) -> Iterator[SlimmableModel]:
+        """Run as ``net`` inside the block; the former net comes back afterwards, also after an error.
 
         Raises:
             WidthError: outside the trained range, or not listed (S family).
+            ModelError: counts that this model does not have.
         """
-        cell = self._cell
-        before = cell.permille, cell.statistics
-        cell.statistics = self._statistics_name(width)
-        cell.permille = width.permille
+        cell, before = self._cell, self._cell.selection
+        cell.selection = self.selection(net)
         try:
             yield self
         finally:
-            cell.permille, cell.statistics = before
+            cell.selection = before
+
+    def groups(self) -> tuple[Channels, ...]:
+        """The groups of channels that a selection has counts for, in module order."""
+        return tuple(self._groups.values())
+
+    def selection(self, net: Net) -> Selection:
+        """The channels of ``net``, checked: the counts of all groups, as a value.
+
+        Raises:
+            WidthError: a width outside the trained range, or not listed (S family).
+            ModelError: a group is missing or unknown, a count is too large, or groups of a layer do not divide it.
+        """
+        if isinstance(net, Selection):
+            if net.width is not None and net != self.selection(net.width):
+                raise ModelError(f"these are not the channels of {self.spec.name} at width {net.width}")
+            if net.width is None and net not in self._checked:
+                self._check(net)
+                self._checked.add(net)
+            return net
+        known = self._selections.get(net)
+        if known is None:
+            self.check_width(net)
+            known = Selection.uniform(self._groups.values(), net, listed=bool(self.spec.widths))
+            self._selections[net] = known
+        return known
 
     def check_width(self, width: Width) -> None:
         """Raise ``WidthError`` unless this net can run at ``width``."""
@@ -85,27 +115,47 @@ class SlimmableModel(nn.Module):
         elif not spec.low <= width <= spec.high:
             raise WidthError(f"width {width} is outside the range of this {spec.name}: {spec.low} to {spec.high}")
 
-    def channel_signature(self, width: Width) -> tuple[int, ...]:
-        """Output channels of every slimmable layer, in module order: equal signatures are equal nets."""
-        known = self._signatures.get(width.permille)
-        if known is None:
-            self.check_width(width)
-            known = tuple(layer.outputs.at(width) for layer in self._layers.values())
-            self._signatures[width.permille] = known
-        return known
+    def _check(self, net: Selection) -> None:
+        if self.spec.widths:
+            raise ModelError(f"{self.spec.name} runs at its listed widths only: each has BatchNorms of its own")
+        given = dict(net.counts)
+        for name in self._groups.keys() - given.keys():
+            raise ModelError(f"net {net.label} has no count for the channels {name!r}")
+        for name, count in given.items():
+            if name not in self._groups:
+                hint = did_you_mean(name, self._groups) or f"known: {', '.join(self._groups)}"
+                raise ModelError(f"net {net.label}: there are no channels {name!r}", hint=hint)
+            if count > (most := self._groups[name].at(self.spec.high)):
+                raise ModelError(f"net {net.label}: {name} has {most} channels at the most, not {count}")
+        for layer in self._layers.values():
+            layer.check(net)
+
+    def _check_prefixes(self) -> None:
+        """Raise ``ModelError`` if a narrow net has a layer wider than the widest's.
+
+        The published rounding makes 9 channels of fewer than 4, but 8 of 4 to 11: a very narrow range can turn upside
+        down.
+        """
+        spec = self.spec
+        for name, layer in self._layers.items():
+            most = layer.outputs.at(spec.high)
+            for width in spec.widths or (spec.low,):
+                if (wants := layer.outputs.at(width)) > most:
+                    raise ModelError(
+                        f"{spec.name} from {spec.low} to {spec.high}: {name} would have {wants} channels at width "
+                        f"{width} but {most} at {spec.high}, so it is no slice",
+                        hint="train a wider range: the published rounding makes 9 of fewer than 4 channels",
+                    )
 
     def distinct(self, widths: Iterable[Width]) -> dict[Width, tuple[Width, ...]]:
         """Different nets among ``widths``, ascending: the smallest name of each → its aliases.
 
         Widths of the S family are never aliases: their BatchNorms are private.
         """
-        first: dict[tuple[int, ...], Width] = {}
-        nets: dict[Width, tuple[Width, ...]] = {}
+        names: dict[Selection, list[Width]] = {}
         for width in sorted(set(widths)):
-            signature = self.channel_signature(width)
-            name = width if self.spec.widths else first.setdefault(signature, width)
-            nets[name] = () if name == width else (*nets[name], width)
-        return nets
+            names.setdefault(self.selection(width), []).append(width)
+        return {first: tuple(others) for first, *others in names.values()}
 
     # -- statistics --------------------------------------------------------------------------------------------------
 
@@ -117,101 +167,96 @@ class SlimmableModel(nn.Module):
         """BatchNorms by module name."""
         return {name: layer for name, layer in self._layers.items() if isinstance(layer, SlimBatchNorm2d)}
 
-    def set_statistics(self, width: Width, statistics: Statistics) -> None:
-        """Give the net at ``width`` (and its aliases) means and population variances of every BatchNorm.
+    def set_statistics(self, net: Net, statistics: Statistics) -> None:
+        """Give ``net`` means and population variances of every BatchNorm.
 
         Raises:
             CheckpointError: a BatchNorm is missing, unknown, or has another channel count.
         """
-        self.check_width(width)
-        norms = self.norms()
+        chosen, norms = self.selection(net), self.norms()
         if norms.keys() != statistics.keys():
             odd = sorted(norms.keys() ^ statistics.keys())[0]
-            raise CheckpointError(f"the statistics for width {width} do not fit the net: {odd} is on one side only")
+            raise CheckpointError(f"the statistics for net {chosen} do not fit the model: {odd} is on one side only")
         for name, norm in norms.items():
             mean, var = statistics[name]
-            channels = norm.outputs.at(width)
+            channels = norm.outputs.at(chosen)
             if mean.shape != (channels,) or var.shape != (channels,):
                 raise CheckpointError(
-                    f"statistics of {name} at width {width}: expected {channels} channels, got {tuple(mean.shape)}"
+                    f"statistics of {name} in net {chosen}: expected {channels} channels, got {tuple(mean.shape)}"
                 )
         for name, norm in norms.items():
             like = next(norm.parameters())
             mean, var = statistics[name]
-            norm.statistics[width.permille] = (
+            norm.statistics[chosen] = (
                 mean.detach().to(like.device, like.dtype, copy=True),
                 var.detach().to(like.device, like.dtype, copy=True),
             )
-        self._statistics_names.clear()
-        if self._cell.permille == width.permille:
-            self._cell.statistics = width.permille
 
-    def statistics(self, width: Width) -> Statistics | None:
-        """Means and variances of the net at ``width`` by BatchNorm name, or None where there are none."""
-        key = self._statistics_name(width)
-        norms = self.norms()
-        if any(key not in norm.statistics for norm in norms.values()):
+    def statistics(self, net: Net) -> Statistics | None:
+        """Means and variances of ``net`` by BatchNorm name, or None where there are none."""
+        chosen, norms = self.selection(net), self.norms()
+        if any(chosen not in norm.statistics for norm in norms.values()):
             return None
-        return {name: norm.statistics[key] for name, norm in norms.items()}
+        return {name: norm.statistics[chosen] for name, norm in norms.items()}
 
-    def drop_statistics(self, *, keep: tuple[Width, ...] = ()) -> None:
-        """Forget the statistics of all widths but ``keep``: after a change of the weights they mean nothing."""
-        kept = {width.permille for width in keep}
+    def drop_statistics(self, *, keep: tuple[Net, ...] = ()) -> None:
+        """Forget the statistics of all nets but ``keep``: after a change of the weights they mean nothing."""
+        kept = {self.selection(net) for net in keep}
         for norm in self.norms().values():
-            norm.statistics = {key: pair for key, pair in norm.statistics.items() if key in kept}
-        self._statistics_names.clear()
+            norm.statistics = {net: pair for net, pair in norm.statistics.items() if net in kept}
 
-    def calibrated(self) -> tuple[Width, ...]:
-        """Widths that statistics were given for, ascending."""
-        known = [set(norm.statistics) for norm in self.norms().values()]
-        return tuple(Width(permille) for permille in sorted(set.intersection(*known))) if known else ()
-
-    def _statistics_name(self, width: Width) -> int:
-        """The name under which this net's statistics are kept: its own, else that of a width with the same channels."""
-        known = self._statistics_names.get(width.permille)
-        if known is None:
-            signature = self.channel_signature(width)
-            names = self.calibrated()
-            same = [name for name in names if not self.spec.widths and self.channel_signature(name) == signature]
-            known = width.permille if width in names or not same else same[0].permille
-            self._statistics_names[width.permille] = known
-        return known
+    def calibrated(self) -> tuple[Selection, ...]:
+        """Nets that statistics were given for, fewest channels first."""
+        known = [norm.statistics.keys() for norm in self.norms().values()]
+        shared = [net for net in known[0] if all(net in others for others in known)] if known else []
+        return tuple(sorted(shared, key=lambda net: (net.channels, net.label)))
 
     # -- the plain twin ----------------------------------------------------------------------------------------------
 
-    def static(self, width: Width, *, weights: bool = True) -> StaticModel:
-        """The plain twin at ``width``: same module names, weights copied, statistics put in if known.
+    def static(self, net: Net, *, weights: bool = True) -> StaticModel:
+        """The plain twin of ``net``: same module names, weights copied, statistics put in if known.
 
         Args:
             weights: False leaves it on the meta device, which is enough for counting.
 
         Raises:
-            WidthError: this net cannot run at ``width``.
+            WidthError, ModelError: see ``selection``.
         """
-        self.check_width(width)
-        twins = {name: layer.twin(width) for name, layer in self._layers.items()}
+        chosen = self.selection(net)
+        twins = {name: layer.twin(chosen) for name, layer in self._layers.items()}
         memo = {id(layer): twins[name] for name, layer in self._layers.items()}
         full_groups = {
             name: layer.full_groups if isinstance(layer, SlimConv2d) else 1
             for name, layer in self._layers.items()
-            if not isinstance(layer, SlimBatchNorm2d)
+            if isinstance(layer, SlimConv2d | SlimLinear)
         }
-        net = StaticModel(
+        plain = StaticModel(
             copy.deepcopy(self.features, memo),  # containers are copied, every slimmable layer becomes its twin
             copy.deepcopy(self.classifier, memo),
             spec=self.spec,
-            width=width,
+            selection=chosen,
             full_groups=full_groups,
         )
-        net.train(self.training)
+        plain.train(self.training)
         if not weights:
-            return net
+            return plain
         for name, layer in self._layers.items():
-            _fill(twins[name], layer.slices(width))
-        statistics = self.statistics(width)
+            _fill(twins[name], layer.slices(chosen))
+        statistics = self.statistics(chosen)
         if statistics:
-            set_statistics(net, statistics)
-        return net
+            set_statistics(plain, statistics)
+        return plain
+
+
+def _groups(layers: Mapping[str, SlimLayer]) -> dict[str, Channels]:
+    """What selections count, by name, in module order."""
+    found: dict[str, Channels] = {}
+    for layer in layers.values():
+        read = (layer.inputs,) if isinstance(layer, SlimConv2d | SlimLinear) else ()
+        for leaf in (leaf for channels in (*read, layer.outputs) for leaf in channels.leaves()):
+            if leaf.can_be_cut and found.setdefault(leaf.name, leaf) is not leaf:
+                raise ModelError(f"two groups of channels are called {leaf.name!r}: names are unique within a net")
+    return found
 
 
 def _fill(twin: nn.Module, parts: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""The plain net of one width: no slimmable layer left, same module names, weights of its own."""
+"""The plain net of one choice of channels: no slimmable layer left, same module names, weights of its own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError
+from edgeslim.models.selection import Selection
 from edgeslim.models.spec import ModelSpec
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
@@ -16,7 +16,7 @@ Statistics = Mapping[str, tuple[Tensor, Tensor]]
 
 
 class StaticModel(nn.Module):
-    """One width as plain ``Conv2d``, ``BatchNorm2d`` and ``Linear``: (N, C, H, W) float → (N, classes) logits.
+    """One net as plain ``Conv2d``, ``BatchNorm2d`` and ``Linear``: (N, C, H, W) float → (N, classes) logits.
 
     ``full_groups`` gives for every convolution and linear layer the number of groups of the master it was cut from
     (``core.slicing``). A BatchNorm whose ``num_batches_tracked`` is 0 has no statistics yet.
@@ -28,14 +28,14 @@ class StaticModel(nn.Module):
         classifier: nn.Module,
         *,
         spec: ModelSpec,
-        width: Width,
+        selection: Selection,
         full_groups: Mapping[str, int],
     ) -> None:
         super().__init__()
         self.features = features
         self.classifier = classifier
         self.spec = spec
-        self.width = width
+        self.selection = selection
         self.full_groups = dict(full_groups)
 
     def forward(self, x: Tensor) -> Tensor:

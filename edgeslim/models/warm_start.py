@@ -128,7 +128,7 @@ def _reference(model: SlimmableModel, source: Source, fresh: tuple[str, ...]) ->
     with torch.no_grad():
         for name, layer in reference.layers().items():
             if isinstance(layer, SlimBatchNorm2d):
-                gamma, beta = layer.affine(model.spec.high.permille)
+                gamma, beta = layer.affine(reference.selection(model.spec.high))
                 weight, bias = taken(f"{name}.weight", gamma), taken(f"{name}.bias", beta)
                 if isinstance(layer, PrivateBatchNorm2d):
                     layer.fill(weight, bias)
@@ -182,7 +182,7 @@ def _from_checkpoint(checkpoint: Checkpoint, what: str) -> Source:
             tensors[key] = tensor
         elif int(private[2]) == widest:
             tensors[f"{private[1]}.{private[3]}"] = tensor
-    for name, (mean, var) in checkpoint.statistics.get(spec.high.permille, {}).items():
+    for name, (mean, var) in checkpoint.statistics.get(checkpoint.selection(spec.high), {}).items():
         tensors[f"{name}.running_mean"], tensors[f"{name}.running_var"] = mean, var
     return Source(network=spec.name, tensors=tensors, trained_alone=spec.low == spec.high, what=what)
 

@@ -75,7 +75,7 @@ def test_a_checkpoint_brings_its_own_settings(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("args", "name", "hint"),
     [
-        (("us_mobilenet_v3",), "model", "did you mean us_mobilenet_v"),
+        (("us_mobilenet_v3",), "model", "did you mean 'us_mobilenet_v"),
         (("missing.pt",), "checkpoint", None),
         (("s_resnet50", "--widths", "0.3"), "width", None),
         (("us_mobilenet_v1", "--widths", "0.3333"), "width", "write widths like"),

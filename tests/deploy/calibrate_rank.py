@@ -36,7 +36,7 @@ def main(out: str, shares: list[int]) -> None:
         {
             "uneven": uneven,
             "alone": alone,
-            "statistics": whole.statistics,
+            "statistics": {int(net.name): found for net, found in whole.statistics.items()},
             "sha256": whole.calibration_sha256,
             "refused": refused,
         },

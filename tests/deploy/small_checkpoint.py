@@ -33,5 +33,5 @@ def small_checkpoint(*, statistics: tuple[Width, ...] = WIDTHS, seed: int = 0) -
             },
         )
     contract = InputContract(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), labels=("a", "b", "c", "d"))
-    accuracies = {width.permille: {"top1": 0.25 + width.permille / 1000, "images": 40} for width in statistics}
+    accuracies = {width: {"top1": 0.25 + width.permille / 1000, "images": 40} for width in statistics}
     return Checkpoint.from_model(model, input_contract=contract, accuracies=accuracies)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 import subprocess
@@ -21,7 +20,8 @@ from edgeslim.data.images import ImageSet
 from edgeslim.deploy.calibration.calibrate import CalibratedModel, calibrate
 from edgeslim.deploy.calibration.passes import pooled_statistics
 from edgeslim.errors import DataError, WidthError
-from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
+from edgeslim.models.selection import Selection
 
 HALF, FULL = Width(500), Width(1000)
 
@@ -46,7 +46,7 @@ def test_every_width_equals_the_literal_definition(
     checkpoint: Checkpoint, calibrated: CalibratedModel, permille: int
 ) -> None:
     """0.637 was never anyone's training width; the images are normalised as the checkpoint says."""
-    found = calibrated.checkpoint().statistics[permille]
+    found = calibrated.checkpoint().statistics[calibrated.selection(Width(permille))]
     net = checkpoint.build().static(Width(permille))
     wanted = literal_statistics(net, as_the_net_wants(small_images()))
     assert largest_error({name: found[name] for name in wanted}, wanted) < 1e-5
@@ -67,7 +67,7 @@ def test_the_slimmable_net_in_training_mode_normalises_alike(
 
 def test_the_tail_has_statistics_of_its_own_at_every_width(calibrated: CalibratedModel) -> None:
     """Its channel count never changes, but what reaches it does."""
-    half, full = (calibrated.checkpoint().statistics[width.permille] for width in (HALF, FULL))
+    half, full = (calibrated.checkpoint().statistics[calibrated.selection(width)] for width in (HALF, FULL))
     (*_, tail) = half
     assert half[tail][0].shape == full[tail][0].shape
     assert not torch.allclose(half[tail][0], full[tail][0], rtol=1e-2)
@@ -86,7 +86,7 @@ def test_a_width_without_statistics_cannot_be_sliced(calibrated: CalibratedModel
 @pytest.mark.parametrize("width", [Width(200), Width(1001)])
 def test_widths_outside_the_range_are_refused_before_anything_runs(name: str, width: Width) -> None:
     with pytest.raises(WidthError):
-        calibrate(small_net(name), small_images(), [HALF, width], on_width=lambda width: pytest.fail("it ran"))
+        calibrate(small_net(name), small_images(), [HALF, width], on_net=lambda net: pytest.fail("it ran"))
 
 
 def test_s_nets_calibrate_at_their_listed_widths_only() -> None:
@@ -94,7 +94,7 @@ def test_s_nets_calibrate_at_their_listed_widths_only() -> None:
     found = calibrate(checkpoint, small_images(), [HALF, FULL]).checkpoint().statistics
     for width in (HALF, FULL):
         wanted = literal_statistics(checkpoint.build().static(width), as_the_net_wants(small_images()))
-        assert largest_error({name: found[width.permille][name] for name in wanted}, wanted) < 1e-5
+        assert largest_error({name: found[checkpoint.selection(width)][name] for name in wanted}, wanted) < 1e-5
     with pytest.raises(WidthError):
         calibrate(checkpoint, small_images(), [Width(750)])
 
@@ -107,21 +107,22 @@ def test_nets_without_batchnorm_come_back_as_they_are() -> None:
 
 
 def test_same_channels_are_calibrated_once(checkpoint: Checkpoint) -> None:
-    done: list[Width] = []
-    model = calibrate(checkpoint, small_images(), [Width(501), HALF, Width(502)], on_width=done.append)
-    assert done == [HALF]
-    assert list(model.checkpoint().statistics) == [500]
-    assert model.slice(Width(502)).width == Width(502)
+    done: list[Selection] = []
+    model = calibrate(checkpoint, small_images(), [Width(501), HALF, Width(502)], on_net=done.append)
+    assert [net.width for net in done] == [HALF]
+    assert model.checkpoint().ladder == (HALF,)
+    assert model.slice(Width(502)).selection == model.selection(HALF)
 
 
 def test_nothing_older_about_the_same_net_survives(checkpoint: Checkpoint) -> None:
     """Not under its own name, nor under an alias: statistics and the accuracies measured with them go together."""
     first = calibrate(checkpoint, small_images(), [Width(502), FULL]).checkpoint()
-    first = dataclasses.replace(first, accuracies={502: {"top1": 0.9}, 1000: {"top1": 0.95}})
+    full = first.selection(FULL)
+    first = first.with_accuracies({Width(502): {"top1": 0.9}, FULL: {"top1": 0.95}})
     again = calibrate(first, small_images(seed=9), [HALF]).checkpoint()
-    assert sorted(again.statistics) == [500, 1000]
-    assert again.accuracies == {1000: {"top1": 0.95}}
-    assert largest_error(again.statistics[1000], first.statistics[1000]) == 0.0
+    assert again.ladder == (HALF, FULL)
+    assert again.accuracies == {full: {"top1": 0.95}}
+    assert largest_error(again.statistics[full], first.statistics[full]) == 0.0
     notes: Any = again.provenance["calibration"]
     assert sorted(notes) == ["1000", "500"]
     assert notes["500"]["data_sha256"] == small_images(seed=9).data_sha256 == again.calibration_sha256
@@ -152,7 +153,7 @@ def test_images_are_decoded_once(checkpoint: Checkpoint, monkeypatch: pytest.Mon
 
 
 def test_so_many_images(checkpoint: Checkpoint) -> None:
-    found = calibrate(checkpoint, small_images(), [HALF], images=8).checkpoint().statistics[500]
+    found = calibrate(checkpoint, small_images(), [HALF], images=8).checkpoint().statistics[checkpoint.selection(HALF)]
     subset = as_the_net_wants(small_images().subset(8))
     assert largest_error(found, pooled_statistics(checkpoint.build().static(HALF), subset)) < 1e-6
     with pytest.raises(DataError):
@@ -200,7 +201,7 @@ def test_ranks_share_one_set(
     for rank in (0, 1):
         assert two_ranks[rank]["sha256"] == small_images().data_sha256
         for width in (HALF, FULL):
-            wanted = calibrated.checkpoint().statistics[width.permille]
+            wanted = calibrated.checkpoint().statistics[calibrated.selection(width)]
             assert largest_error(two_ranks[rank]["statistics"][width.permille], wanted) < 1e-5
 
 
@@ -211,8 +212,26 @@ def test_an_error_on_one_rank_stops_all(two_ranks: list[dict[str, Any]]) -> None
 def test_statistics_go_into_every_batchnorm(calibrated: CalibratedModel) -> None:
     net = calibrated.static(HALF)
     norms = {name: module for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    found = calibrated.checkpoint().statistics[500]
+    found = calibrated.checkpoint().statistics[calibrated.selection(HALF)]
     assert norms.keys() == found.keys()
     for name, norm in norms.items():
         assert torch.equal(norm.running_mean, found[name][0])  # type: ignore[arg-type]
         assert torch.equal(norm.running_var, found[name][1])  # type: ignore[arg-type]
+
+
+def test_a_vector_of_channels_is_calibrated_kept_and_folded(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """A search over channels is a script: no width gives these counts."""
+    model = checkpoint.build()
+    counts = {group.name: group.at(HALF if i % 2 else FULL) for i, group in enumerate(model.groups())}
+    net = Selection.of(counts, label="found")
+    calibrate(checkpoint, small_images(), [net, HALF]).checkpoint().save(tmp_path / "net.pt")
+    again = CalibratedModel.from_checkpoint(load_checkpoint(tmp_path / "net.pt"))
+    assert [one.label for one in again.checkpoint().statistics] == ["0500", "found"]
+    assert sorted(again.checkpoint().provenance["calibration"]) == ["500", "found"]
+    images = as_the_net_wants(small_images())
+    with torch.no_grad():
+        model.train()
+        with model.at(net):
+            batch_normalised = model(images)
+        assert (again.static(net)(images) - batch_normalised).abs().max() < 1e-4
+        assert (again.slice(net)(images) - batch_normalised).abs().max() < 1e-4

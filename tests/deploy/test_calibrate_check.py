@@ -23,10 +23,10 @@ def checkpoint() -> Checkpoint:
 
 def with_foreign(checkpoint: Checkpoint, name: str) -> CalibratedModel:
     """0.5x with the statistics of 1.0x in one BatchNorm (their first channels, where it is narrower)."""
-    own, other = checkpoint.statistics[500], checkpoint.statistics[1000]
+    own, other = checkpoint.statistics[checkpoint.selection(HALF)], checkpoint.statistics[checkpoint.selection(FULL)]
     channels = len(own[name][0])
     mixed = {**own, name: (other[name][0][:channels], other[name][1][:channels])}
-    statistics = {**checkpoint.statistics, 500: mixed}
+    statistics = {**checkpoint.statistics, checkpoint.selection(HALF): mixed}
     return CalibratedModel.from_checkpoint(dataclasses.replace(checkpoint, statistics=statistics))
 
 
@@ -46,8 +46,9 @@ def test_other_images_of_the_kind_fit(checkpoint: Checkpoint) -> None:
 
 def test_a_tail_with_the_widest_nets_statistics_is_noticed(checkpoint: Checkpoint) -> None:
     """Its channel count never changes, so nothing else can notice."""
-    (*_, tail) = checkpoint.statistics[500]
-    assert checkpoint.statistics[500][tail][0].shape == checkpoint.statistics[1000][tail][0].shape
+    half, full = (checkpoint.statistics[checkpoint.selection(width)] for width in (HALF, FULL))
+    (*_, tail) = half
+    assert half[tail][0].shape == full[tail][0].shape
     images = normalised_for(checkpoint, small_images(64, seed=5))
     found = check_statistics(with_foreign(checkpoint, tail).static(HALF), images)
     assert [fit.norm for fit in found if not fit.fits] == [tail]
@@ -57,7 +58,7 @@ def test_a_tail_with_the_widest_nets_statistics_is_noticed(checkpoint: Checkpoin
 def test_foreign_statistics_anywhere_show(checkpoint: Checkpoint) -> None:
     """From the third BatchNorm on: before it, a narrow net's channels are the first of the widest's."""
     images = normalised_for(checkpoint, small_images(64))
-    for name in list(checkpoint.statistics[500])[2::8]:
+    for name in list(checkpoint.statistics[checkpoint.selection(HALF)])[2::8]:
         found = {fit.norm: fit for fit in check_statistics(with_foreign(checkpoint, name).static(HALF), images)}
         assert max(found[name].shift, found[name].spread) > 100 * 1e-4
 

@@ -87,9 +87,10 @@ def test_agreement_is_unknown_without_the_widest(model: CalibratedModel) -> None
 
 def test_foreign_statistics_are_reported(model: CalibratedModel) -> None:
     checkpoint = model.checkpoint()
-    (*_, tail) = checkpoint.statistics[500]
-    mixed = {**checkpoint.statistics[500], tail: checkpoint.statistics[1000][tail]}
-    foreign = dataclasses.replace(checkpoint, statistics={**checkpoint.statistics, 500: mixed})
+    half, full = (checkpoint.selection(width) for width in (HALF, FULL))
+    (*_, tail) = checkpoint.statistics[half]
+    mixed = {**checkpoint.statistics[half], tail: checkpoint.statistics[full][tail]}
+    foreign = dataclasses.replace(checkpoint, statistics={**checkpoint.statistics, half: mixed})
     rows = evaluate_checkpoint(CalibratedModel.from_checkpoint(foreign), small_images(64), [HALF, FULL])
     assert [[fit.norm for fit in row.misfits] for row in rows] == [[tail], []]
 
@@ -106,21 +107,25 @@ def test_images_of_other_classes_are_refused(model: CalibratedModel) -> None:
 
 def test_answers_that_are_not_numbers(model: CalibratedModel) -> None:
     checkpoint = model.checkpoint()
-    statistics = {name: (mean, var * 0 - 1) for name, (mean, var) in checkpoint.statistics[500].items()}
-    broken = CalibratedModel.from_checkpoint(dataclasses.replace(checkpoint, statistics={500: statistics}))
+    statistics = {
+        name: (mean, var * 0 - 1) for name, (mean, var) in checkpoint.statistics[checkpoint.selection(HALF)].items()
+    }
+    broken = CalibratedModel.from_checkpoint(
+        dataclasses.replace(checkpoint, statistics={checkpoint.selection(HALF): statistics})
+    )
     with pytest.raises(CheckpointError, match="finite"):
         evaluate_checkpoint(broken, small_images(8), [HALF])
 
 
-def test_accuracies_are_kept_under_the_name_of_the_statistics(model: CalibratedModel) -> None:
+def test_accuracies_are_kept_with_the_net_whatever_it_was_called(model: CalibratedModel) -> None:
     data = small_images(16, split="test")
     rows = evaluate_checkpoint(model, data, [Width(501), FULL])
     before = CalibratedModel.from_checkpoint(
-        dataclasses.replace(model.checkpoint(), accuracies={502: {"top1": 0.1}, 700: {"top1": 0.2}})
+        model.checkpoint().with_accuracies({Width(502): {"top1": 0.1}, Width(700): {"top1": 0.2}})
     )
     kept = with_accuracies(before, rows, data).accuracies
-    assert sorted(kept) == [500, 700, 1000]
-    assert kept[500] == {
+    assert list(kept) == [model.selection(width) for width in (HALF, Width(700), FULL)]
+    assert kept[model.selection(HALF)] == {
         "data": "noise",
         "split": "test",
         "images": 16,

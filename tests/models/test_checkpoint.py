@@ -40,7 +40,7 @@ def saved(tmp_path: Path) -> Path:
     Checkpoint.from_model(
         calibrated(),
         input_contract=InputContract(mean=(0.5,) * 3, std=(0.25,) * 3, labels=("a", "b")),
-        accuracies={500: {"top1": 0.5, "images": 7}},
+        accuracies={HALF: {"top1": 0.5, "images": 7}},
         provenance={"seed": 1, "notes": ["made by a test"]},
         data_sha256="0" * 64,
     ).save(path)
@@ -51,7 +51,7 @@ def test_round_trip(saved: Path) -> None:
     checkpoint = load_checkpoint(saved)
     assert checkpoint.ladder == (HALF, Width(1000))
     assert checkpoint.trained == (Width(250), Width(1000))
-    assert checkpoint.accuracies == {500: {"top1": 0.5, "images": 7}}
+    assert checkpoint.accuracies == {checkpoint.selection(HALF): {"top1": 0.5, "images": 7}}
     assert checkpoint.input_contract.labels == ("a", "b")
     assert (checkpoint.data_sha256, checkpoint.calibration_sha256) == ("0" * 64, None)
     assert checkpoint.notes == ("made by a test",)
@@ -85,7 +85,9 @@ def test_built_nets_share_nothing_with_the_checkpoint(saved: Path) -> None:
 
 def test_new_statistics_drop_the_accuracy_they_made_old(saved: Path) -> None:
     checkpoint = load_checkpoint(saved)
-    again = checkpoint.with_statistics({500: checkpoint.statistics[500]}, calibration_sha256="1" * 64)
+    again = checkpoint.with_statistics(
+        {HALF: checkpoint.statistics[checkpoint.selection(HALF)]}, calibration_sha256="1" * 64
+    )
     assert again.accuracies == {}
     assert again.calibration_sha256 == "1" * 64
 
@@ -118,18 +120,26 @@ WEIGHT = "features.2.body.3.weight"
         (lambda d: d["state_dict"].update({WEIGHT: "text"}), "expected a floating-point tensor, got str"),
         (lambda d: d["state_dict"][WEIGHT].view(-1)[5].fill_(float("nan")), f"{WEIGHT}: holds NaN or infinity"),
         (lambda d: d["state_dict"][WEIGHT].view(-1)[5].fill_(float("-inf")), f"{WEIGHT}: holds NaN or infinity"),
-        (lambda d: d["statistics"][500].pop("features.0.1"), "width 0.5: missing key 'features.0.1'"),
-        (lambda d: d["statistics"][500]["features.0.1"][1].neg_(), "is negative"),
-        (lambda d: d["statistics"].update({2000: d["statistics"][500]}), "outside the range"),
+        (lambda d: d["nets"][0]["statistics"].pop("features.0.1"), "net 0.5: missing key 'features.0.1'"),
+        (lambda d: d["nets"][0]["statistics"]["features.0.1"][1].neg_(), "is negative"),
+        (lambda d: d["nets"][0]["net"].update(width=2000), "outside the range"),
+        (lambda d: d["nets"][0]["net"].update(width=700), "not the channels of us_mobilenet_v1 at width 0.7"),
+        (lambda d: d["nets"][0]["net"].update(width=None, label="0500"), "reads like a width"),
+        (lambda d: d["nets"][0]["net"].update(width=None, label="My net"), "a net's label"),
+        (lambda d: d["nets"][0]["net"]["counts"].update(stem=0), "at least 1 channel"),
+        (lambda d: d["nets"].append(d["nets"][0]), "there twice"),
+        (lambda d: d.update(nets={}), "nets are a list"),
+        (lambda d: d["nets"][0].pop("accuracy"), "every net has"),
+        (lambda d: d["nets"][0]["net"].pop("label"), "a net has label"),
         (lambda d: d["spec"].update(name="us_mobilenet_v9"), "no network 'us_mobilenet_v9'"),
         (lambda d: d["spec"].update(num_classes=11), r"classifier\.0\.weight: expected shape \(11, 1024\)"),
         (lambda d: d["spec"].pop("low"), "a model spec has the fields"),
         (lambda d: d["spec"].update(low="wide"), "permille"),
-        (lambda d: d.update(version=2), "checkpoint version 2"),
+        (lambda d: d.update(version=1), "checkpoint version 1"),
         (lambda d: d.pop("provenance"), "missing key 'provenance'"),
         (lambda d: d.update(more=1), "unexpected key 'more'"),
         (lambda d: d["input"].update(std=[0.0, 1.0, 1.0]), "positive std"),
-        (lambda d: d.update(accuracies={500: {"top1": float("nan")}}), "plain finite values"),
+        (lambda d: d["nets"][0]["accuracy"].update(top1=float("nan")), "plain finite values"),
         (lambda d: d.update(data_sha256=3), "a hash is text"),
     ],
 )  # fmt: skip

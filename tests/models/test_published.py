@@ -96,8 +96,8 @@ def test_a_published_file_is_recognised_by_its_keys_and_sizes(name: str, keys: i
         assert torch.equal(checkpoint.state_dict[key], tensor) or TAIL in key, key
     for permille, by_name in truth.items():
         for norm, (mean, var) in by_name.items():
-            assert torch.equal(checkpoint.statistics[permille][norm][0], mean)
-            assert torch.equal(checkpoint.statistics[permille][norm][1], var)
+            assert torch.equal(checkpoint.statistics[checkpoint.selection(Width(permille))][norm][0], mean)
+            assert torch.equal(checkpoint.statistics[checkpoint.selection(Width(permille))][norm][1], var)
     assert any(TAIL in note for note in checkpoint.notes) == name.endswith("v2")
 
 
@@ -166,7 +166,7 @@ def test_repeated_widths_use_the_first_as_the_published_evaluation_does(tmp_path
     checkpoint = load_checkpoint(tmp_path / "net.pt")
     assert checkpoint.ladder == tuple(widths(250, 500, 1000))
     first = raw["module.features.0.1.bn.0.running_mean"]
-    assert torch.equal(checkpoint.statistics[250]["features.0.1"][0], first)
+    assert torch.equal(checkpoint.statistics[checkpoint.selection(Width(250))]["features.0.1"][0], first)
     assert any(note.startswith("2 more sets of statistics left out") for note in checkpoint.notes)
 
 

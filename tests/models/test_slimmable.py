@@ -103,20 +103,20 @@ def test_grouped_convolutions_slice_rows_and_columns_of_every_group() -> None:
 
 def test_at_restores_the_width_also_after_an_error_and_nested() -> None:
     model = small("us_mobilenet_v2")
-    assert model.width == FULL
+    assert model.net.width == FULL
     with model.at(HALF):
         with pytest.raises(ZeroDivisionError), model.at(Width(350)):
-            assert model.width == Width(350)
+            assert model.net.width == Width(350)
             raise ZeroDivisionError
-        assert model.width == HALF
-    assert model.width == FULL
+        assert model.net.width == HALF
+    assert model.net.width == FULL
 
 
 def test_copies_have_a_width_of_their_own() -> None:
     model = small("us_mobilenet_v2")
     other = copy.deepcopy(model)
     with other.at(HALF):
-        assert (model.width, other.width) == (FULL, HALF)
+        assert (model.net.width, other.net.width) == (FULL, HALF)
         assert other(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 
 
@@ -124,7 +124,7 @@ def test_a_range_whose_narrow_nets_are_no_slices_is_refused() -> None:
     # 32 channels: 0.06x asks for 1.92, which the published rounding makes 9; 0.25x has 8.
     with pytest.raises(ModelError, match=r"features\.0\.0 would have 9 channels at width 0\.06 but 8 at 0\.25"):
         create("us_mobilenet_v1", low=Width(60), high=Width(250))
-    assert create("us_mobilenet_v1", low=Width(125), high=Width(250)).width == Width(250)
+    assert create("us_mobilenet_v1", low=Width(125), high=Width(250)).net.width == Width(250)
 
 
 @pytest.mark.parametrize(("name", "width"), [("us_mobilenet_v2", 300), ("us_mobilenet_v2", 1025), ("s_resnet50", 600)])
@@ -148,11 +148,11 @@ def test_evaluation_without_statistics_is_an_error_that_names_the_command() -> N
 def test_statistics_belong_to_the_net_and_reach_its_aliases_only() -> None:
     model, other = small("us_mobilenet_v2").eval(), small("us_mobilenet_v2").eval()
     alias, different = Width(360), Width(400)
-    assert model.channel_signature(Width(350)) == model.channel_signature(alias)
+    assert model.selection(Width(350)) == model.selection(alias) != model.selection(different)
     give_statistics(model, Width(350))
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(forward_at(model, alias, x), forward_at(model, Width(350), x))
-    assert model.calibrated() == (Width(350),)
+    assert [net.width for net in model.calibrated()] == [Width(350)]
     assert model.statistics(different) is None
     assert other.statistics(Width(350)) is None
 
@@ -180,7 +180,7 @@ def test_every_width_has_statistics_of_its_own_also_in_the_tail_that_never_narro
     give_statistics(model, FULL, seed=2)
     tail = model.norms()["features.18.1"]
     assert tail.outputs.at(HALF) == tail.outputs.at(FULL) == 1280
-    assert not torch.equal(tail.statistics[500][0], tail.statistics[1000][0])
+    assert not torch.equal(*(tail.statistics[model.selection(width)][0] for width in (HALF, FULL)))
 
 
 def test_how_many_different_nets_there_are() -> None:

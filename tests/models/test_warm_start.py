@@ -83,7 +83,7 @@ def test_sorting_keeps_the_function_and_orders_the_channels(name: str) -> None:
     sort_channels(model)
     if name == "us_mobilenet_v1":  # the second stage's 128 channels, by hand: gammas times what reads them
         norm, dw_norm = model.norms()["features.2.body.4"], model.norms()["features.3.body.1"]
-        written = norm.affine(1000)[0].abs() + dw_norm.affine(1000)[0].abs()
+        written = norm.affine(model.net)[0].abs() + dw_norm.affine(model.net)[0].abs()
         score = written * model.features[3].body[3].weight.abs().sum((0, 2, 3))
         assert bool((score.diff() <= 0).all())
 
@@ -95,12 +95,12 @@ def test_a_half_dead_net_loses_nothing_at_half_width() -> None:
     dead: dict[int, Tensor] = {}  # by bundle of channels: a depthwise convolution shares its input's
     with torch.no_grad():
         for norm in model.norms().values():
-            gamma, beta = norm.affine(1000)
+            gamma, beta = norm.affine(model.net)
             chosen = dead.setdefault(id(norm.outputs), torch.randperm(len(gamma))[: len(gamma) // 2])
             gamma[chosen] = 0
             beta[chosen] = 0
     x = torch.randn(4, 3, 32, 32)
-    statistics = {n: (torch.zeros(len(norm.affine(1000)[0])),) * 2 for n, norm in model.norms().items()}
+    statistics = {n: (torch.zeros(len(norm.affine(model.net)[0])),) * 2 for n, norm in model.norms().items()}
     model.set_statistics(FULL, {n: (mean, var + 1) for n, (mean, var) in statistics.items()})
     sort_channels(model)
     half = Width(500)

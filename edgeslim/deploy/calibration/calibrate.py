@@ -1,16 +1,16 @@
-"""Exact BatchNorm statistics for every width, and the proof that a net has them.
+"""Exact BatchNorm statistics for every net, and the proof that a net has them.
 
-    Checkpoint + images ─ calibrate ─► CalibratedModel ─ slice(Width) ─► SlicedModel
+    Checkpoint + images ─ calibrate ─► CalibratedModel ─ slice(net) ─► SlicedModel
                                             └─ checkpoint() ─► to be saved
 
-Any width of the trained range can be calibrated, trained at or not. All widths share one decoded set of images; widths
-with the same channels are one net and are calibrated once.
+Any width of the trained range can be calibrated, trained at or not, and so can any other choice of channels. All nets
+share one decoded set of images; widths with the same channels are one net and are calibrated once.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 import torch.distributed as dist
@@ -23,13 +23,14 @@ from edgeslim.deploy.calibration.store import Workspace
 from edgeslim.deploy.fold import fold
 from edgeslim.errors import WidthError
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.selection import Net, Selection
 from edgeslim.models.sliced import SlicedModel
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.static import StaticModel, Statistics
 
 
 class CalibratedModel:
-    """A net that cannot be sliced at a width it has no statistics for."""
+    """A model of which no net can be sliced that it has no statistics for."""
 
     def __init__(self, checkpoint: Checkpoint, model: SlimmableModel) -> None:
         self._checkpoint = checkpoint
@@ -37,26 +38,35 @@ class CalibratedModel:
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> CalibratedModel:
-        """The net of ``checkpoint`` at the widths it has statistics for (all, without BatchNorm)."""
+        """The net of ``checkpoint`` with the channels it has statistics for (any, without BatchNorm)."""
         return cls(checkpoint, checkpoint.build())
 
     def checkpoint(self) -> Checkpoint:
         """What to save."""
         return self._checkpoint
 
-    def has(self, width: Width) -> bool:
-        """Whether the net at ``width`` can be sliced."""
-        return self._model.spec.norm == "none" or self._model.statistics(width) is not None
+    def has(self, net: Net) -> bool:
+        """Whether ``net`` can be sliced."""
+        return self._model.spec.norm == "none" or self._model.statistics(net) is not None
 
-    def check(self, width: Width) -> None:
-        """Raise ``WidthError`` unless ``width`` can be sliced: in the range, listed, with statistics."""
-        self._model.check_width(width)
-        if not self.has(width):
+    def check(self, net: Net) -> None:
+        """Raise ``WidthError`` unless ``net`` can be sliced: in the range, listed, with statistics."""
+        chosen = self._model.selection(net)
+        if not self.has(chosen):
             known = ", ".join(map(str, self._model.calibrated())) or "none"
+            what = "width" if chosen.width is not None else "net"
             raise WidthError(
-                f"no BatchNorm statistics for width {width}; there are some for {known}",
-                hint=f"edgeslim calibrate CKPT --data DATA --widths {width}",
+                f"no BatchNorm statistics for {what} {chosen}; there are some for {known}",
+                hint=f"edgeslim calibrate CKPT --data DATA --widths {chosen}",
             )
+
+    def selection(self, net: Net) -> Selection:
+        """The channels of ``net``.
+
+        Raises:
+            WidthError, ModelError: there is no such net.
+        """
+        return self._model.selection(net)
 
     def distinct(self, widths: Sequence[Width]) -> dict[Width, tuple[Width, ...]]:
         """Different nets among ``widths``, ascending: the smallest name of each → its aliases.
@@ -66,41 +76,41 @@ class CalibratedModel:
         """
         return self._model.distinct(widths)
 
-    def static(self, width: Width) -> StaticModel:
-        """The plain net of ``width`` with its BatchNorms and their statistics, in evaluation mode.
+    def static(self, net: Net) -> StaticModel:
+        """The plain twin of ``net`` with its BatchNorms and their statistics, in evaluation mode.
 
         Raises:
             WidthError: outside the range, not listed, or without statistics.
         """
-        self.check(width)
-        net = self._model.static(width)
-        net.eval()
-        return net
+        self.check(net)
+        twin = self._model.static(net)
+        twin.eval()
+        return twin
 
-    def slice(self, width: Width) -> SlicedModel:
-        """The deployable net of ``width``: BatchNorms folded.
+    def slice(self, net: Net) -> SlicedModel:
+        """The deployable twin of ``net``: BatchNorms folded.
 
         Raises:
             WidthError: outside the range, not listed, or without statistics.
         """
-        return fold(self.static(width))
+        return fold(self.static(net))
 
 
 def calibrate(
     checkpoint: Checkpoint,
     data: ImageSet | str,
-    widths: Sequence[Width],
+    nets: Sequence[Net],
     *,
     images: int | None = None,
     memory_bytes: int | None = None,
     device: torch.device | str = "cpu",
     group: dist.ProcessGroup | None = None,
-    on_stage: Callable[[Width, int, int], None] | None = None,
-    on_width: Callable[[Width], None] | None = None,
+    on_stage: Callable[[Selection, int, int], None] | None = None,
+    on_net: Callable[[Selection], None] | None = None,
 ) -> CalibratedModel:
-    """Take the statistics of every BatchNorm at every one of ``widths``, all images as one batch.
+    """Take the statistics of every BatchNorm in every one of ``nets``, all images as one batch.
 
-    Statistics of other widths stay; accuracies measured with replaced statistics go. A net without BatchNorm comes
+    Statistics of other nets stay; accuracies measured with replaced statistics go. A net without BatchNorm comes
     back as it is.
 
     Args:
@@ -109,8 +119,8 @@ def calibrate(
         images: at most so many, evenly spread; None: all of ``data`` (512 of a named set).
         memory_bytes: bound of the activations in memory at once; None: half of what is free, at most 4 GiB.
         group: ranks that share the work: each must get the same ``data`` and takes its own part of it.
-        on_stage: called with the width, stages done and stages.
-        on_width: called after each net.
+        on_stage: called with the net, stages done and stages.
+        on_net: called after each net.
 
     Raises:
         WidthError: a width outside the trained range, or not listed by an S-net.
@@ -118,7 +128,7 @@ def calibrate(
         UsageError, OutputError: the memory, or the disk, is too small.
     """
     model = checkpoint.build()
-    nets = model.distinct(widths)
+    chosen = dict.fromkeys(sorted((model.selection(net) for net in nets), key=lambda net: net.label))
     if isinstance(data, str):
         spec = checkpoint.spec
         data = load_data(data, "calib", input_size=spec.input_size, in_channels=spec.in_channels, images=images)
@@ -131,21 +141,19 @@ def calibrate(
         share = share.select(list(range(dist.get_rank(group), len(share), dist.get_world_size(group))))
     share = share.decoded()
     workspace = Workspace(memory_bytes, device)
-    statistics: dict[int, Statistics] = {}
-    for width in sorted(nets, reverse=True):  # the widest first: it makes the workspace as large as it will be
+    statistics: dict[Net, Statistics] = {}
+    for net in sorted(chosen, key=lambda net: net.channels, reverse=True):  # the widest first: it sizes the workspace
 
-        def stage_done(done: int, stages: int, width: Width = width) -> None:
+        def stage_done(done: int, stages: int, net: Selection = net) -> None:
             if on_stage is not None:
-                on_stage(width, done, stages)
+                on_stage(net, done, stages)
 
-        pooled = pooled_statistics(model.static(width), share, workspace=workspace, group=group, on_stage=stage_done)
-        statistics[width.permille] = {name: (mean.float(), var.float()) for name, (mean, var) in pooled.items()}
-        if on_width is not None:
-            on_width(width)
-    calibrated = _without_aliases(checkpoint, model, nets).with_statistics(
-        statistics, calibration_sha256=data.data_sha256
-    )
-    return CalibratedModel.from_checkpoint(_with_provenance(calibrated, nets, data))
+        pooled = pooled_statistics(model.static(net), share, workspace=workspace, group=group, on_stage=stage_done)
+        statistics[net] = {name: (mean.float(), var.float()) for name, (mean, var) in pooled.items()}
+        if on_net is not None:
+            on_net(net)
+    calibrated = checkpoint.with_statistics(statistics, calibration_sha256=data.data_sha256)
+    return CalibratedModel.from_checkpoint(_with_provenance(calibrated, chosen, data))
 
 
 def normalised_for(checkpoint: Checkpoint, data: ImageSet) -> ImageSet:
@@ -156,24 +164,11 @@ def normalised_for(checkpoint: Checkpoint, data: ImageSet) -> ImageSet:
     return data.normalised_as(contract.mean, contract.std)
 
 
-def _without_aliases(checkpoint: Checkpoint, model: SlimmableModel, nets: dict[Width, tuple[Width, ...]]) -> Checkpoint:
-    """Drop what is known of the same nets under other names: one net has one set of statistics."""
-    if checkpoint.spec.widths:  # widths of the S family are never aliases
-        return checkpoint
-    replaced = {model.channel_signature(width) for width in nets}
-    known = {*checkpoint.statistics, *checkpoint.accuracies}
-    stale = {permille for permille in known if model.channel_signature(Width(permille)) in replaced}
-    return dataclasses.replace(
-        checkpoint,
-        statistics={permille: kept for permille, kept in checkpoint.statistics.items() if permille not in stale},
-        accuracies={permille: kept for permille, kept in checkpoint.accuracies.items() if permille not in stale},
-    )
-
-
-def _with_provenance(checkpoint: Checkpoint, nets: dict[Width, tuple[Width, ...]], data: ImageSet) -> Checkpoint:
-    """Note per width what its statistics were taken from: widths may be calibrated at different times."""
+def _with_provenance(checkpoint: Checkpoint, nets: Collection[Selection], data: ImageSet) -> Checkpoint:
+    """Note per net what its statistics were taken from: nets may be calibrated at different times."""
     source = {"data": data.name, "images": len(data), "data_sha256": data.data_sha256}
     before = checkpoint.provenance.get("calibration")
-    notes = {**(before if isinstance(before, dict) else {}), **{str(width.permille): source for width in nets}}
-    notes = {permille: note for permille, note in notes.items() if int(permille) in checkpoint.statistics}
+    notes = {**(before if isinstance(before, dict) else {}), **{net.name: source for net in nets}}
+    names = {net.name for net in checkpoint.statistics}
+    notes = {name: note for name, note in notes.items() if name in names}
     return dataclasses.replace(checkpoint, provenance={**checkpoint.provenance, "calibration": notes})
