@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgeslim.core.canonical_json import canonical_bytes
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.recipe import Constant
 from edgeslim.core.slicing import Cut
 from edgeslim.core.strict_json import canonical, encode
@@ -46,6 +47,22 @@ class InputContract:
     channel_order: str
     mean: tuple[str, ...]
     std: tuple[str, ...]
+
+    @property
+    def image(self) -> ImageContract:
+        """How pixels become this input.
+
+        Raises:
+            ImageError: ``bad-contract``: it is none that images can be fed to.
+        """
+        return ImageContract(
+            channels=self.channels,
+            height=self.height,
+            width=self.width,
+            order=self.channel_order,  # type: ignore[arg-type]
+            mean=self.mean,
+            std=self.std,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,7 +81,12 @@ def with_input_size(checkpoint: Checkpoint, input_size: int) -> Checkpoint:
     Raises:
         UsageError: the network's strides depend on the size here, so it would be another net.
     """
-    resized = dataclasses.replace(checkpoint, spec=dataclasses.replace(checkpoint.spec, input_size=input_size))
+    contract = checkpoint.input
+    resized = dataclasses.replace(
+        checkpoint,
+        spec=dataclasses.replace(checkpoint.spec, input_size=input_size),
+        input=contract and dataclasses.replace(contract, height=input_size, width=input_size),
+    )
     if _strides(resized) != _strides(checkpoint):
         raise UsageError(
             f"a net trained for {checkpoint.spec.input_size} px has other strides than one for {input_size} px",

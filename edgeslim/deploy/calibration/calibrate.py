@@ -126,7 +126,7 @@ def calibrate(
         data = data.subset(images)
     if not model.norms():
         return CalibratedModel(checkpoint, model)
-    share = normalised_for(checkpoint, data)
+    share = prepared_for(checkpoint, data)
     if group is not None:
         share = share.select(list(range(dist.get_rank(group), len(share), dist.get_world_size(group))))
     share = share.decoded()
@@ -148,12 +148,9 @@ def calibrate(
     return CalibratedModel.from_checkpoint(_with_provenance(calibrated, nets, data))
 
 
-def normalised_for(checkpoint: Checkpoint, data: ImageSet) -> ImageSet:
-    """``data`` normalised as the net was trained, not as the set is by default."""
-    contract = checkpoint.input_contract
-    if len(contract.mean) != data.in_channels:
-        return data
-    return data.normalised_as(contract.mean, contract.std)
+def prepared_for(checkpoint: Checkpoint, data: ImageSet) -> ImageSet:
+    """``data`` as the net was trained, not as the set is by default."""
+    return data if checkpoint.input is None else data.prepared_as(checkpoint.input)
 
 
 def _without_aliases(checkpoint: Checkpoint, model: SlimmableModel, nets: dict[Width, tuple[Width, ...]]) -> Checkpoint:
