@@ -21,7 +21,7 @@ ALLOWED = {
     "press": {"core", "errors", "files"},
     "host": {"core", "errors", "files"},
     "models": {"core", "errors", "files"},
-    "data": {"core", "errors", "files"},
+    "data": {"core", "errors", "files", "host"},
     "tasks": {"core", "data", "errors", "files", "models"},
     "training": {"core", "data", "errors", "files", "models", "tasks"},
     "targets": {"core", "errors", "files", "host", "models"},

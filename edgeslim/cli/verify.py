@@ -15,7 +15,7 @@ from edgeslim.core.width import Width
 from edgeslim.errors import VerificationError
 
 if TYPE_CHECKING:
-    from edgeslim.deploy.compare import Pixels
+    from edgeslim.core.pixels import Pixels
     from edgeslim.deploy.verify import VerifyRow
 
 

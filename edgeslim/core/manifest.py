@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgeslim.core.canonical_json import canonical_bytes
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.strict_json import IN_TEXT, canonical, encode
 
 JsonObject = dict[str, Any]  # free JSON inside the manifest
@@ -59,6 +60,22 @@ class ImageInput:
     interpolation: Interpolation
     antialias: bool
     range: Range
+
+    @property
+    def image(self) -> ImageContract:
+        """How pixels become this input.
+
+        Raises:
+            ImageError: ``bad-contract``: it is none that images can be fed to.
+        """
+        return ImageContract(
+            channels=self.channels,
+            height=self.height,
+            width=self.width,
+            order=self.channel_order,  # type: ignore[arg-type]
+            mean=self.mean,
+            std=self.std,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeslim.core.manifest import InputContract, ModelInfo, Quality, TensorInfo
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 from edgeslim.models.checkpoint import Checkpoint
@@ -28,7 +29,7 @@ def net_info(
     Raises:
         UsageError: another number of labels than classes.
     """
-    spec, contract = checkpoint.spec, checkpoint.input_contract
+    spec, contract = checkpoint.spec, image_input(checkpoint)
     return NetInfo(
         model=ModelInfo(
             id=about.get("name", spec.name),
@@ -43,9 +44,9 @@ def net_info(
             channels=spec.in_channels,
             height=spec.input_size,
             width=spec.input_size,
-            channel_order=contract.channel_order,
-            mean=tuple(map(decimal_text, contract.mean)),
-            std=tuple(map(decimal_text, contract.std)),
+            channel_order=contract.order,
+            mean=contract.mean,
+            std=contract.std,
         ),
         labels=_labels(checkpoint, labels) or None,
         low=spec.low,
@@ -56,18 +57,29 @@ def net_info(
     )
 
 
+def image_input(checkpoint: Checkpoint) -> ImageContract:
+    """What the net sees.
+
+    Raises:
+        UsageError: no image.
+    """
+    if checkpoint.input is None:
+        raise UsageError(f"{checkpoint.spec.name} with {checkpoint.spec.in_channels} channels does not see images")
+    return checkpoint.input
+
+
 def metadata_for(
     checkpoint: Checkpoint, width: Width, *, labels: Sequence[str] | None, about: Mapping[str, str]
 ) -> Metadata:
     """What the artifact of ``width`` says about itself."""
-    contract = checkpoint.input_contract
+    contract = image_input(checkpoint)
     return Metadata(
         model=about.get("name", checkpoint.spec.name),
         width=width,
         version=about.get("version", "1"),
-        mean=tuple(contract.mean),
-        std=tuple(contract.std),
-        channel_order=contract.channel_order,
+        mean=tuple(map(float, contract.mean)),
+        std=tuple(map(float, contract.std)),
+        channel_order=contract.order,
         labels=_labels(checkpoint, labels),
         author=about.get("author", ""),
         licence=about.get("licence", ""),
@@ -76,7 +88,7 @@ def metadata_for(
 
 
 def _labels(checkpoint: Checkpoint, labels: Sequence[str] | None) -> tuple[str, ...]:
-    chosen = tuple(labels if labels is not None else checkpoint.input_contract.labels or ())
+    chosen = tuple(labels if labels is not None else checkpoint.labels or ())
     if chosen and len(chosen) != checkpoint.spec.num_classes:
         raise UsageError(f"{len(chosen)} labels for {checkpoint.spec.num_classes} classes", hint="one label per line")
     return chosen

@@ -23,7 +23,7 @@ from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
 from edgeslim.data.images import ImageSet
-from edgeslim.deploy.calibration.calibrate import CalibratedModel, normalised_for
+from edgeslim.deploy.calibration.calibrate import CalibratedModel, prepared_for
 from edgeslim.deploy.calibration.check import NormFit, fits, watched
 from edgeslim.errors import CheckpointError, DataError, UsageError
 from edgeslim.models.checkpoint import Checkpoint
@@ -60,7 +60,7 @@ def evaluate_checkpoint(
     device: torch.device | str = "cpu",
     on_width: Callable[[Width], None] = lambda width: None,
 ) -> list[WidthScore]:
-    """Score every net among ``widths``, ascending; images are normalised as the checkpoint says.
+    """Score every net among ``widths``, ascending; images are prepared as the checkpoint says.
 
     Raises:
         WidthError: a width without statistics.
@@ -72,7 +72,7 @@ def evaluate_checkpoint(
     nets = model.distinct(widths)
     for width in nets:
         model.check(width)
-    data = normalised_for(checkpoint, data).decoded()
+    data = prepared_for(checkpoint, data).decoded()
     scores: list[WidthScore] = []
     widest: Tensor | None = None
     for width in sorted(nets, reverse=True):
@@ -199,9 +199,14 @@ def _as_wanted(runner: Runner, bundle: SlimBundle, data: ImageSet) -> ImageSet:
     classes = bundle.manifest.model.spec.get("num_classes")
     if isinstance(classes, int):
         _check_classes(data, classes)
-    if spec.dtype == "uint8":
-        return data.normalised_as([0.0] * channels, [1 / 255] * channels)
-    return data.normalised_as([float(value) for value in contract.mean], [float(value) for value in contract.std])
+    plain = spec.dtype == "uint8"  # then the numbers are the bytes
+    return data.prepared_as(
+        dataclasses.replace(
+            data.contract,
+            mean=("0",) * channels if plain else contract.mean,
+            std=("0.003921569",) * channels if plain else contract.std,
+        )
+    )
 
 
 def _prediction(runner: Runner) -> Callable[[Tensor], Tensor]:

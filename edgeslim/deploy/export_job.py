@@ -18,6 +18,7 @@ from edgeslim import targets
 from edgeslim.core.width import Width
 from edgeslim.deploy.calibration.calibrate import CalibratedModel
 from edgeslim.deploy.compare import compare, seeded_pixels
+from edgeslim.deploy.describe import image_input
 from edgeslim.deploy.masters import arrays, masters
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
 from edgeslim.press.build import PackedArtifact
@@ -79,10 +80,11 @@ def run(job: ExportJob) -> Exported:
     seconds = time.monotonic() - began
     files = [(file.path, artifact.path_of(file).read_bytes()) for file in artifact.files]
     packed = find_constants(files, arrays(net, masters(net.layers, checkpoint.state_dict)))
-    images = seeded_pixels(IMAGES, size=spec.input_size, channels=spec.in_channels)
+    contract = image_input(checkpoint)
+    images = seeded_pixels(IMAGES, height=contract.height, width=contract.width, channels=contract.channels)
     runner = target.load(artifact.root, threads=1)
     try:
-        compared = compare(net, runner, images, mean=job.metadata.mean, std=job.metadata.std)
+        compared = compare(net, runner, images, contract)
     finally:
         runner.close()
     return Exported(artifact=artifact, packed=packed, sqnr_db=compared.sqnr_db, seconds=seconds)

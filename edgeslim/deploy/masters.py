@@ -28,7 +28,11 @@ from edgeslim.press.build import MasterSet, MasterSource
 
 
 def sources(
-    model: SlimmableModel, layers: Sequence[FoldedLayer], state_dict: Mapping[str, Tensor], *, dtype: MasterDtype = "f32"
+    model: SlimmableModel,
+    layers: Sequence[FoldedLayer],
+    state_dict: Mapping[str, Tensor],
+    *,
+    dtype: MasterDtype = "f32",
 ) -> list[MasterSource]:
     """Every master of ``model``, in the order of its state dict; a bias that is folded into shifts has none.
 
@@ -74,9 +78,7 @@ def _parts(axis: Channels | int, net: Net) -> tuple[Part, ...]:
     """The parts along one axis; ``net`` is the widest."""
     if isinstance(axis, int):
         return (Part(name=f"size.{axis}", size=axis, optional=False),)
-    return tuple(
-        Part(name=part_name(leaf), size=leaf.at(net), optional=False) for leaf in _leaves(axis)
-    )
+    return tuple(Part(name=part_name(leaf), size=leaf.at(net), optional=False) for leaf in _leaves(axis))
 
 
 def _leaves(axis: Channels) -> list[Channels]:
@@ -148,7 +150,12 @@ def with_input_size(checkpoint: Checkpoint, input_size: int) -> Checkpoint:
     Raises:
         UsageError: the network's strides depend on the size here, so it would be another net.
     """
-    resized = dataclasses.replace(checkpoint, spec=dataclasses.replace(checkpoint.spec, input_size=input_size))
+    contract = checkpoint.input
+    resized = dataclasses.replace(
+        checkpoint,
+        spec=dataclasses.replace(checkpoint.spec, input_size=input_size),
+        input=contract and dataclasses.replace(contract, height=input_size, width=input_size),
+    )
     if _strides(resized) != _strides(checkpoint):
         raise UsageError(
             f"a net trained for {checkpoint.spec.input_size} px has other strides than one for {input_size} px",
@@ -172,5 +179,3 @@ def content_sha256(checkpoint: Checkpoint) -> str:
         digest.update(f"{key} {list(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-

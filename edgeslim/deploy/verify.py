@@ -19,11 +19,12 @@ import torch
 
 from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.manifest import ArtifactEntry, InputContract, Variant
+from edgeslim.core.manifest import ArtifactEntry, Variant
+from edgeslim.core.pixels import ImageContract, Pixels
 from edgeslim.core.width import Width
 from edgeslim.data.images import ImageSet
 from edgeslim.deploy.bundle_net import folded_net
-from edgeslim.deploy.compare import Pixels, compare, fp16_floor_db, seeded_pixels
+from edgeslim.deploy.compare import compare, fp16_floor_db, seeded_pixels
 from edgeslim.errors import DataError, FormatError, UsageError, WidthError
 from edgeslim.models.sliced import SlicedModel
 from edgeslim.targets.exporting import muted
@@ -80,9 +81,9 @@ def verify(
         DataError: images of another size.
     """
     chosen = _chosen(bundle, targets_wanted, widths)
-    contract = bundle.manifest.input
+    contract = bundle.manifest.input.image
     if images is None:
-        images = seeded_pixels(count, size=contract.height, channels=contract.channels)
+        images = seeded_pixels(count, height=contract.height, width=contract.width, channels=contract.channels)
     for image in images:
         if image.shape != (contract.height, contract.width, contract.channels):
             raise DataError(f"an image is {image.shape}, the net takes {contract.height}x{contract.width}")
@@ -100,15 +101,11 @@ def verify(
     return rows
 
 
-def _default_limit(variant: Variant, net: SlicedModel, images: Sequence[Pixels], contract: InputContract) -> float:
+def _default_limit(variant: Variant, net: SlicedModel, images: Sequence[Pixels], contract: ImageContract) -> float:
     if variant.precision != "fp16":
         return DEFAULT_MIN_DB
-    floor_db = fp16_floor_db(net, images, mean=_numbers(contract.mean), std=_numbers(contract.std))
+    floor_db = fp16_floor_db(net, images, contract)
     return min(FP16_MIN_DB, max(floor_db - FP16_SLACK_DB, FP16_LEAST_DB))
-
-
-def _numbers(decimals: Sequence[str]) -> tuple[float, ...]:
-    return tuple(map(float, decimals))
 
 
 def _chosen(
@@ -140,7 +137,7 @@ def _verified(
     limit: float,
     threads: int,
 ) -> VerifyRow:
-    contract = bundle.manifest.input
+    contract = bundle.manifest.input.image
     with tempfile.TemporaryDirectory(prefix="edgeslim-verify-") as name:
         out = Path(name) / f"net{variant.suffix}"
         try:
@@ -159,7 +156,7 @@ def _verified(
         with muted():
             runner = targets.get(variant.target).load(out, threads=threads)
             try:
-                found = compare(net, runner, images, mean=_numbers(contract.mean), std=_numbers(contract.std))
+                found = compare(net, runner, images, contract)
                 runtime = runner.describe().name
             finally:
                 runner.close()

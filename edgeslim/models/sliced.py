@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 from torch import Tensor, nn
 
 from edgeslim.core.constants import Float32

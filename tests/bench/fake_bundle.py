@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgeslim.core.slicing import Cut
 
 from edgeslim.core.manifest import FileEntry, InputContract, ModelInfo, Quality, TensorInfo
 from edgeslim.core.rebuild import LayerFold
-from edgeslim.core.slicing import Cut
 from edgeslim.core.width import Width
 from edgeslim.press.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edgeslim.core.slicing import Cut
 from latency_rows import row, table
 from small_bundle import INFO, WIDTHS, artifact, builder, cuts, folds, masters, variant
 
@@ -15,7 +16,6 @@ from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import PRIOR, LatencyTable
 from edgeslim.core.manifest import artifact_sha256
 from edgeslim.core.rebuild import LayerFold
-from edgeslim.core.slicing import Cut
 from edgeslim.core.width import Width
 from edgeslim.errors import FormatError, HostError, UsageError
 from edgeslim.press.build import BundleBuilder, BundleContent, MasterSource, bundle_parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from edgeslim.core.slicing import Cut, folded_weight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_bundle import builder, cuts, folds, masters
@@ -21,7 +22,6 @@ from edgeslim.core.recipe import (
     encode_recipe,
     segment_bytes,
 )
-from edgeslim.core.slicing import Cut, folded_weight
 from edgeslim.core.width import Width
 from edgeslim.errors import FormatError
 

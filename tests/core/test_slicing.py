@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from edgeslim.core.slicing import Cut, folded_weight, sliced_weight
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeslim.core.slicing import Cut, folded_weight, sliced_weight
 from edgeslim.errors import InternalError
 
 

@@ -12,11 +12,12 @@ from small_checkpoint import WIDTHS, small_checkpoint
 
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.pixels import net_input
 from edgeslim.core.width import Width
 from edgeslim.data.named import load_data
 from edgeslim.deploy.bundle_net import folded_net
 from edgeslim.deploy.calibration.calibrate import CalibratedModel
-from edgeslim.deploy.compare import Comparison, compare, fp16_floor_db, normalised, seeded_pixels, sqnr_db
+from edgeslim.deploy.compare import Comparison, compare, fp16_floor_db, seeded_pixels, sqnr_db
 from edgeslim.deploy.pack import pack
 from edgeslim.deploy.verify import pixels_of, verify
 from edgeslim.errors import DataError, UsageError, WidthError
@@ -65,9 +66,9 @@ def test_fp16_is_held_against_what_fp16_leaves_of_the_net(tmp_path: Path, monkey
     checkpoint = small_checkpoint()
     pack(checkpoint, targets=["coreml"], widths=[Width(250)], out=tmp_path / "net.slim", jobs=1)
     with SlimBundle.open(tmp_path / "net.slim") as opened:
-        images = seeded_pixels(4, size=16, channels=3)
-        net = folded_net(opened, opened.resolve(Width(250)))
-        floor_db = fp16_floor_db(net, images, mean=(0.5,) * 3, std=(0.25,) * 3)
+        images = seeded_pixels(4, height=16, width=16, channels=3)
+        net, contract = folded_net(opened, opened.resolve(Width(250))), opened.manifest.input.image
+        floor_db = fp16_floor_db(net, images, contract)
         (row,) = verify(opened, images=images)
         (strict,) = verify(opened, images=images, min_sqnr_db=floor_db + 10)
         monkeypatch.setattr("edgeslim.deploy.verify.fp16_floor_db", lambda *_, **__: -200.0)
@@ -110,7 +111,7 @@ def test_what_is_not_there_is_named(bundle: Path) -> None:
         with pytest.raises(WidthError, match=r"0\.9"):
             verify(opened, widths=[Width(900)])
         with pytest.raises(DataError):
-            verify(opened, images=seeded_pixels(1, size=17, channels=3))
+            verify(opened, images=seeded_pixels(1, height=17, width=17, channels=3))
 
 
 def test_images_of_a_data_set_are_its_own_pixels() -> None:
@@ -118,11 +119,11 @@ def test_images_of_a_data_set_are_its_own_pixels() -> None:
     pixels = pixels_of(data, 4)
     assert len(pixels) == 4
     again, _ = next(data.subset(4).batches(4))
-    np.testing.assert_allclose(normalised(pixels[2], data.mean, data.std)[0], again[2].numpy(), atol=1e-5)
+    np.testing.assert_array_equal(net_input(pixels[2], data.contract)[0], again[2].numpy())
 
 
 def test_comparing_nothing_is_an_error(bundle: Path) -> None:
     with SlimBundle.open(bundle) as opened:
-        net = folded_net(opened, opened.resolve(Width(250)))
+        net, contract = folded_net(opened, opened.resolve(Width(250))), opened.manifest.input.image
     with pytest.raises(ValueError, match="image"):
-        compare(net, None, [], mean=(0,), std=(1,))  # type: ignore[arg-type]
+        compare(net, None, [], contract)  # type: ignore[arg-type]

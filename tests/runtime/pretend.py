@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgeslim.core.slicing import Cut
 from numpy.typing import NDArray
 
 import edgeslim
@@ -28,7 +29,6 @@ from edgeslim.core.latency import RuntimeInfo as RowRuntime
 from edgeslim.core.manifest import FileEntry, InputContract, ModelInfo, Quality, TensorInfo, artifact_sha256
 from edgeslim.core.rebuild import LayerFold, segment_values
 from edgeslim.core.recipe import Layout, Part, Rule, Segment
-from edgeslim.core.slicing import Cut
 from edgeslim.core.width import Width
 from edgeslim.host import machine
 from edgeslim.press.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
