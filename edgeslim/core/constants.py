@@ -214,7 +214,7 @@ def values(
 
 
 def _along(vector: Float32, cut: MasterCut, axis: int, rows: slice) -> Float32:
-    """A per-channel vector, ready to be multiplied with ``rows`` of the cut: along axis 0, or group by group along 1."""
+    """A per-channel vector, to be multiplied with ``rows`` of the cut: along axis 0, or group by group along 1."""
     tail = (1,) * (len(cut.shape) - 2)
     if axis == 0:
         return vector[rows].reshape(-1, 1, *tail)

@@ -22,10 +22,6 @@ from edgeslim.core.strict_json import IN_TEXT, canonical, encode
 
 JsonObject = dict[str, Any]  # free JSON inside the manifest
 TaskName = Literal["classify", "detect", "segment", "pose", "upscale", "policy", "other"]
-Order = Literal["rgb", "bgr", "gray", "other"]
-Resize = Literal["short_side", "stretch", "letterbox"]
-Interpolation = Literal["nearest", "bilinear", "bicubic"]
-Range = Literal["full", "video"]
 Role = Literal["weight", "tensor", "own"]
 MasterDtype = Literal["f32", "f16", "i8", "i32"]
 Integers = Literal["none", "shared", "own"]
@@ -46,39 +42,6 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageInput:
-    """An image, and how one of another size gets there; ``mean``, ``std`` and ``crop`` are decimals."""
-
-    channels: int
-    height: int
-    width: int
-    order: Order
-    mean: tuple[str, ...]
-    std: tuple[str, ...]
-    resize: Resize
-    crop: str
-    interpolation: Interpolation
-    antialias: bool
-    range: Range
-
-    @property
-    def image(self) -> ImageContract:
-        """How pixels become this input.
-
-        Raises:
-            ImageError: ``bad-contract``: it is none that images can be fed to.
-        """
-        return ImageContract(
-            channels=self.channels,
-            height=self.height,
-            width=self.width,
-            order=self.channel_order,  # type: ignore[arg-type]
-            mean=self.mean,
-            std=self.std,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlainInput:
     """A tensor that is no image."""
 
@@ -92,7 +55,7 @@ class InputTensor:
     """One named value that goes into the net; exactly one of ``image`` and ``tensor``."""
 
     name: str
-    image: ImageInput | None
+    image: ImageContract | None
     tensor: PlainInput | None
 
 

@@ -12,7 +12,7 @@ every byte up in a table of 256 float32 per channel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgeslim.core.canonical_json import is_decimal
 from edgeslim.core.resample import Interpolation, resample
+from edgeslim.core.strict_json import IN_TEXT
 from edgeslim.errors import ImageError
 
 Pixels = NDArray[np.uint8]  # (H, W, C)
@@ -53,12 +54,12 @@ class ImageContract:
     order: Literal["rgb", "bgr", "gray"]
     mean: tuple[str, ...]
     std: tuple[str, ...]
-    resize: Literal["short_side", "stretch", "letterbox"] = "short_side"
-    crop: str = "0.875"
-    interpolation: Interpolation = "bilinear"
-    antialias: bool = True
-    range: Literal["full", "video"] = "full"
-    pad: int = 114  # the gray that detectors are trained with
+    resize: Literal["short_side", "stretch", "letterbox"] = field(default="short_side", metadata=IN_TEXT)
+    crop: str = field(default="0.875", metadata=IN_TEXT)
+    interpolation: Interpolation = field(default="bilinear", metadata=IN_TEXT)
+    antialias: bool = field(default=True, metadata=IN_TEXT)
+    range: Literal["full", "video"] = field(default="full", metadata=IN_TEXT)
+    pad: int = field(default=114, metadata=IN_TEXT)  # the gray that detectors are trained with
 
     def __post_init__(self) -> None:
         for complaint in _complaints(self):

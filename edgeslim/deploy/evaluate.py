@@ -9,6 +9,7 @@ they run: a BatchNorm whose statistics do not fit is named (``WidthScore.misfits
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import tempfile
 from collections.abc import Callable, Sequence

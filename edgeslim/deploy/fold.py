@@ -104,7 +104,7 @@ def _fold_one(
 ) -> tuple[FoldedLayer, nn.Module]:
     weight = _float32(module.weight)
     groups = module.groups if isinstance(module, nn.Conv2d) else 1
-    out_channels, in_channels = weight.shape[0], weight.shape[1] * groups
+    out_channels = weight.shape[0]
     bias = np.zeros(out_channels) if module.bias is None else _float32(module.bias).astype(np.float64)
     in_scale = scale = shift = None
     if before is not None:

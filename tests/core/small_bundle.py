@@ -16,7 +16,8 @@ import numpy as np
 
 from edgeslim.core.constants import DEAD_BELOW, Fold, Kind, NetConstants, Quant
 from edgeslim.core.cut import MasterCut, master_cut
-from edgeslim.core.manifest import FileEntry, ImageInput, InputInfo, InputTensor, ModelInfo, Part, TensorInfo, Variant
+from edgeslim.core.manifest import FileEntry, InputInfo, InputTensor, ModelInfo, Part, TensorInfo, Variant
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.recipe import Rule, Segment, rules_for, segment_content
 from edgeslim.core.width import Width
 from edgeslim.press.build import BundleBuilder, BundleInfo, MasterSet, MasterSource, PackedArtifact
@@ -24,7 +25,7 @@ from edgeslim.press.build import BundleBuilder, BundleInfo, MasterSet, MasterSou
 WIDTHS = (Width(500), Width(1000))
 Masters = Literal["f32", "f16", "i8"]
 
-IMAGE = ImageInput(
+IMAGE = ImageContract(
     channels=3,
     height=8,
     width=8,
