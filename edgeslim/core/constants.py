@@ -116,7 +116,8 @@ class MasterArrays:
             largest = np.abs(by_group).max(axis=(1, *range(3, by_group.ndim))).reshape(-1)
         else:
             largest = np.abs(array).reshape(array.shape[0], -1).max(axis=1)
-        return largest.astype(np.float32) / np.float32(LARGEST)
+        found: Float32 = largest.astype(np.float32) / np.float32(LARGEST)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

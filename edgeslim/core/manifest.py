@@ -242,7 +242,7 @@ class SlimManifest:
     def variant(self, identifier: str) -> Variant | None:
         return next((variant for variant in self.variants if variant.id == identifier), None)
 
-    def input(self, identifier: str) -> InputInfo | None:
+    def input_info(self, identifier: str) -> InputInfo | None:
         return next((info for info in self.inputs if info.id == identifier), None)
 
 

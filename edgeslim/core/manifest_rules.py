@@ -254,7 +254,7 @@ def _check_variant(variant: Variant, manifest: SlimManifest) -> None:
         )
     if _SUFFIX.fullmatch(variant.suffix) is None:
         raise FormatError("bad-name", f"{variant.suffix[:80]!r} is not a suffix")
-    info = manifest.input(variant.input)
+    info = manifest.input_info(variant.input)
     if info is None:
         raise FormatError("bad-variant", f"variant {variant.id} takes input {variant.input[:80]!r}, which is not there")
     if [tensor.name for tensor in variant.inputs] != [tensor.name for tensor in info.tensors]:

@@ -86,14 +86,14 @@ def _complaints(contract: ImageContract) -> Any:
         yield f"an input of {contract.channels}x{contract.height}x{contract.width}, expected 1 to {MAX_SIDE} each"
     elif contract.height * contract.width > MAX_PIXELS:
         yield f"an input of {contract.height}x{contract.width} px, expected at most {MAX_PIXELS} px"
-    for field, known in (
+    for name, known in (
         ("order", tuple(_CHANNELS)),
         ("resize", ("short_side", "stretch", "letterbox")),
         ("interpolation", ("nearest", "bilinear", "bicubic")),
         ("range", ("full", "video")),
     ):
-        if getattr(contract, field) not in known:
-            yield f"{field} is one of {', '.join(known)}, got {str(getattr(contract, field))[:80]!r}"
+        if getattr(contract, name) not in known:
+            yield f"{name} is one of {', '.join(known)}, got {str(getattr(contract, name))[:80]!r}"
     if _CHANNELS[contract.order] != contract.channels:
         yield f"{contract.order} has {_CHANNELS[contract.order]} channels, the input has {contract.channels}"
     for numbers in (contract.mean, contract.std):

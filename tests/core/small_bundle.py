@@ -261,8 +261,9 @@ def builder(
     int8: bool = False,
     filler: int = 0,
     info: BundleInfo = INFO,
+    aliases: Sequence[Width] = (),
 ) -> tuple[BundleBuilder, Contents]:
-    """A builder with these widths and targets, and the artifacts' files by artifact id."""
+    """A builder with these widths (``aliases`` name the same net) and targets, and the artifacts' files by id."""
     masters = MasterSet(sources(weights, int8=int8))
     made = BundleBuilder(info, masters)
     contents: Contents = {}
@@ -270,7 +271,9 @@ def builder(
         cut = masters.cut(counts(width))
         cuts = [master_cut(master, masters.parts, cut) for master in masters.masters]
         quantised = quants(cuts, width.permille) if int8 else None
-        net = made.add_net(cut, folds(cuts, width.permille), widths=(width,), quants=quantised, params=width.permille)
+        net = made.add_net(
+            cut, folds(cuts, width.permille), widths=(width, *aliases), quants=quantised, params=width.permille
+        )
         for target in targets:
             coreml = target == "coreml"
             constants = made.constants(net)

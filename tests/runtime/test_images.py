@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeslim.core.manifest import InputContract, TensorInfo
+from edgeslim.core.manifest import TensorInfo
 from edgeslim.core.pixels import ImageContract
 from edgeslim.errors import DataError, ImageError
 from edgeslim.runtime.images import Preprocessor, image_files
@@ -72,17 +72,3 @@ def test_files_are_found_below_in_order(tmp_path: Path) -> None:
 def test_an_artifact_that_takes_something_else(wanted: TensorInfo) -> None:
     with pytest.raises(ImageError, match="bad-contract: the artifact takes"):
         Preprocessor(contract(), wanted)
-
-
-@pytest.mark.parametrize(("channels", "height"), [(2, 8), (5, 8), (3, 65_536)])
-def test_bundles_that_are_legal_but_no_images(channels: int, height: int) -> None:
-    told = InputContract(
-        channels=channels,
-        height=height,
-        width=height,
-        channel_order="rgb",
-        mean=("0",) * channels,
-        std=("1",) * channels,
-    )
-    with pytest.raises(ImageError, match="bad-contract"):
-        _ = told.image

@@ -41,6 +41,11 @@ class CalibratedModel:
         """The net of ``checkpoint`` with the channels it has statistics for (any, without BatchNorm)."""
         return cls(checkpoint, checkpoint.build())
 
+    @property
+    def slimmable(self) -> SlimmableModel:
+        """The network that all nets are cut from."""
+        return self._model
+
     def checkpoint(self) -> Checkpoint:
         """What to save."""
         return self._checkpoint
