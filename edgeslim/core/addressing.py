@@ -95,7 +95,7 @@ def variants_of(manifest: SlimManifest, target: str, variant: str | None = None)
     if not named:
         raise UsageError(
             f"the bundle has no variant {variant!r} of {target}; it has {', '.join(v.id for v in found)}",
-            hint=did_you_mean(variant, [v.id for v in found]),
+            hint=did_you_mean(variant, [name for v in found for name in (v.id, v.id.removeprefix(f"{v.target}-"))]),
         )
     return named
 

@@ -289,7 +289,8 @@ def _integers(net: NetConstants, index: int, rows: slice) -> Array:
         integers = np.clip(floats, -LARGEST, LARGEST)
     else:
         divisors = _along(np.where(units == 0, np.float32(1), units), cut, master.rows, rows)
-        integers = np.clip(np.rint(floats / divisors), -LARGEST, LARGEST)
+        with np.errstate(over="ignore"):  # an infinite quotient is clamped like any other
+            integers = np.clip(np.rint(floats / divisors), -LARGEST, LARGEST)
     signs = np.ones(cut.outputs, np.float32)
     if master.integers == "shared" and fold.scale is not None:
         signs[fold.scale < 0] = -1

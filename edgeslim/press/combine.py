@@ -177,7 +177,8 @@ def _joined_nets(first: BundleContent, second: BundleContent) -> tuple[BundleCon
         if known is None:
             same[key] = net
             continue
-        if known.params != net.params or bool(known.widths) != bool(net.widths):
+        other_label = not (known.widths and net.widths) and known.id != net.id  # only widths can be several names
+        if known.params != net.params or other_label:
             raise UsageError(f"the bundles disagree about net {net.id}: {difference(known, net)}")
         widths = tuple(sorted({*known.widths, *net.widths}))
         same[key] = replace(known, id=net_id(widths[0]) if widths else known.id, widths=widths)

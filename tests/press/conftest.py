@@ -1,0 +1,8 @@
+"""The made-up bundles are those of tests/core."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
