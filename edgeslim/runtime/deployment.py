@@ -70,8 +70,8 @@ class Deployment:
         self.bundle.rebuild(self.variant.target, width, out, variant=self.variant.id)
 
     @property
-    def input(self) -> TensorInfo:
-        return self.variant.inputs[0]
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        return self.variant.inputs
 
     @property
     def contract(self) -> InputContract:
