@@ -28,7 +28,7 @@ from pathlib import Path
 
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.width import Width
-from edgeslim.runtime.measure import example_image
+from edgeslim.runtime.measure import example_inputs
 from edgeslim.runtime.result import FrameResult
 from edgeslim.runtime.session import SlimSession
 
@@ -40,7 +40,7 @@ class Camera:
 
     def __init__(self, session: SlimSession, fps: float) -> None:
         self._session = session
-        self._image = example_image(session.input)
+        self._inputs = example_inputs(session.inputs)
         self._period_s = 1 / fps
         self._due_s = time.monotonic()
         self.frames = 0
@@ -53,7 +53,7 @@ class Camera:
         self._due_s = max(self._due_s, time.monotonic() - self._period_s) + self._period_s
         others = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
         start = time.perf_counter_ns()
-        result = self._session.run(self._image)
+        result = self._session.run(self._inputs)
         ms = (time.perf_counter_ns() - start) / 1e6
         self.frames += 1
         if resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw > others:

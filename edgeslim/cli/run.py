@@ -16,6 +16,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from edgeslim import targets
 from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.run_view import RunView
 from edgeslim.core.latency import Statistics
@@ -32,7 +33,7 @@ _DEFAULT_FPS = 30.0
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--target", help="litert, executorch, coreml; default: the first in the bundle that runs here")
+@click.option("--target", help=f"{targets.words()}; default: the first in the bundle that runs here")
 @click.option("--variant", help="which one, where the target has several (fp16-224)")
 @click.option("--images", type=click.Path(path_type=Path), required=True, help="folder of images, taken in turn")
 @click.option(

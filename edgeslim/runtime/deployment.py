@@ -74,8 +74,8 @@ class Deployment:
         self.bundle.rebuild_artifact(artifact_id(self.variant.id, self.bundle.resolve(width).id), out)
 
     @property
-    def input(self) -> TensorInfo:
-        return self.variant.inputs[0]
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        return self.variant.inputs
 
     @property
     def contract(self) -> ImageContract:

@@ -50,12 +50,15 @@ _GAP_SHARE = 1.3  # a gap has to be this much longer than the run
 _APART = 1.2  # in multiply-adds: closer widths would not both stay on a ladder whose rungs are 1.25x apart
 
 
-def example_image(taken: TensorInfo) -> NDArray[Any]:
-    """The same random image every time: zeros would let some kernels take short cuts."""
+def example_inputs(taken: Sequence[TensorInfo]) -> dict[str, NDArray[Any]]:
+    """The same random arrays every time: zeros would let some kernels take short cuts."""
     random = np.random.default_rng(0)
-    if taken.dtype == "uint8":
-        return random.integers(0, 256, taken.shape, dtype=np.uint8)
-    return random.standard_normal(taken.shape).astype(taken.dtype)
+    return {
+        spec.name: random.integers(0, 256, spec.shape, dtype=np.uint8)
+        if spec.dtype == "uint8"
+        else random.standard_normal(spec.shape).astype(spec.dtype)
+        for spec in taken
+    }
 
 
 def candidates(deployment: Deployment) -> tuple[Width, ...]:
@@ -111,7 +114,7 @@ class Measurement:
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.samples: dict[Width, Samples] = {}
-        self._image = example_image(deployment.input)
+        self._inputs = example_inputs(deployment.inputs)
 
     def block(self, loaded: LoadedWidth, seconds: float) -> None:
         """Warm up, then run for about ``seconds`` and at least five times."""
@@ -134,8 +137,8 @@ class Measurement:
             found.blocks.append([sample])
 
     def _call(self, runner: Runner) -> Callable[[], object]:
-        run, image = runner.run, self._image
-        return lambda: run(image)
+        run, inputs = runner.run, self._inputs
+        return lambda: run(inputs)
 
     def table(self) -> LatencyTable:
         """Everything measured so far."""

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeslim.core.reading import Decision, Reading
 from edgeslim.core.width import Width
+from edgeslim.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameResult:
-    """One frame. ``output``: logits ``[1, classes]``, float32, the caller's own."""
+    """One frame. ``outputs``: every output of the net by name, the caller's own."""
 
-    output: NDArray[np.float32]
+    outputs: Mapping[str, NDArray[Any]]
     width: Width
     """The width that ran; not yet ``decision.width`` while that one is being prepared."""
     latency_us: int
     """Of the runtime's call alone."""
     reading: Reading
     decision: Decision
+
+    @property
+    def output(self) -> NDArray[Any]:
+        """The output of a net that has one, such as logits ``[1, classes]``.
+
+        Raises:
+            UsageError: it has several.
+        """
+        if len(self.outputs) != 1:
+            raise UsageError(f"this net has the outputs {', '.join(self.outputs)}", hint="outputs[name]")
+        return next(iter(self.outputs.values()))
 
     @property
     def missed(self) -> bool:

@@ -15,12 +15,11 @@ import dataclasses
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeslim.core.bundle import SlimBundle
@@ -56,7 +55,7 @@ class SlimSession:
 
     Args:
         bundle: a path, or an open bundle (which stays the caller's).
-        target: ``"litert"``, ``"executorch"``, ``"coreml"``; None: the first in the bundle that can run here.
+        target: a target's name, like ``"litert"``; None: of those in the bundle that can run here, the preferred one.
         table: latencies of this bundle on this device (``edgeslim bench``); None: the one measured here before, else
             the session measures one itself (``first_use``).
         policy: a preset's name or a policy; None: the bundle's own, else ``balanced``.
@@ -197,9 +196,20 @@ class SlimSession:
         return self._opened.deployment.contract
 
     @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """Name, shape, dtype and layout of everything that ``run`` takes."""
+        return self._opened.deployment.inputs
+
+    @property
     def input(self) -> TensorInfo:
-        """Name, shape, dtype and layout that ``run`` takes."""
-        return self._opened.deployment.input
+        """The input of a net that has one.
+
+        Raises:
+            UsageError: it has several.
+        """
+        if len(self.inputs) != 1:
+            raise UsageError(f"this net takes {', '.join(spec.name for spec in self.inputs)}", hint="session.inputs")
+        return self.inputs[0]
 
     @property
     def loaded(self) -> tuple[Width, ...]:
@@ -219,17 +229,18 @@ class SlimSession:
 
     # Running
 
-    def run(self, x: NDArray[Any], *, overhead_us: int | None = None) -> FrameResult:
+    def run(self, x: NDArray[Any] | Mapping[str, NDArray[Any]], *, overhead_us: int | None = None) -> FrameResult:
         """One frame.
 
         Args:
-            x: as ``input`` says.
+            x: an array by name for every one of ``inputs``; the array alone for a net that has one.
             overhead_us: of this frame, instead of the session's.
 
         Raises:
             UsageError: the session is closed, or ``x`` has another shape or dtype.
             HostError: every width has failed. OutputError: nothing is loaded and no cache can be written.
         """
+        inputs = x if isinstance(x, Mapping) else {self.input.name: x}
         with self._frame:
             if self._closed:
                 raise UsageError("this session is closed")
@@ -255,11 +266,13 @@ class SlimSession:
                         continue  # a width failed; the others decide again
                     self._decision = decision
                     self._ran = loaded if loaded.width == decision.width else None
-                result = self._run(loaded, x, reading, decision)
+                result = self._run(loaded, inputs, reading, decision)
                 if result is not None:
                     return result
 
-    def _run(self, loaded: LoadedWidth, x: NDArray[Any], reading: Reading, decision: Decision) -> FrameResult | None:
+    def _run(
+        self, loaded: LoadedWidth, inputs: Mapping[str, NDArray[Any]], reading: Reading, decision: Decision
+    ) -> FrameResult | None:
         """None when the runtime failed; its width is then gone."""
         clock_us = self._clock_us
         self._observed_us = UNKNOWN
@@ -267,7 +280,7 @@ class SlimSession:
         try:
             with loaded.in_use:
                 started_us = clock_us()
-                output: NDArray[np.float32] = loaded.runner.run(x)
+                outputs = loaded.runner.run(inputs)
                 latency_us = max(clock_us() - started_us, 1)
         except UsageError:
             raise
@@ -278,7 +291,7 @@ class SlimSession:
             self._gate.end()
         self._observed_us, self._observed_at = latency_us, loaded.width
         result = FrameResult(
-            output=output, width=loaded.width, latency_us=latency_us, reading=reading, decision=decision
+            outputs=outputs, width=loaded.width, latency_us=latency_us, reading=reading, decision=decision
         )
         self.counts.add(result)
         return result

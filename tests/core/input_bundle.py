@@ -1,8 +1,8 @@
 """Another made-up bundle: what the manifest can say beside the simple case of ``small_bundle``.
 
-    inputs     8 (an image) · 6x10 (an image that is not square, and a plain tensor)
-    nets       0500 (also called 0.505) · 1000 · searched (a vector of channels, without int8 numbers)
-    variants   executorch-fp32-8 · executorch-int8-8 (integers in and out) · litert-fp32-6x10 (two inputs, two outputs)
+inputs     8 (an image) · 6x10 (an image that is not square, and a plain tensor)
+nets       0500 (also called 0.505) · 1000 · searched (a vector of channels, without int8 numbers)
+variants   executorch-fp32-8 · executorch-int8-8 (integers in and out) · litert-fp32-6x10 (two inputs, two outputs)
 """
 
 from __future__ import annotations
