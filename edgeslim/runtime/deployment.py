@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.manifest import FileEntry, InputContract, TensorInfo, Variant, artifact_sha256
+from edgeslim.core.manifest import FileEntry, InputContract, TensorInfo, Variant, artifact_id, artifact_sha256
 from edgeslim.core.width import Width
 
 
@@ -68,6 +68,14 @@ class Deployment:
             FormatError: the bundle is damaged. OutputError: ``out`` cannot be written.
         """
         self.bundle.rebuild(self.variant.target, width, out, variant=self.variant.id)
+
+    def artifact_of(self, width: Width) -> str:
+        """The id by which tables and rungs name the artifact of ``width``."""
+        return artifact_id(self.variant.id, width.permille)
+
+    def width_of(self, artifact: str) -> Width | None:
+        """The width whose artifact has this id; None where it is not of this deployment."""
+        return next((width for width in self.plans if self.artifact_of(width) == artifact), None)
 
     @property
     def input(self) -> TensorInfo:

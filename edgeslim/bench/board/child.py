@@ -41,7 +41,7 @@ from edgeslim.bench.board.messages import (
     Warmed,
 )
 from edgeslim.core.job import Cell
-from edgeslim.core.latency import RuntimeInfo
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, InternalError
 from edgeslim.host.load import Counters
