@@ -36,7 +36,7 @@ def main() -> None:
     with SlimSession(
         arguments.bundle,
         arguments.target,
-        policy=Policy(name="overhead", max_permille=500),  # a fast net shows more of what is around it
+        policy=Policy(name="overhead", max_rung=1),  # a fast net shows more of what is around it
         cache_dir=arguments.cache_dir,
         threads=1,
     ) as session:

@@ -164,9 +164,9 @@ def _let_the_loader_catch_up(session: SlimSession) -> None:
 def random_signals(rng: random.Random) -> Signals:
     return Signals(
         status=rng.choice([-1, 0, 0, 0, 1, 2, 3, 4]),
-        head_milli=rng.choice([-1, -1, rng.randrange(1300)]),
-        fc_milli=rng.choice([-1, -1, rng.randrange(1300)]),
-        soc=rng.choice([-1, rng.randrange(1001)]),
+        headroom_milli=rng.choice([-1, -1, rng.randrange(1300)]),
+        forecast_milli=rng.choice([-1, -1, rng.randrange(1300)]),
+        battery_permille=rng.choice([-1, rng.randrange(1001)]),
         charging=rng.random() < 0.2,
         low_power=rng.random() < 0.1,
     )

@@ -22,9 +22,9 @@ from edgeslim.core.events import Event, Note, Progress, RowDone, Sink
 from edgeslim.core.job import BURST_LIMIT_S, SUSTAINED_RUNS, SUSTAINED_SECONDS, Cell, Job
 from edgeslim.core.ladder import Ladder, ladder
 from edgeslim.core.latency import LatencyTable
+from edgeslim.core.quality import quality
 from edgeslim.core.strict_json import encode
 from edgeslim.core.width import Width
-from edgeslim.core.worth import quality
 from edgeslim.errors import EdgeslimError, HostError, TableError, UsageError
 from edgeslim.files import check_free, sha256_file, write_atomically
 

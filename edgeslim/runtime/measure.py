@@ -21,17 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgeslim
-from edgeslim.core.latency import (
-    BatterySpan,
-    LatencyRow,
-    LatencyTable,
-    RuntimeInfo,
-    Statistics,
-    ThermalSpan,
-)
+from edgeslim.core.latency import LatencyRow, LatencyStatistics, LatencyTable, label_of, net_of
 from edgeslim.core.manifest import TensorInfo
+from edgeslim.core.passport import BatterySpan, RuntimeInfo, ThermalSpan
+from edgeslim.core.quality import quality
 from edgeslim.core.width import Width
-from edgeslim.core.worth import quality
 from edgeslim.files import sha256_file
 from edgeslim.host import machine
 from edgeslim.host.sampling import timed_runs
@@ -65,7 +59,7 @@ def candidates(deployment: Deployment) -> tuple[Width, ...]:
     """Widths worth measuring: the widest and the narrowest, between them neighbours at least 1.2x apart in MACs."""
     macs = deployment.macs
     known = quality(deployment.bundle).as_dict()
-    widths = sorted(width for width in macs if width in known)
+    widths = sorted(width for width in macs if deployment.artifact_of(width) in known)
     kept = [widths[-1]]
     for width in reversed(widths[:-1]):
         if macs[width] * _APART <= macs[kept[-1]]:
@@ -150,9 +144,9 @@ class Measurement:
             rows=tuple(rows),
         )
 
-    def here_ms(self) -> dict[Width, float]:
-        """p50 per width, to scale another device's table."""
-        return {row.width: row.p50_ms for row in self.table().rows if row.p50_ms is not None}
+    def here_ms(self) -> dict[str, float]:
+        """p50 per artifact, to scale another device's table."""
+        return {row.artifact: row.p50_ms for row in self.table().rows if row.p50_ms is not None}
 
     def _row(self, order: int, width: Width) -> LatencyRow:
         found = self.samples[width]
@@ -163,6 +157,9 @@ class Measurement:
         return LatencyRow(
             file_sha256=plan.key,
             bundle_sha256=sha256_file(self.deployment.bundle.path),
+            artifact=self.deployment.artifact_of(width),
+            net=net_of(width.permille),
+            label=label_of(net_of(width.permille)),
             width_permille=width.permille,
             target=variant.target,
             precision=variant.precision,
@@ -170,10 +167,11 @@ class Measurement:
             device=machine.device(),
             os=machine.operating_system(),
             runtime=found.runtime,
+            context="app",
             warmup_runs=found.warmup_runs,
             runs=len(samples_ms),
             duration_s=found.seconds,
-            **dataclasses.asdict(Statistics.of(samples_ms)),
+            **dataclasses.asdict(LatencyStatistics.of(samples_ms)),
             samples_ms=samples_ms,
             block_runs=tuple(len(block) for block in found.blocks),
             thermal=thermal,

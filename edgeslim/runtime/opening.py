@@ -20,9 +20,10 @@ import platformdirs
 
 from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.ladder import Ladder, scale_prior
+from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import Policy, preset
+from edgeslim.core.prior import scale_prior
 from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, HostError, MissingExtraError, OutputError, TableError, UsageError
 from edgeslim.host import machine
@@ -281,11 +282,11 @@ class _Opening:
         variant = self.deployment.variant
         row = found.table().rows[0]
         here_ms = found.here_ms()
-        there = {row.width for row in prior.select(target=variant.target, precision=variant.precision)}
+        there = {row.artifact for row in prior.select(target=variant.target, precision=variant.precision)}
         try:
             scaled = scale_prior(
                 prior,
-                {width: ms for width, ms in here_ms.items() if width in there},
+                {artifact: ms for artifact, ms in here_ms.items() if artifact in there},
                 device=machine.device(),
                 os=machine.operating_system(),
                 runtime=row.runtime,

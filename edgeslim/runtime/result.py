@@ -18,8 +18,10 @@ class FrameResult:
     """One frame. ``outputs``: every output of the net by name, the caller's own."""
 
     outputs: Mapping[str, NDArray[Any]]
+    artifact: str
+    """Id of what ran; not yet ``decision.artifact`` while that one is being prepared."""
     width: Width
-    """The width that ran; not yet ``decision.width`` while that one is being prepared."""
+    """The width that ran."""
     latency_us: int
     """Of the runtime's call alone."""
     reading: Reading
@@ -50,9 +52,9 @@ class FrameResult:
     def reason(self) -> str:
         """For people, like ``narrowed to 0.75x: thermal level 2 caps at 0.75x``."""
         sentence = self.decision.sentence()
-        if self.width == self.decision.width:
+        if self.artifact == self.decision.artifact:
             return sentence
-        return f"{sentence}; ran at {self.width}x while {self.decision.width}x is prepared"
+        return f"{sentence}; ran at {self.width}x while {self.decision.label} is prepared"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 import edgeslim
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.constants import Fold, Kind
-from edgeslim.core.latency import LatencyRow, LatencyTable, Statistics
+from edgeslim.core.latency import LatencyRow, LatencyStatistics, LatencyTable, label_of, net_of
 from edgeslim.core.latency import RuntimeInfo as RowRuntime
 from edgeslim.core.manifest import (
     FileEntry,
@@ -35,6 +35,7 @@ from edgeslim.core.manifest import (
     Quality,
     TensorInfo,
     Variant,
+    artifact_id,
     artifact_sha256,
 )
 from edgeslim.core.pixels import ImageContract
@@ -288,6 +289,9 @@ def table_of(bundle: Path, *, threads: int = 1, times_us: Callable[[int], int] |
                 LatencyRow(
                     file_sha256=artifact_sha256(artifact),
                     bundle_sha256=None,
+                    artifact=artifact_id(variant.id, artifact.net),
+                    net=net_of(permille),
+                    label=label_of(net_of(permille)),
                     width_permille=permille,
                     target=NAME,
                     precision="fp32",
@@ -298,6 +302,7 @@ def table_of(bundle: Path, *, threads: int = 1, times_us: Callable[[int], int] |
                         name=NAME, version="1", delegate_requested=None, delegate_actual=None, threads=threads,
                         load_mode=None,
                     ),
+                    context="app",
                     warmup_runs=1,
                     runs=1,
                     duration_s=t_ms / 1000,
@@ -313,5 +318,5 @@ def table_of(bundle: Path, *, threads: int = 1, times_us: Callable[[int], int] |
                     edgeslim_version=edgeslim.__version__,
                 )
             )  # fmt: skip
-    assert Statistics.of(rows[0].samples_ms or (1.0,)).p50_ms == rows[0].p50_ms
+    assert LatencyStatistics.of(rows[0].samples_ms or (1.0,)).p50_ms == rows[0].p50_ms
     return LatencyTable(edgeslim_version=edgeslim.__version__, created_at="2026-01-01T00:00:00Z", rows=tuple(rows))

@@ -44,8 +44,8 @@ def test_every_width_switches_and_answers_rightly(name: str, tmp_path: Path) -> 
             runner = target.load(out, threads=1)
             answers[width] = runner.run(inputs)["logits"]
             runner.close()
-    for width in WIDTHS:
-        only = Policy(name="one", min_permille=width.permille, max_permille=width.permille)
+    for rung, width in enumerate(WIDTHS):
+        only = Policy(name="one", min_rung=rung, max_rung=rung)
         table = by_macs(path, name, tmp_path / "cache")
         with SlimSession(
             path, name, table, only, cache_dir=tmp_path / "cache", budget_ms=1000, readings=None, threads=1

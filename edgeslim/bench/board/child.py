@@ -41,8 +41,8 @@ from edgeslim.bench.board.messages import (
     Warmed,
 )
 from edgeslim.core.job import Cell
-from edgeslim.core.latency import RuntimeInfo
 from edgeslim.core.manifest import TensorInfo
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, InternalError
 from edgeslim.host.load import Counters
