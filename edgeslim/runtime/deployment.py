@@ -13,6 +13,7 @@ from pathlib import Path
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.manifest import FileEntry, InputContract, TensorInfo, Variant, artifact_sha256
 from edgeslim.core.width import Width
+from edgeslim.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +48,10 @@ class Deployment:
 
     @classmethod
     def of(cls, bundle: SlimBundle, target: str, variant: str | None = None) -> Deployment:
-        """Raises ``UsageError``: nothing for this target, or several variants and none named."""
+        """Raises ``UsageError``: nothing for this target, several variants and none named, or not one input."""
         chosen = bundle.variant(target, variant)
+        if len(chosen.inputs) != 1:
+            raise UsageError(f"{chosen.id} of {bundle.path} takes {len(chosen.inputs)} inputs, a session feeds one")
         plans = {}
         for artifact in sorted(chosen.artifacts, key=lambda artifact: artifact.permille):
             width = Width(artifact.permille)

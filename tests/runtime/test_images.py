@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from PIL import Image
 
 from edgeslim.core.manifest import InputContract, TensorInfo
 from edgeslim.core.pixels import ImageContract
-from edgeslim.errors import DataError, ImageError
+from edgeslim.errors import DataError, ImageError, UsageError
+from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.images import Preprocessor, image_files
 
 
@@ -86,3 +88,11 @@ def test_bundles_that_are_legal_but_no_images(channels: int, height: int) -> Non
     )
     with pytest.raises(ImageError, match="bad-contract"):
         _ = told.image
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_variant_that_does_not_take_one_input(count: int) -> None:
+    variant = SimpleNamespace(id="litert-fp32-8", inputs=(taken((1, 3, 8, 8)),) * count)
+    bundle = SimpleNamespace(path="net.slim", variant=lambda target, name: variant)
+    with pytest.raises(UsageError, match=f"litert-fp32-8 of net.slim takes {count} inputs"):
+        Deployment.of(bundle, "litert")  # type: ignore[arg-type]
