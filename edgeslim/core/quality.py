@@ -9,7 +9,7 @@ from edgeslim.core.worth import MACS
 
 
 def quality(bundle: SlimBundle) -> Quality:
-    """The accuracies in the bundle (of the metric that most artifacts have), else multiply-adds standing in for them."""
+    """The accuracies in the bundle (of the commonest metric), else multiply-adds standing in for them."""
     artifacts = {
         artifact_id(variant.id, artifact.net): artifact
         for variant in bundle.manifest.variants

@@ -20,13 +20,13 @@ F = np.float32
 Array = np.ndarray[Any, Any]
 
 
-class NotFinite(Exception):
+class NotFiniteError(Exception):
     """A product that the format refuses."""
 
 
 def finite(number: F) -> F:
     if not math.isfinite(number):
-        raise NotFinite
+        raise NotFiniteError
     return number
 
 
@@ -187,7 +187,7 @@ class Literal:
         """Any of them.
 
         Raises:
-            NotFinite: a product is.
+            NotFiniteError: a product is.
         """
         make = {
             Kind.WEIGHT: self.weight,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from literal_constants import Literal, NotFinite
+from literal_constants import Literal, NotFiniteError
 from random_masters import floats, random_array, random_cut, random_master, steps_of
 from small_bundle import builder
 
@@ -323,7 +323,7 @@ def test_every_constant_is_that_of_the_text(data: st.DataObject, quantised: bool
             continue
         try:
             expected = word.constant(constant.kind)
-        except NotFinite:
+        except NotFiniteError:
             with pytest.raises(FormatError, match="non-finite"):
                 values(constant, made)
             continue
