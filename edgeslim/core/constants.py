@@ -44,9 +44,13 @@ class Kind(IntEnum):
     INPUT_SCALE = 5
     BIAS_SCALE = 6
     BIAS_INTEGERS = 7
+    DEQUANTISED_WEIGHT = 8
+    DEQUANTISED_BIAS = 9
 
 
 INTEGER_KINDS = frozenset({Kind.INTEGERS, Kind.BIAS_INTEGERS})
+WHOLE_KINDS = frozenset({Kind.WEIGHT, Kind.VECTOR, Kind.INTEGERS, Kind.DEQUANTISED_WEIGHT})
+"""Those of the shape of the cut; all others have one axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +92,14 @@ class MasterArrays:
 
     def __init__(self, masters: Sequence[Master], array: Callable[[str], Array], step: Callable[[str], Array]) -> None:
         self.masters = tuple(masters)
-        self.array = array
+        self._array = array
         self._step = step
         self._steps: dict[str, Float32] = {}
         self.index = {master.name: index for index, master in enumerate(masters)}
+
+    def tensor(self, master: Master) -> Array:
+        """The full-size array of ``master``."""
+        return self._array(master.of or master.name)
 
     def steps(self, master: Master) -> Float32:
         """How much one integer is worth in every output channel of the whole master.
@@ -106,11 +114,11 @@ class MasterArrays:
 
     def _read_steps(self, master: Master) -> Float32:
         if master.dtype == "i8":
-            steps = np.asarray(self._step(master.name), np.float32)
+            steps = np.asarray(self._step(master.of or master.name), np.float32)
             if not np.isfinite(steps).all() or (steps < 0).any():
                 raise FormatError("bad-quant", f"{master.name!r} has a step that is not finite, or below 0")
             return steps
-        array = np.asarray(self.array(master.name), np.float32)
+        array = np.asarray(self.tensor(master), np.float32)
         if master.rows == 1:  # outputs of all groups, group after group
             by_group = array.reshape(master.groups, -1, *array.shape[1:])
             largest = np.abs(by_group).max(axis=(1, *range(3, by_group.ndim))).reshape(-1)
@@ -171,14 +179,16 @@ def has(master: Master, kind: Kind, *, quantised: bool) -> bool:
         return True
     if kind is Kind.BIAS:
         return biased
-    if kind in (Kind.INTEGERS, Kind.WEIGHT_SCALE):
+    if kind in (Kind.INTEGERS, Kind.WEIGHT_SCALE, Kind.DEQUANTISED_WEIGHT):
         return master.integers == "shared" or (master.integers == "own" and quantised)
-    return master.integers != "none" and quantised and (kind is not Kind.BIAS_INTEGERS or biased)
+    return (
+        master.integers != "none" and quantised and (kind not in (Kind.BIAS_INTEGERS, Kind.DEQUANTISED_BIAS) or biased)
+    )
 
 
 def shape_of(cut: MasterCut, kind: Kind) -> tuple[int, ...]:
     """The shape of a constant."""
-    if kind in (Kind.WEIGHT, Kind.VECTOR, Kind.INTEGERS):
+    if kind in WHOLE_KINDS:
         return cut.shape
     return (1,) if kind is Kind.INPUT_SCALE else (cut.outputs,)
 
@@ -211,6 +221,10 @@ def values(
         return _weight(net, constant.master, rows, axes)
     if constant.kind is Kind.INTEGERS:
         return _integers(net, constant.master, rows).transpose(axes)
+    if constant.kind is Kind.DEQUANTISED_WEIGHT:
+        integers = _integers(net, constant.master, rows).astype(np.float32)
+        scales = _scales(net, constant.master)[0]
+        return (integers * _along(scales, cut, cut.master.rows, rows)).transpose(axes)
     return _per_channel(net, constant)[rows]
 
 
@@ -230,7 +244,7 @@ def _weight(net: NetConstants, index: int, rows: slice, axes: tuple[int, ...]) -
     if master.role == "own":
         assert fold.own is not None
         return fold.own.reshape(cut.shape)[rows].transpose(axes)
-    part = cut_array(net.arrays.array(master.name), cut, rows).transpose(axes)
+    part = cut_array(net.arrays.tensor(master), cut, rows).transpose(axes)
     if master.role == "tensor":
         return part if master.dtype in ("i8", "i32") else part.astype(np.float32, copy=False)
     factors = [
@@ -282,7 +296,7 @@ def _integers(net: NetConstants, index: int, rows: slice) -> Array:
         floats = _weight(net, index, rows, tuple(range(len(cut.shape))))
         units = scales
     else:
-        part = cut_array(net.arrays.array(master.name), cut, rows)
+        part = cut_array(net.arrays.tensor(master), cut, rows)
         units = net.arrays.steps(master)[cut.output_positions]
         floats = part.astype(np.float32, copy=False)
     if master.dtype == "i8":
@@ -323,6 +337,10 @@ def _one_axis(net: NetConstants, index: int, kind: Kind) -> Array:
     _check_finite(bias_scale, cut.master)
     if kind is Kind.BIAS_SCALE:
         return bias_scale
+    if kind is Kind.DEQUANTISED_BIAS:
+        integers32 = _per_channel(net, Constant(index, Kind.BIAS_INTEGERS))
+        dequantised: Float32 = integers32.astype(np.float32) * bias_scale
+        return dequantised
     with np.errstate(over="ignore"):
         exact = (_bias(net, index) * (np.float32(1) / bias_scale)).astype(np.float64)
     rounded = np.rint(np.clip(exact, -(2.0**31), 2.0**31)).astype(np.int64)
