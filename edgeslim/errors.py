@@ -8,6 +8,7 @@
     │   ├── ModelError            2   unknown network, impossible settings
     │   ├── CheckpointError       2   unreadable, foreign or incomplete checkpoint
     │   ├── DataError             2   unknown or unusable data set
+    │   ├── ImageError            2   an image or input breaks a rule of core/PIXELS.md; ``rule`` names it
     │   ├── FormatError           2   a bundle breaks a rule of core/FORMAT.md; ``rule`` names it
     │   ├── TableError            2   unusable latency table
     │   ├── PolicyError           2   a controller policy breaks a rule; ``rule`` names it
@@ -100,6 +101,10 @@ class FormatError(_RuleError):
 
 
 class PolicyError(_RuleError):
+    pass
+
+
+class ImageError(_RuleError):
     pass
 
 

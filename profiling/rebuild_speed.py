@@ -26,6 +26,7 @@ from pack_speed import make_checkpoint
 
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
+from edgeslim.deploy.pack_plan import PackOptions
 
 
 def packed(folder: Path, widths: tuple[Width, ...]) -> Path:
@@ -33,7 +34,7 @@ def packed(folder: Path, widths: tuple[Width, ...]) -> Path:
     from edgeslim.deploy.pack import pack
 
     make_checkpoint(folder / "net.pt", widths, name="us_mobilenet_v2", classes=1000, size=224)
-    return pack(folder / "net.pt", targets=["executorch"], out=folder / "net.slim").bundle
+    return pack(folder / "net.pt", PackOptions(targets=["executorch"], out=folder / "net.slim")).bundle
 
 
 def milliseconds(action: Callable[[], Any]) -> float:

@@ -26,6 +26,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.data.augment import Augment
 from edgeslim.data.images import ImageSet
@@ -52,10 +53,7 @@ def random_images() -> ImageSet:
         original=pixels,
         labels=torch.randint(0, CLASSES, (BATCH,), generator=generator),
         classes=tuple(map(str, range(CLASSES))),
-        mean=(0.5,) * 3,
-        std=(0.25,) * 3,
-        input_size=SIZE,
-        in_channels=3,
+        contract=ImageContract.imagenet(3, SIZE, SIZE),
         flips=True,
     )
 

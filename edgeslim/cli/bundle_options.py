@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from edgeslim import targets
+from edgeslim.cli.console import resolve_widths
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.manifest import ArtifactEntry, FileEntry, SlimManifest, Variant, artifact_id
+from edgeslim.core.width import Width
 
 
 def target_name(manifest: SlimManifest, name: str) -> str:
@@ -26,12 +28,34 @@ def file_rows(files: tuple[FileEntry, ...]) -> list[dict[str, Any]]:
 
 def artifact_row(bundle: SlimBundle, variant: Variant, artifact: ArtifactEntry) -> dict[str, Any]:
     """What one artifact costs in the bundle; template and recipe as stored."""
-    identifier = artifact_id(variant.id, artifact.permille)
+    identifier = artifact_id(variant.id, artifact.net)
     return {
-        "permille": artifact.permille,
+        "artifact": identifier,
+        "permille": permille_of(bundle, artifact),
+        "net": artifact.net,
+        "precision": variant.precision,
+        "input": variant.input,
         "artifact_bytes": artifact.total_bytes,
         "explained_bytes": artifact.explained_bytes,
         "literal_bytes": artifact.literal_bytes,
         "template_bytes": len(bundle.stored(f"template/{identifier}")),
         "recipe_bytes": len(bundle.stored(f"recipe/{identifier}")),
     }
+
+
+def permille_of(bundle: SlimBundle, artifact: ArtifactEntry) -> int | None:
+    """The smallest width of the artifact's net; None for a vector of channels."""
+    widths = bundle.resolve(artifact.net).widths
+    return widths[0] if widths else None
+
+
+def chosen_nets(bundle: SlimBundle, text: str | None) -> list[Width | str] | None:
+    """``--widths`` of a bundle: labels of nets, or widths as everywhere; None where it is not given."""
+    if text is None:
+        return None
+    labels = {net.id for net in bundle.manifest.nets if not net.widths}
+    parts = [part.strip() for part in text.split(",")]
+    if any(part in labels for part in parts):
+        return [part if part in labels else Width.parse(part) for part in parts]
+    manifest = bundle.manifest
+    return list(resolve_widths(text, (Width(manifest.low), Width(manifest.high))))

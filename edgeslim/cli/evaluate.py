@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
-from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
+from edgeslim.cli.console import Console, common_options, resolve_widths
 from edgeslim.cli.data_options import data_options, device_option, load
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, UsageError
 from edgeslim.files import check_free
 
 if TYPE_CHECKING:
+    from edgeslim.core.bundle import SlimBundle
+    from edgeslim.core.manifest import Net
     from edgeslim.data.images import ImageSet
-    from edgeslim.deploy.evaluate import WidthScore
+    from edgeslim.deploy.evaluate import ArtifactScore, WidthScore
 
 
 @click.command("evaluate")
 @click.argument("source", metavar="CKPT|BUNDLE", type=click.Path(path_type=Path))
 @data_options(split="test", images="measure on so many only, evenly spread")
-@click.option("--widths", type=WIDTHS, help="[default: those with statistics; all of a bundle]")
+@click.option("--widths", help="[default: those with statistics; all of a bundle]")
+@click.option("--artifact", "artifacts", multiple=True, help="of a bundle: one artifact by its id (repeatable)")
 @click.option("--target", help="runtime that a bundle's files run in  [default: its only target]")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="of a bundle's runtime")
 @click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="of a checkpoint")
@@ -35,6 +39,7 @@ def command(
     *,
     source: Path,
     widths: str | None,
+    artifacts: tuple[str, ...],
     target: str | None,
     threads: int,
     batch_size: int,
@@ -48,15 +53,18 @@ def command(
     """Measure loss, top-1 and top-5 of every width on the test images."""
     if plot is not None:
         check_free(plot, overwrite=overwrite)
+    scores: Sequence[WidthScore | ArtifactScore]
     if _is_bundle(source):
         if write:
             raise UsageError("--write keeps accuracies in a checkpoint, not in a bundle", hint="evaluate CKPT --write")
         if device != "auto":
             raise UsageError("--device is for checkpoints: a bundle's files run in their runtime", hint="leave it out")
-        title, images, scores = _bundle(source, widths, target, threads, options, console)
+        title, images, scores = _bundle(source, widths, target, artifacts, threads, options, console)
     else:
-        if target is not None:
-            raise UsageError("--target is for bundles: a checkpoint is measured in PyTorch", hint="leave it out")
+        if target is not None or artifacts:
+            raise UsageError(
+                "--target and --artifact are for bundles: a checkpoint is measured in PyTorch", hint="leave it out"
+            )
         title, images, scores = _checkpoint(source, widths, batch_size, device, options, write=write, console=console)
     rows = _rows(scores)
     console.result({"data": images.name, "images": len(images), "rows": rows}, _table(title, scores))
@@ -139,55 +147,85 @@ def _checkpoint(
 
 
 def _bundle(
-    path: Path, widths: str | None, target: str | None, threads: int, options: dict[str, Any], console: Console
-) -> tuple[str, ImageSet, list[WidthScore]]:
-    from edgeslim.cli.bundle_options import target_name
+    path: Path,
+    widths: str | None,
+    target: str | None,
+    artifacts: tuple[str, ...],
+    threads: int,
+    options: dict[str, Any],
+    console: Console,
+) -> tuple[str, ImageSet, list[ArtifactScore]]:
+    from edgeslim.cli.bundle_options import chosen_nets, target_name
+    from edgeslim.core.addressing import artifacts as addressed
     from edgeslim.core.bundle import SlimBundle
+    from edgeslim.core.manifest import artifact_id
     from edgeslim.deploy.evaluate import evaluate_bundle
     from edgeslim.models.spec import ModelSpec
 
     with SlimBundle.open(path) as bundle:
         manifest = bundle.manifest
         there = sorted({variant.target for variant in manifest.variants})
-        if target is None and len(there) != 1:
+        if target is None and len(there) != 1 and not artifacts:
             raise UsageError(
                 f"{path} has files for {', '.join(there) or 'no target'}", hint=f"--target {(there or ['TARGET'])[0]}"
             )
-        name = target_name(manifest, target or there[0])
-        trained = Width(manifest.low), Width(manifest.high)
-        chosen = resolve_widths(widths, trained) if widths else tuple(Width(w.permille) for w in manifest.widths)
+        names = None if artifacts and target is None else [target_name(manifest, target or there[0])]
+        fitting = addressed(manifest, targets=names, nets=_resolved(bundle, chosen_nets(bundle, widths)))
+        chosen = list(artifacts) or [artifact_id(variant.id, artifact.net) for variant, artifact in fitting]
         images = load(options, ModelSpec.from_json(manifest.model.spec))
         with console.progress() as bar:
-            task = bar.add_task(f"running {name}", total=len(chosen))
+            task = bar.add_task("running", total=len(chosen))
             scores = evaluate_bundle(
-                bundle, name, images, chosen, threads=threads, on_width=lambda width: bar.advance(task)
+                bundle, chosen, images, threads=threads, on_artifact=lambda artifact: bar.advance(task)
             )
-    return f"{manifest.model.id} in {name} on {images.name}", images, scores
+    return f"{manifest.model.id} on {images.name}", images, scores
 
 
-def _rows(scores: list[WidthScore]) -> list[dict[str, Any]]:
+def _resolved(bundle: SlimBundle, widths: list[Width | str] | None) -> list[Net] | None:
+    return None if widths is None else [bundle.resolve(width) for width in widths]
+
+
+def _rows(scores: Sequence[WidthScore | ArtifactScore]) -> list[dict[str, Any]]:
     """One row per asked width; other names of a net repeat its row."""
-    named = {name: score for score in scores for name in (score.width, *score.aliases)}
-    return [
-        {"permille": name.permille, "loss": score.loss, "top1": score.top1, "top5": score.top5}
-        for name, score in sorted(named.items())
-    ]
+    rows = []
+    for score in scores:
+        names: tuple[Width | None, ...] = _names(score) or (None,)
+        for name in names:
+            row: dict[str, Any] = {
+                "permille": None if name is None else name.permille,
+                "net": score.net,
+                "precision": score.precision,
+                "loss": score.loss,
+                "metric": "top1",
+                "value": score.top1,
+                "top1": score.top1,
+                "top5": score.top5,
+            }
+            rows.append({**row, "artifact": score.artifact} if hasattr(score, "artifact") else row)
+    return sorted(rows, key=lambda row: (row["permille"] or 0, row.get("artifact", "")))
 
 
-def _table(title: str, scores: list[WidthScore]) -> Table:
+def _names(score: WidthScore | ArtifactScore) -> tuple[Width, ...]:
+    from edgeslim.deploy.evaluate import ArtifactScore
+
+    return score.widths if isinstance(score, ArtifactScore) else (score.width, *score.aliases)
+
+
+def _table(title: str, scores: Sequence[WidthScore | ArtifactScore]) -> Table:
     table = Table(title=title)
-    for head in ("width", "MACs", "loss", "top-1 %", "top-5 %", "agrees %", "same net as"):
+    for head in ("net", "MACs", "loss", "top-1 %", "top-5 %", "agreement %", "also called"):
         table.add_column(head, justify="right")
     for one in scores:
-        figures = (
+        names = _names(one)
+        label = getattr(one, "artifact", None) or f"{names[0]}x"
+        table.add_row(
+            label,
             f"{one.macs:,}",
             f"{one.loss:.4f}",
             f"{100 * one.top1:.2f}",
             f"{100 * one.top5:.2f}",
             "" if one.agreement is None else f"{100 * one.agreement:.1f}",
+            " ".join(f"{name}x" for name in names[1:]),
         )
-        table.add_row(str(one.width), *figures, "")
-        for alias in one.aliases:
-            table.add_row(str(alias), *figures, str(one.width))
-    table.caption = "agrees: gives the same answer as the widest net"
+    table.caption = "agreement: share of the answers that the widest net gives too"
     return table

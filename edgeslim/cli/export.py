@@ -1,4 +1,4 @@
-"""``edgeslim export``: one width as the runtime's own file."""
+"""``edgeslim export``: one artifact as the runtime's own file."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from pathlib import Path
 
 import click
 
-from edgeslim.cli.bundle_options import file_rows, target_name
+from edgeslim.cli.bundle_options import file_rows, permille_of, target_name
 from edgeslim.cli.console import WIDTH, Console, common_options
+from edgeslim.core import addressing
 from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.manifest import artifact_id
 from edgeslim.core.width import Width
+from edgeslim.errors import UsageError
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--target", required=True, help="executorch, coreml, litert (or tflite)")
-@click.option("--width", type=WIDTH, required=True, help="0.35, 0.5 …")
+@click.option("--artifact", "identifier", help="which one, by its id (coreml-fp16-224/0500), as inspect lists them")
+@click.option("--target", help="executorch, coreml, litert (or tflite): with --width instead of --artifact")
+@click.option("--width", type=WIDTH, help="0.35, 0.5 …, where exactly one artifact fits")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="file or .mlpackage to write")
 @click.option("--variant", help="which one, where the target has several (fp16-224)")
 @click.option("--nearest", is_flag=True, help="take the next narrower width if this one is not there")
@@ -25,30 +29,53 @@ from edgeslim.core.width import Width
 def command(
     *,
     bundle: Path,
-    target: str,
-    width: Width,
+    identifier: str | None,
+    target: str | None,
+    width: Width | None,
     out: Path,
     variant: str | None,
     nearest: bool,
     overwrite: bool,
     console: Console,
 ) -> None:
-    """Rebuild one width of BUNDLE byte for byte as its exporter wrote it."""
+    """Rebuild one artifact of BUNDLE byte for byte as its exporter wrote it."""
     started = time.perf_counter()
     with SlimBundle.open(bundle) as opened:
-        name = target_name(opened.manifest, target)
-        chosen = opened.nearest(name, width, variant=variant) if nearest else width
-        done = opened.rebuild(name, chosen, out, variant=variant, overwrite=overwrite)
-        suffix = opened.variant(name, variant).suffix
+        if identifier is None:
+            if target is None or width is None:
+                raise UsageError("say which artifact", hint="--artifact ID, or --target TARGET --width WIDTH")
+            identifier = _fitting(opened, target, width, variant, nearest=nearest, console=console)
+        elif target is not None or width is not None or variant is not None:
+            raise UsageError("--artifact says it all", hint="leave out --target, --width and --variant")
+        chosen, entry = opened.find(identifier)
+        done = opened.rebuild_artifact(identifier, out, overwrite=overwrite)
+        permille = permille_of(opened, entry)
     seconds = time.perf_counter() - started
-    if out.suffix != suffix:
-        console.warn(f"{out} is a {suffix} file by content; runtimes may look at the name")
-    if chosen != width:
-        console.say(f"there is no {width}x; the next narrower is {chosen}x")
-    elif done.permille != width.permille:
-        console.say(f"{width}x is the same net as {Width(done.permille)}x")
+    if out.suffix != chosen.suffix:
+        console.warn(f"{out} is a {chosen.suffix} file by content; runtimes may look at the name")
     console.say(f"{out}: {sum(file.bytes for file in done.files):,} bytes in {1000 * seconds:.0f} ms, hashes checked")
     console.result(
-        {"path": str(out), "permille": done.permille, "files": file_rows(done.files), "seconds": round(seconds, 6)}
+        {
+            "path": str(out),
+            "artifact": identifier,
+            "permille": permille,
+            "files": file_rows(done.files),
+            "seconds": round(seconds, 6),
+        }
     )
-    console.next_commands(f"edgeslim verify {bundle} --target {name} --widths {Width(done.permille)}")
+    console.next_commands(f"edgeslim verify {bundle} --artifact {identifier}")
+
+
+def _fitting(
+    bundle: SlimBundle, target: str, width: Width, variant: str | None, *, nearest: bool, console: Console
+) -> str:
+    """The only artifact of a target and width; says where another name was meant."""
+    name = target_name(bundle.manifest, target)
+    chosen = addressing.nearest(bundle.manifest, name, width, variant) if nearest else width
+    found, artifact = bundle.artifact(name, chosen, variant=variant)
+    first = Width(bundle.resolve(artifact.net).widths[0])
+    if chosen != width:
+        console.say(f"there is no {width}x; the next narrower is {chosen}x")
+    elif first != width:
+        console.say(f"{width}x is the same net as {first}x")
+    return artifact_id(found.id, artifact.net)

@@ -23,8 +23,17 @@ TARGETS_HELP = "executorch, coreml, litert (or tflite), separated by commas; or 
 @click.option(
     "--weights", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True, help="master weights"
 )
-@click.option("--coreml-precision", type=click.Choice(["fp16", "fp32"]), default="fp16", show_default=True)
-@click.option("--input-size", type=click.IntRange(4), help="pixels [what the checkpoint was made for]")
+@click.option(
+    "--precision", "precisions", multiple=True, help="fp32, fp16 …, repeatable or with commas [each target's first]"
+)
+@click.option("--coreml-precision", type=click.Choice(["fp16", "fp32"]), help="of Core ML alone [fp16]")
+@click.option(
+    "--input-size",
+    "input_sizes",
+    type=click.IntRange(4),
+    multiple=True,
+    help="pixels, repeatable: an artifact for each [what the checkpoint was made for]",
+)
 @click.option("--input", "input_option", type=click.Choice(["nchw-float32", "nhwc-uint8"]), default="nchw-float32")
 @click.option("--calib", help="data set to take BatchNorm statistics from, for every width")
 @click.option("--calib-images", type=click.IntRange(1), help="how many of them")
@@ -49,8 +58,9 @@ def command(
     widths: str | None,
     out: Path | None,
     weights: Literal["fp32", "fp16"],
-    coreml_precision: Literal["fp16", "fp32"],
-    input_size: int | None,
+    precisions: tuple[str, ...],
+    coreml_precision: Literal["fp16", "fp32"] | None,
+    input_sizes: tuple[int, ...],
     input_option: str,
     calib: str | None,
     calib_images: int | None,
@@ -69,8 +79,9 @@ def command(
     """Export every width of CHECKPOINT for every target and keep one bundle that rebuilds each file byte for byte."""
     from edgeslim import targets as target_table
     from edgeslim.data.named import load_data
-    from edgeslim.deploy.masters import with_input_size
-    from edgeslim.deploy.pack import default_jobs, make_plan, pack
+    from edgeslim.deploy.export_job import ExportJob
+    from edgeslim.deploy.pack import default_jobs, pack
+    from edgeslim.deploy.pack_plan import PackOptions, make_plan
     from edgeslim.models.checkpoint import load_checkpoint
     from edgeslim.targets.base import InputOption
 
@@ -79,46 +90,62 @@ def command(
     loaded = load_checkpoint(checkpoint, model=model, widths=given)
     for note in loaded.notes:
         console.warn(note)
-    if input_size is not None:
-        loaded = with_input_size(loaded, input_size)
     path = out or into or checkpoint.with_suffix(".slim")
-    chosen = None if widths is None else resolve_widths(widths, loaded.trained)
     spec = loaded.spec
     calibration = None
     if calib is not None:
         calibration = load_data(
             calib, "calib", input_size=spec.input_size, in_channels=spec.in_channels, images=calib_images
         )
-    options: dict[str, Any] = {"targets": names, "widths": chosen, "weights": weights, "calibration": calibration}
+    options = PackOptions(
+        targets=names,
+        out=path,
+        nets=None if widths is None else resolve_widths(widths, loaded.trained),
+        precisions=tuple(name.strip() for text in precisions for name in text.split(",")),
+        target_precisions={} if coreml_precision is None else {"coreml": (coreml_precision,)},
+        weights=weights,
+        input_sizes=input_sizes,
+        input_option=InputOption(input_option),
+        calibration=calibration,
+        labels=None if labels is None else _read_labels(labels),
+        policy=policy,
+        about={key.removeprefix("model_"): value for key, value in about.items() if value is not None},
+        jobs=jobs,
+        keep_artifacts=keep_artifacts,
+        into=into,
+        overwrite=overwrite,
+    )
     if dry_run:
-        plan = make_plan(loaded, out=path, coreml_precision=coreml_precision, **options)
-        console.say(f"would write {path}: about {plan.estimated_bytes:,} bytes for {plan.artifacts} files")
-        rows = [{"target": t, "permille": w.permille} for t in plan.precisions for w in plan.widths]
-        console.result({"bundle": str(path), "bytes": plan.estimated_bytes, "rows": rows}, _plan_table(rows))
+        plan = make_plan(loaded, options)
+        for note in plan.notes:
+            console.warn(note)
+        console.say(f"would write {path}: a little more than {plan.weights_bytes:,} bytes, {plan.artifacts} artifacts")
+        rows = [
+            {
+                "target": target,
+                "permille": net.widths[0].permille if net.widths else None,
+                "net": net.id,
+                "precision": precision,
+                "input": str(size),
+            }
+            for target, chosen in plan.precisions.items()
+            for precision in chosen
+            for size in plan.input_sizes
+            for net in plan.nets
+        ]
+        console.result({"bundle": str(path), "bytes": plan.weights_bytes, "rows": rows}, _plan_table(rows))
         return
     console.say(f"packing {checkpoint} for {', '.join(names)} with {jobs or default_jobs()} worker processes")
     with console.progress("last") as bar:
         task = bar.add_task("exporting", total=None, last="")
 
-        def progress(target: str, width: Width, seconds: float) -> None:
-            bar.update(task, advance=1, last=f"{target} {width}x: {seconds:.1f} s")
-            console.detail(f"{target} {width}x exported in {seconds:.1f} s")
+        def progress(job: ExportJob, seconds: float) -> None:
+            bar.update(task, advance=1, last=f"{job.target} {job.net}: {seconds:.1f} s")
+            console.detail(f"{job.target} {job.precision} {job.net} at {job.size} px exported in {seconds:.1f} s")
 
-        report = pack(
-            loaded,
-            out=path,
-            coreml_precision=coreml_precision,
-            input_option=InputOption(input_option),
-            labels=None if labels is None else _read_labels(labels),
-            policy=policy,
-            about={key.removeprefix("model_"): value for key, value in about.items() if value is not None},
-            jobs=jobs,
-            keep_artifacts=keep_artifacts,
-            into=into,
-            overwrite=overwrite,
-            progress=progress,
-            **options,
-        )
+        report = pack(loaded, options, progress=progress)
+    for note in report.notes:
+        console.warn(note)
     console.result(report.to_json(), _table(report))
     separate = sum(row.artifact_bytes for row in report.rows)
     console.say(
@@ -128,7 +155,7 @@ def command(
     console.next_commands(
         f"edgeslim verify {report.bundle}",
         f"edgeslim bench {report.bundle} --target {names[0]} -o table.json",
-        f"edgeslim export {report.bundle} --target {names[0]} --width {Width(report.rows[-1].permille)} -o model",
+        f"edgeslim export {report.bundle} --artifact {report.rows[-1].artifact} -o model",
     )
 
 
@@ -145,21 +172,21 @@ def _read_labels(path: Path) -> list[str]:
 
 
 def _plan_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("target", "widths")
-    for target in dict.fromkeys(row["target"] for row in rows):
-        table.add_row(target, ", ".join(str(Width(row["permille"])) for row in rows if row["target"] == target))
+    table = Table("target", "precision", "input", "nets")
+    for key in dict.fromkeys((row["target"], row["precision"], row["input"]) for row in rows):
+        nets = [row["net"] for row in rows if (row["target"], row["precision"], row["input"]) == key]
+        table.add_row(*key, ", ".join(nets))
     return table
 
 
 def _table(report: Any) -> Table:
     table = Table(title=str(report.bundle))
-    for head in ("target", "width", "file bytes", "kept bytes", "explained", "SQNR dB", "export s"):
-        table.add_column(head, justify="left" if head == "target" else "right", no_wrap=True)
+    for head in ("artifact", "file bytes", "kept bytes", "explained", "SQNR dB", "export s"):
+        table.add_column(head, justify="left" if head == "artifact" else "right", no_wrap=True)
     for row in report.rows:
         constants = max(1, row.explained_bytes + row.literal_bytes)
         table.add_row(
-            row.target,
-            str(Width(row.permille)),
+            row.artifact,
             f"{row.artifact_bytes:,}",
             f"{row.template_bytes + row.recipe_bytes:,}",
             f"{100 * row.explained_bytes / constants:.2f} %",

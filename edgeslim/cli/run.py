@@ -93,7 +93,7 @@ def command(
         view.begin(session)
         stack.enter_context(view)
         tally = Tally(session=session, budget_ms=budget_ms)
-        prepare = Preprocessor(session.bundle.manifest.input, session.input)
+        prepare = Preprocessor(session.contract, session.input)
         names = itertools.islice(itertools.cycle(files), frames or len(files))
         with contextlib.suppress(KeyboardInterrupt), CtrlC() as stop:
             _run(session, prepare, names, fps, tally, view, log, stop)

@@ -8,11 +8,10 @@ from typing import Any
 import click
 from rich.table import Table
 
-from edgeslim.cli.bundle_options import artifact_row, target_name
-from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
+from edgeslim.cli.bundle_options import artifact_row, chosen_nets, target_name
+from edgeslim.cli.console import Console, common_options
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyTable
-from edgeslim.core.width import Width
 from edgeslim.files import sha256_file
 from edgeslim.press.build import BundleContent, write_bundle
 from edgeslim.press.combine import subset, with_prior
@@ -21,7 +20,8 @@ from edgeslim.press.combine import subset, with_prior
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--target", "targets", help="targets to keep, separated by commas [all]")
-@click.option("--widths", type=WIDTHS, help="widths to keep: 0.35,0.5,1.0 [all]")
+@click.option("--widths", help="widths, or labels of nets, to keep: 0.35,0.5,1.0 [all]")
+@click.option("--artifact", "artifacts", multiple=True, help="keep only this one, by its id (repeatable)")
 @click.option(
     "--table", type=click.Path(path_type=Path), help="a measured latency table that travels along, as a first guess"
 )
@@ -33,19 +33,20 @@ def command(
     bundle: Path,
     targets: str | None,
     widths: str | None,
+    artifacts: tuple[str, ...],
     table: Path | None,
     out: Path,
     overwrite: bool,
     console: Console,
 ) -> None:
-    """Keep only some targets and widths of BUNDLE; the weights stay whole."""
+    """Keep only some targets and nets of BUNDLE; the weights stay whole."""
     with SlimBundle.open(bundle) as opened:
         manifest = opened.manifest
-        trained = Width(manifest.low), Width(manifest.high)
         content = subset(
             BundleContent.of(opened),
             targets=None if targets is None else [target_name(manifest, t.strip()) for t in targets.split(",")],
-            widths=None if widths is None else resolve_widths(widths, trained),
+            widths=chosen_nets(opened, widths),
+            artifacts=artifacts or None,
         )
         if table is not None:
             content = with_prior(content, LatencyTable.read(table))
@@ -70,9 +71,9 @@ def command(
 
 def _table(document: dict[str, Any]) -> Table:
     table = Table(title=document["bundle"])
-    for head in ("target", "width", "file, bytes", "kept, bytes"):
-        table.add_column(head, justify="left" if head == "target" else "right")
+    for head in ("artifact", "file, bytes", "kept, bytes"):
+        table.add_column(head, justify="left" if head == "artifact" else "right")
     for row in document["rows"]:
         kept = row["template_bytes"] + row["recipe_bytes"]
-        table.add_row(row["target"], str(Width(row["permille"])), f"{row['artifact_bytes']:,}", f"{kept:,}")
+        table.add_row(row["artifact"], f"{row['artifact_bytes']:,}", f"{kept:,}")
     return table

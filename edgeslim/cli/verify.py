@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
-from edgeslim.cli.bundle_options import target_name
-from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
+from edgeslim.cli.bundle_options import chosen_nets, target_name
+from edgeslim.cli.console import Console, common_options
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.width import Width
 from edgeslim.errors import VerificationError
 
 if TYPE_CHECKING:
-    from edgeslim.deploy.compare import Pixels
+    from edgeslim.data.images import ImageSet
     from edgeslim.deploy.verify import VerifyRow
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--target", "wanted", help="targets to verify, separated by commas [all]")
-@click.option("--widths", type=WIDTHS, help="widths to verify [all]")
+@click.option("--widths", help="widths, or labels of nets, to verify [all]")
+@click.option("--artifact", "artifacts", multiple=True, help="one artifact by its id (repeatable) [all]")
 @click.option("--data", help="images: a data set by name, or folder:PATH [seeded ones]")
 @click.option("--images", "count", type=click.IntRange(1), default=8, show_default=True, help="how many images")
 @click.option(
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     type=float,
     help="least SQNR in dB that is right [60; fp16: 40, or what fp16 leaves of this net less 6]",
 )
+@click.option("--strict", is_flag=True, help="an artifact that cannot be run here counts as not verified")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="of the runtimes")
 @common_options
 def command(
@@ -37,9 +39,11 @@ def command(
     bundle: Path,
     wanted: str | None,
     widths: str | None,
+    artifacts: tuple[str, ...],
     data: str | None,
     count: int,
     min_sqnr: float | None,
+    strict: bool,
     threads: int,
     console: Console,
 ) -> None:
@@ -48,62 +52,60 @@ def command(
 
     with SlimBundle.open(bundle) as opened:
         manifest = opened.manifest
-        trained = Width(manifest.low), Width(manifest.high)
         rows = verify(
             opened,
             targets_wanted=None if wanted is None else [target_name(manifest, name) for name in wanted.split(",")],
-            widths=None if widths is None else resolve_widths(widths, trained),
-            images=None if data is None else _pixels(data, count, opened),
+            widths=chosen_nets(opened, widths),
+            artifacts=artifacts or None,
+            data=None if data is None else _images(data, opened),
             count=count,
             min_sqnr_db=min_sqnr,
             threads=threads,
-            on_row=lambda row: console.detail(f"{row.target} {Width(row.permille)}x: {_verdict(row)}"),
+            on_row=lambda row: console.detail(f"{row.artifact}: {_verdict(row)}"),
         )
-    wrong = [row for row in rows if not row.ok]
+    wrong = [row for row in rows if not row.ok and (row.checked or strict)]
     console.result({"ok": not wrong, "rows": [_document(row) for row in rows]}, _table(bundle, rows))
     if wrong:
-        names = ", ".join(f"{row.target} {Width(row.permille)}x: {_verdict(row)}" for row in wrong)
+        names = ", ".join(f"{row.artifact}: {_verdict(row)}" for row in wrong)
         console.warn(f"{bundle} is not verified: {names}")
         raise click.exceptions.Exit(VerificationError.exit_code)
-    console.say(f"{bundle}: {len(rows)} files rebuilt byte for byte, run and compared")
+    console.say(f"{bundle}: {len(rows)} artifacts rebuilt byte for byte, run and compared")
+    for row in rows:
+        if not row.checked:
+            console.warn(f"{row.artifact}: {_verdict(row)}")
     console.next_commands(f"edgeslim bench {bundle} -o table.json")
 
 
-def _pixels(data: str, count: int, bundle: SlimBundle) -> list[Pixels]:
+def _images(data: str, bundle: SlimBundle) -> ImageSet:
     from edgeslim.data.named import load_data
-    from edgeslim.deploy.verify import pixels_of
+    from edgeslim.deploy.verify import image_of
 
-    contract = bundle.manifest.input
-    images = load_data(data, "test", input_size=contract.height, in_channels=contract.channels)
-    return pixels_of(images, count)
+    contract = image_of(bundle, bundle.manifest.inputs[-1].id)
+    return load_data(data, "test", input_size=contract.height, in_channels=contract.channels)
 
 
 def _document(row: VerifyRow) -> dict[str, Any]:
-    return {
-        "target": row.target,
-        "permille": row.permille,
-        "runtime": row.runtime,
-        "hash_ok": row.hash_ok,
-        "sqnr_db": row.sqnr_db,
-        "max_abs_error": row.max_abs_error,
-        "top1_agreement": row.top1_agreement,
-    }
+    document = dataclasses.asdict(row)
+    del document["ok"]
+    return document
 
 
 def _verdict(row: VerifyRow) -> str:
-    if row.sqnr_db is None:
+    if not row.hash_ok:
         return "rebuilt bytes have another hash"
+    if row.sqnr_db is None:
+        return f"not checked: {row.reason}"
     return f"{row.sqnr_db:.1f} dB" + ("" if row.ok else ", too far from PyTorch")
 
 
 def _table(bundle: Path, rows: list[VerifyRow]) -> Table:
     table = Table(title=str(bundle))
-    for head in ("target", "width", "ran in", "bytes", "SQNR dB", "max error", "same top-1"):
-        table.add_column(head, justify="left" if head in ("target", "ran in", "bytes") else "right", no_wrap=True)
+    for head in ("artifact", "ran in", "bytes", "SQNR dB", "max error", "agreement"):
+        table.add_column(head, justify="left" if head in ("artifact", "ran in", "bytes") else "right", no_wrap=True)
     for row in rows:
         figures = ("", "", "")
-        if row.sqnr_db is not None and row.max_abs_error is not None and row.top1_agreement is not None:
-            figures = (f"{row.sqnr_db:.1f}", f"{row.max_abs_error:.1e}", f"{100 * row.top1_agreement:.0f} %")
+        if row.sqnr_db is not None and row.max_abs_error is not None and row.agreement is not None:
+            figures = (f"{row.sqnr_db:.1f}", f"{row.max_abs_error:.1e}", f"{100 * row.agreement:.0f} %")
         same = "same" if row.hash_ok else "DIFFER"
-        table.add_row(row.target, str(Width(row.permille)), row.runtime or "", same, *figures)
+        table.add_row(row.artifact, row.runtime or "", same, *figures)
     return table

@@ -100,6 +100,19 @@ def variants_of(manifest: SlimManifest, target: str, variant: str | None = None)
     return named
 
 
+def only_variant(manifest: SlimManifest, target: str, variant: str | None = None) -> Variant:
+    """The variant of ``target`` where there is one only, or the one called ``variant``.
+
+    Raises:
+        UsageError: as ``variants_of``; several and none named.
+    """
+    found = variants_of(manifest, target, variant)
+    if len(found) > 1:
+        names = ", ".join(v.id for v in found)
+        raise UsageError(f"the bundle has these variants of {target}: {names}", hint="name one with --variant")
+    return found[0]
+
+
 def one(manifest: SlimManifest, target: str, width: Width | int | str, variant: str | None = None) -> Addressed:
     """The only artifact of a net for ``target``.
 

@@ -116,7 +116,8 @@ class MasterArrays:
             largest = np.abs(by_group).max(axis=(1, *range(3, by_group.ndim))).reshape(-1)
         else:
             largest = np.abs(array).reshape(array.shape[0], -1).max(axis=1)
-        return largest.astype(np.float32) / np.float32(LARGEST)
+        found: Float32 = largest.astype(np.float32) / np.float32(LARGEST)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -214,7 +215,7 @@ def values(
 
 
 def _along(vector: Float32, cut: MasterCut, axis: int, rows: slice) -> Float32:
-    """A per-channel vector, ready to be multiplied with ``rows`` of the cut: along axis 0, or group by group along 1."""
+    """A per-channel vector, to be multiplied with ``rows`` of the cut: along axis 0, or group by group along 1."""
     tail = (1,) * (len(cut.shape) - 2)
     if axis == 0:
         return vector[rows].reshape(-1, 1, *tail)

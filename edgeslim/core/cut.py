@@ -30,8 +30,8 @@ Indices = npt.NDArray[np.int64]
 class MasterCut:
     """Which positions of ``master`` one net uses.
 
-    ``runs`` are, per axis, (first, last) of the stretches that are left, ascending; ``shape`` the shape of what is left;
-    ``full`` that of the whole master. ``groups_kept`` counts the groups with a row left.
+    ``runs`` are, per axis, (first, last) of the stretches that are left, ascending; ``shape`` is that of what is
+    left, ``full`` that of the whole master. ``groups_kept`` counts the groups with a row left.
     """
 
     master: Master
@@ -117,7 +117,7 @@ def _runs(axis: Sequence[int], parts: Sequence[Part], cut: Sequence[int]) -> tup
 
 
 def cut_array(array: npt.NDArray[np.generic], cut: MasterCut, rows: slice) -> npt.NDArray[np.generic]:
-    """``array`` (a master) cut, of its axis 0 only ``rows`` of what is left; a view where one stretch per axis is left."""
+    """``array`` (a master) cut, of axis 0 only ``rows`` of what is left; a view where one stretch per axis is left."""
     array = _taken(array, 0, _part_of(cut.runs[0], rows))
     for axis in range(1, array.ndim):
         array = _taken(array, axis, cut.runs[axis])

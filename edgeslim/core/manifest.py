@@ -17,14 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgeslim.core.canonical_json import canonical_bytes
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.strict_json import IN_TEXT, canonical, encode
 
 JsonObject = dict[str, Any]  # free JSON inside the manifest
 TaskName = Literal["classify", "detect", "segment", "pose", "upscale", "policy", "other"]
-Order = Literal["rgb", "bgr", "gray", "other"]
-Resize = Literal["short_side", "stretch", "letterbox"]
-Interpolation = Literal["nearest", "bilinear", "bicubic"]
-Range = Literal["full", "video"]
 Role = Literal["weight", "tensor", "own"]
 MasterDtype = Literal["f32", "f16", "i8", "i32"]
 Integers = Literal["none", "shared", "own"]
@@ -45,23 +42,6 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageInput:
-    """An image, and how one of another size gets there; ``mean``, ``std`` and ``crop`` are decimals."""
-
-    channels: int
-    height: int
-    width: int
-    order: Order
-    mean: tuple[str, ...]
-    std: tuple[str, ...]
-    resize: Resize
-    crop: str
-    interpolation: Interpolation
-    antialias: bool
-    range: Range
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlainInput:
     """A tensor that is no image."""
 
@@ -75,7 +55,7 @@ class InputTensor:
     """One named value that goes into the net; exactly one of ``image`` and ``tensor``."""
 
     name: str
-    image: ImageInput | None
+    image: ImageContract | None
     tensor: PlainInput | None
 
 
@@ -262,7 +242,7 @@ class SlimManifest:
     def variant(self, identifier: str) -> Variant | None:
         return next((variant for variant in self.variants if variant.id == identifier), None)
 
-    def input(self, identifier: str) -> InputInfo | None:
+    def input_info(self, identifier: str) -> InputInfo | None:
         return next((info for info in self.inputs if info.id == identifier), None)
 
 

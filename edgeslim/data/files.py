@@ -1,6 +1,6 @@
 """Image files sorted into class folders, in a directory or in a zip archive.
 
-    root/train/<class>/*.jpg|png|webp|gif        split "train", also "calib" where there is no calib folder
+    root/train/<class>/*.jpg|png|webp|…          split "train", also "calib" where there is no calib folder
     root/test/<class>/…   or   root/val/<class>/…     split "test"
 
 Both kinds give the same entries in the same order (class name, then file name), so the same subset, the same
@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from edgeslim.errors import DataError
+from edgeslim.host.decoding import SUFFIXES
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 FOLDERS_OF_SPLIT = {"train": ("train",), "calib": ("calib", "train"), "test": ("test", "val")}
 LAYOUT_HINT = "expected train/<class>/*.jpg and test/<class>/*.jpg (or val/), in a folder or a .zip"
 
@@ -84,7 +84,7 @@ def index_files(root: Path, split: str) -> ImageFiles:
     by_folder: dict[str, list[tuple[str, str]]] = {}
     for path in paths:
         parts = PurePosixPath(path).parts
-        if len(parts) == 3 and path.lower().endswith(EXTENSIONS):
+        if len(parts) == 3 and path.lower().endswith(SUFFIXES):
             by_folder.setdefault(parts[0], []).append((parts[1], path))
     for folder in FOLDERS_OF_SPLIT[split]:
         if by_folder.get(folder):

@@ -1,27 +1,30 @@
-"""A labelled set of images with one fixed evaluation transform.
+"""A labelled set of images, prepared as one contract says.
 
     ImageSet ─ pixels: uint8 Tensor (small sets, in memory) or ImageFiles (large sets, decoded by workers)
-        ├─ batches(n)  normalised float32 (B, C, S, S), channels_last, always in the same order
+        ├─ batches(n)  normalised float32 (B, C, H, W), channels_last, always in the same order
         ├─ first/spread subsets that stay the same from run to run
         └─ data_sha256 content hash of images and labels
 
-Evaluation transform of files: an image whose shorter side is above S is resized to 8/7·S (256 for 224) and
-centre-cropped; others are resized to S and centre-cropped. The result never depends on the worker count.
+Files are resized, cropped and normalised by ``core.pixels``, as everywhere else: what is evaluated is what runs. The
+result never depends on the worker count.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from edgeslim.core.pixels import ImageContract, Pixels, prepare, value_table
 from edgeslim.data.files import FileReader, ImageFiles
 from edgeslim.errors import DataError
+from edgeslim.host.decoding import decode
 
 IN_MEMORY_BYTES = 1 << 30
 
@@ -30,9 +33,9 @@ IN_MEMORY_BYTES = 1 << 30
 class ImageSet:
     """Images of one split.
 
-    ``pixels``: uint8 (N, C, S, S), or the files to decode; ``original``: the same images before they were brought
-    to this size, for the hash; ``labels``: int64 (N,); ``mean`` and ``std``: per channel, of values in [0, 1];
-    ``flips``: whether a mirrored image is still an image of its class.
+    ``pixels``: uint8 (N, C, H, W), prepared for ``contract``, or the files to decode; ``original``: the same images
+    before they were prepared; ``labels``: int64 (N,); ``flips``: whether a mirrored image is still an image of its
+    class.
     """
 
     name: str
@@ -41,10 +44,7 @@ class ImageSet:
     original: Tensor | ImageFiles
     labels: Tensor
     classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    input_size: int
-    in_channels: int
+    contract: ImageContract
     flips: bool
     workers: int = 0
 
@@ -54,6 +54,14 @@ class ImageSet:
     @property
     def num_classes(self) -> int:
         return len(self.classes)
+
+    @property
+    def input_size(self) -> int:
+        return self.contract.height
+
+    @property
+    def in_channels(self) -> int:
+        return self.contract.channels
 
     @cached_property
     def data_sha256(self) -> str:
@@ -90,12 +98,19 @@ class ImageSet:
         return replace(self, pixels=pixels, original=original, labels=self.labels[positions])
 
     def with_pixels(self, pixels: Tensor) -> ImageSet:
-        """The same labels with other pixels, uint8 (N, C, S, S)."""
+        """The same labels with other pixels, uint8 (N, C, H, W)."""
         return replace(self, pixels=pixels)
 
-    def normalised_as(self, mean: Sequence[float], std: Sequence[float]) -> ImageSet:
-        """The same images with the normalisation a model was trained with."""
-        return replace(self, mean=tuple(mean), std=tuple(std))
+    def prepared_as(self, contract: ImageContract) -> ImageSet:
+        """The same images as a net wants them; those in memory are prepared again only where it asks for other bytes.
+
+        Raises:
+            ImageError: an image is too large to prepare.
+        """
+        same_bytes = _unscaled(contract) == _unscaled(self.contract)
+        if same_bytes or isinstance(self.original, ImageFiles):
+            return replace(self, contract=contract, pixels=self.pixels if same_bytes else self.original)
+        return replace(self, contract=contract, pixels=prepared(self.original, contract))
 
     def decoded(self) -> ImageSet:
         """The same set with every image decoded, once, into memory."""
@@ -105,18 +120,17 @@ class ImageSet:
         return replace(self, pixels=torch.cat(blocks))
 
     def batches(self, batch_size: int, device: torch.device | str = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
-        """All images in order: normalised float32 (B, C, S, S) in channels_last, labels int64 (B,)."""
+        """All images in order: normalised float32 (B, C, H, W) in channels_last, labels int64 (B,)."""
         for pixels, labels in self._decoded_batches(batch_size):
             yield self.normalise(pixels.to(device)), labels.to(device)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """uint8 (B, C, S, S) → ``(pixels / 255 - mean) / std``, float32, channels_last."""
-        scale = pixels.new_tensor([1 / (255 * s) for s in self.std], dtype=torch.float32).view(1, -1, 1, 1)
-        shift = pixels.new_tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], dtype=torch.float32).view(
-            1, -1, 1, 1
-        )
-        values = pixels.to(torch.float32, memory_format=torch.channels_last)
-        return values.mul_(scale).add_(shift)
+        """uint8 (B, C, H, W) → float32 in channels_last: what ``core.pixels.net_input`` makes of the same bytes."""
+        table = torch.from_numpy(value_table(self.contract).copy()).to(pixels.device)
+        values = torch.empty(pixels.shape, device=pixels.device, memory_format=torch.channels_last)
+        for channel in range(pixels.shape[1]):
+            values[:, channel] = table[channel][pixels[:, channel].int()]
+        return values
 
     def _decoded_batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         if isinstance(self.pixels, Tensor):
@@ -124,49 +138,40 @@ class ImageSet:
                 yield self.pixels[start : start + batch_size], self.labels[start : start + batch_size]
             return
         yield from DataLoader(
-            _EvaluationFiles(self.pixels, self.input_size, self.in_channels),
+            _EvaluationFiles(self.pixels, self.contract),
             batch_size=batch_size,
             num_workers=self.workers,
         )
+
+
+def _unscaled(contract: ImageContract) -> ImageContract:
+    return replace(contract, mean=("0",) * contract.channels, std=("1",) * contract.channels)
+
+
+def prepared(images: Tensor, contract: ImageContract) -> Tensor:
+    """uint8 (N, C, H, W) of any size, as ``contract`` says.
+
+    Raises:
+        ImageError: they are too large.
+    """
+    pixels = [prepare(image.permute(1, 2, 0).numpy(), contract) for image in images]
+    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
 
 
 def _at(images: Tensor | ImageFiles, positions: list[int]) -> Tensor | ImageFiles:
     return images.select(positions) if isinstance(images, ImageFiles) else images[positions]
 
 
-def decode(data: bytes, name: str, channels: int) -> Tensor:
-    """Encoded image → uint8 (channels, H, W).
-
-    Raises:
-        DataError: not an image this build can decode.
-    """
-    from torchvision.io import ImageReadMode, decode_image
-
-    mode = ImageReadMode.RGB if channels == 3 else ImageReadMode.GRAY
-    try:
-        image: Tensor = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode)
-    except (RuntimeError, ValueError) as error:
-        raise DataError(f"cannot decode {name}: {str(error).splitlines()[0]}") from error
-    return image
-
-
-def fit(image: Tensor, size: int) -> Tensor:
-    """The evaluation transform of one uint8 (C, H, W) image, to (C, size, size)."""
-    from torchvision.transforms.v2 import functional as vision
-
-    shorter = min(image.shape[-2:])
-    resized = round(size * 8 / 7) if shorter > size else size
-    if shorter != resized:
-        image = vision.resize(image, [resized], antialias=True)
-    cropped: Tensor = vision.center_crop(image, [size, size])
-    return cropped
+def as_tensor(pixels: Pixels) -> Tensor:
+    """uint8 (H, W, C) → (C, H, W), over the same bytes."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 class _EvaluationFiles(Dataset[tuple[Tensor, int]]):
-    """Decodes file i and applies the evaluation transform."""
+    """Decodes file i and prepares it."""
 
-    def __init__(self, files: ImageFiles, size: int, channels: int) -> None:
-        self._files, self._size, self._channels = files, size, channels
+    def __init__(self, files: ImageFiles, contract: ImageContract) -> None:
+        self._files, self._contract = files, contract
         self._reader: FileReader | None = None  # opened by the process that reads
 
     def __len__(self) -> int:
@@ -175,4 +180,5 @@ class _EvaluationFiles(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
         self._reader = self._reader or self._files.reader()
         name = self._files.names[i]
-        return fit(decode(self._reader.read(name), name, self._channels), self._size), self._files.labels[i]
+        image = decode(self._reader.read(name), name, self._contract.channels)
+        return as_tensor(prepare(image, self._contract)), self._files.labels[i]

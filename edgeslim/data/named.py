@@ -22,16 +22,16 @@ from typing import Any
 import torch
 from platformdirs import user_cache_path
 from torch import Tensor
-from torch.nn import functional as F
 
+from edgeslim.core.canonical_json import decimal_text
+from edgeslim.core.pixels import IMAGENET_MEAN, IMAGENET_STD, ImageContract
 from edgeslim.data.files import ImageFiles, index_files
-from edgeslim.data.images import IN_MEMORY_BYTES, ImageSet, decode
+from edgeslim.data.images import IN_MEMORY_BYTES, ImageSet, prepared
 from edgeslim.errors import DataError, MissingExtraError, did_you_mean
+from edgeslim.host.decoding import decode
 
 SPLITS = ("train", "calib", "test")
 CALIB_IMAGES = 512  # within 0.15 points of 8,192 on ImageNet
-
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,22 +39,28 @@ class _Named:
     """What is known of a named set. ``mean``, ``std``: of the training images, values in [0, 1]."""
 
     input_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[str, ...]
+    std: tuple[str, ...]
     flips: bool = True
     torchvision_class: str | None = None
 
 
 _NAMED = {
-    "digits": _Named(input_size=8, mean=(0.306,), std=(0.319,), flips=False),
+    "digits": _Named(input_size=8, mean=("0.306",), std=("0.319",), flips=False),
     "cifar10": _Named(
-        input_size=32, mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616), torchvision_class="CIFAR10"
+        input_size=32,
+        mean=("0.4914", "0.4822", "0.4465"),
+        std=("0.247", "0.2435", "0.2616"),
+        torchvision_class="CIFAR10",
     ),
     "cifar100": _Named(
-        input_size=32, mean=(0.5071, 0.4866, 0.4409), std=(0.2673, 0.2564, 0.2762), torchvision_class="CIFAR100"
+        input_size=32,
+        mean=("0.5071", "0.4866", "0.4409"),
+        std=("0.2673", "0.2564", "0.2762"),
+        torchvision_class="CIFAR100",
     ),
-    "fashion_mnist": _Named(input_size=32, mean=(0.286,), std=(0.353,), torchvision_class="FashionMNIST"),
-    "imagenet": _Named(input_size=224, mean=_IMAGENET_MEAN, std=_IMAGENET_STD),
+    "fashion_mnist": _Named(input_size=32, mean=("0.286",), std=("0.353",), torchvision_class="FashionMNIST"),
+    "imagenet": _Named(input_size=224, mean=IMAGENET_MEAN, std=IMAGENET_STD),
 }
 
 
@@ -138,46 +144,33 @@ def _in_memory(
         original=pixels,
         labels=labels,
         classes=classes,
-        mean=_per_channel(known.mean, channels),
-        std=_per_channel(known.std, channels),
-        input_size=size,
-        in_channels=channels,
+        contract=_contract(known.mean, known.std, channels, size, crop="1"),
         flips=known.flips,
     )
     if count is not None:
         found = found.subset(count)
-    assert isinstance(found.pixels, Tensor)
-    return found.with_pixels(_to_channels(_to_size(found.pixels, size), channels))
+    assert isinstance(found.original, Tensor)
+    if found.original.shape[1:] == (channels, size, size):
+        return found
+    return found.with_pixels(prepared(found.original, found.contract))
 
 
-def _to_size(pixels: Tensor, size: int) -> Tensor:
-    """28 px → 32 px is padded (as is usual for MNIST-like sets), anything else is resized bilinearly."""
-    native = pixels.shape[-1]
-    if native == 28 and size == 32:
-        return F.pad(pixels, (2, 2, 2, 2))
-    if native == size:
-        return pixels
-    from torchvision.transforms.v2 import functional as vision
-
-    resized: Tensor = vision.resize(pixels, [size, size], antialias=size < native)
-    return resized
-
-
-def _to_channels(pixels: Tensor, channels: int) -> Tensor:
-    if pixels.shape[1] == channels:
-        return pixels
-    if channels == 3:
-        return pixels.repeat(1, 3, 1, 1)
-    from torchvision.transforms.v2 import functional as vision
-
-    gray: Tensor = vision.rgb_to_grayscale(pixels)
-    return gray
+def _contract(mean: tuple[str, ...], std: tuple[str, ...], channels: int, size: int, crop: str) -> ImageContract:
+    return ImageContract(
+        channels=channels,
+        height=size,
+        width=size,
+        order="rgb" if channels == 3 else "gray",
+        mean=_per_channel(mean, channels),
+        std=_per_channel(std, channels),
+        crop=crop,
+    )
 
 
-def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+def _per_channel(values: tuple[str, ...], channels: int) -> tuple[str, ...]:
     if len(values) == channels:
         return values
-    return values * 3 if channels == 3 else (sum(values) / len(values),)
+    return values * 3 if channels == 3 else (decimal_text(sum(map(float, values)) / len(values)),)
 
 
 def _digits(split: str) -> tuple[Tensor, Tensor, tuple[str, ...]]:
@@ -222,6 +215,7 @@ def _from_files(
             raise
         hint = "--data-root ROOT with ROOT/imagenet/train/<wnid>/ and ROOT/imagenet/val/<wnid>/"
         raise DataError(f"no ImageNet here: {error.message}", hint=hint) from error
+    larger = _probe(files) > size  # 256 px for 224; images of the net's own size are not enlarged first
     found = ImageSet(
         name=name if name == "imagenet" else f"folder:{path.name}",
         split=split,
@@ -229,24 +223,21 @@ def _from_files(
         original=files,
         labels=torch.tensor(files.labels, dtype=torch.int64),
         classes=_readable(files.classes) if name == "imagenet" else files.classes,
-        mean=_per_channel(_IMAGENET_MEAN, channels),
-        std=_per_channel(_IMAGENET_STD, channels),
-        input_size=size,
-        in_channels=channels,
+        contract=_contract(IMAGENET_MEAN, IMAGENET_STD, channels, size, crop="0.875" if larger else "1"),
         flips=True,
         workers=workers,
     )
     if count is not None:
         found = found.subset(count)
     fits = len(found) * channels * size * size <= IN_MEMORY_BYTES
-    crops_from_larger = split == "train" and _probe(files) > size
-    return found.decoded() if fits and not crops_from_larger else found
+    return found.decoded() if fits and not (split == "train" and larger) else found
 
 
 def _probe(files: ImageFiles) -> int:
     """Shorter side in pixels of an image in the middle of the set."""
     name = files.names[len(files) // 2]
-    return min(decode(files.reader().read(name), name, 3).shape[-2:])
+    pixels = decode(files.reader().read(name), name, 3)
+    return min(len(pixels), len(pixels[0]))
 
 
 def _native_size(path: Path, split: str) -> int:

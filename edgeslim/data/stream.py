@@ -18,7 +18,8 @@ from edgeslim.data import rng
 from edgeslim.data.augment import Augment
 from edgeslim.data.batch_plan import BatchPlan
 from edgeslim.data.files import FileReader, ImageFiles
-from edgeslim.data.images import ImageSet, decode
+from edgeslim.data.images import ImageSet, as_tensor
+from edgeslim.host.decoding import decode
 
 
 def batches(
@@ -90,7 +91,7 @@ class _TrainingFiles(Dataset[tuple[Tensor, int]]):
         position, seed = key
         self._reader = self._reader or self._files.reader()
         name = self._files.names[position]
-        image = decode(self._reader.read(name), name, self._channels)
+        image = as_tensor(decode(self._reader.read(name), name, self._channels))
         with torch.random.fork_rng(devices=[]):  # transforms draw from the global generator
             torch.manual_seed(seed)
             cropped: Tensor = self._transform(image)

@@ -2,72 +2,107 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeslim.core.manifest import InputContract, ModelInfo, Quality, TensorInfo
-from edgeslim.core.width import Width
+from edgeslim.core.manifest import Images, InputInfo, InputTensor, ModelInfo, Quality, TensorInfo, Variant
+from edgeslim.core.pixels import ImageContract
+from edgeslim.deploy.pack_plan import PackedNet
 from edgeslim.errors import UsageError
 from edgeslim.models.checkpoint import Checkpoint
-from edgeslim.press.build import NetInfo, VariantInfo
-from edgeslim.targets.base import Artifact, Metadata, TensorSpec
+from edgeslim.models.selection import Selection
+from edgeslim.press.build import BundleInfo
+from edgeslim.targets.base import INPUT_NAME, Artifact, Metadata, TensorSpec
 
 NORMALISATIONS = {"coreml": "coreml-1", "litert": "litert-1"}  # what was done to the exporter's files; else "none"
 
 
-def net_info(
+def bundle_info(
     checkpoint: Checkpoint,
     *,
+    sizes: Sequence[int],
     labels: Sequence[str] | None,
     policy: dict[str, Any] | None,
     about: Mapping[str, str],
     checkpoint_sha256: str,
-) -> NetInfo:
+) -> BundleInfo:
     """The manifest's facts about the net.
+
+    Args:
+        sizes: pixels of the (square) inputs that artifacts are made for.
 
     Raises:
         UsageError: another number of labels than classes.
     """
-    spec, contract = checkpoint.spec, checkpoint.input_contract
-    return NetInfo(
+    spec, contract = checkpoint.spec, image_input(checkpoint)
+    return BundleInfo(
         model=ModelInfo(
             id=about.get("name", spec.name),
             version=about.get("version", "1"),
-            task="image-classification",
             author=about.get("author", ""),
             licence=about.get("licence", ""),
+            source=about.get("source", ""),
+            attribution=about.get("attribution", ""),
             description=about.get("description", ""),
             spec=spec.to_json(),
         ),
-        input=InputContract(
-            channels=spec.in_channels,
-            height=spec.input_size,
-            width=spec.input_size,
-            channel_order=contract.channel_order,
-            mean=tuple(map(decimal_text, contract.mean)),
-            std=tuple(map(decimal_text, contract.std)),
-        ),
+        task="classify",
+        task_spec={},
+        inputs=tuple(_input_info(contract, size) for size in sorted(set(sizes))),
         labels=_labels(checkpoint, labels) or None,
         low=spec.low,
         high=spec.high,
         policy=policy,
         checkpoint_sha256=checkpoint_sha256,
-        calibration_sha256=checkpoint.calibration_sha256,
+        calibration=_calibration(checkpoint),
     )
 
 
+def _input_info(contract: ImageContract, size: int) -> InputInfo:
+    image = dataclasses.replace(contract, height=size, width=size)
+    return InputInfo(id=input_id((size, size)), tensors=(InputTensor(name=INPUT_NAME, image=image, tensor=None),))
+
+
+def input_id(size: tuple[int, int]) -> str:
+    """What an input of (height, width) is called: ``224``, or ``320x192`` where it is not square."""
+    height, width = size
+    return f"{height}" if height == width else f"{height}x{width}"
+
+
+def _calibration(checkpoint: Checkpoint) -> Images | None:
+    """The images behind the statistics, where they are the same for all nets."""
+    notes = checkpoint.provenance.get("calibration")
+    counts = {note.get("images") for note in notes.values()} if isinstance(notes, dict) else set()
+    (count,) = counts if len(counts) == 1 else (None,)
+    if not isinstance(count, int) or count < 1:
+        return None
+    return Images(images=count, data_sha256=checkpoint.calibration_sha256)
+
+
+def image_input(checkpoint: Checkpoint) -> ImageContract:
+    """What the net sees.
+
+    Raises:
+        UsageError: no image.
+    """
+    if checkpoint.input is None:
+        raise UsageError(f"{checkpoint.spec.name} with {checkpoint.spec.in_channels} channels does not see images")
+    return checkpoint.input
+
+
 def metadata_for(
-    checkpoint: Checkpoint, width: Width, *, labels: Sequence[str] | None, about: Mapping[str, str]
+    checkpoint: Checkpoint, net: PackedNet, *, labels: Sequence[str] | None, about: Mapping[str, str]
 ) -> Metadata:
-    """What the artifact of ``width`` says about itself."""
-    contract = checkpoint.input_contract
+    """What the artifact of ``net`` says about itself."""
+    contract = image_input(checkpoint)
     return Metadata(
         model=about.get("name", checkpoint.spec.name),
-        width=width,
+        width=net.widths[0] if net.widths else checkpoint.spec.high,
         version=about.get("version", "1"),
-        mean=tuple(contract.mean),
-        std=tuple(contract.std),
-        channel_order=contract.channel_order,
+        mean=tuple(map(float, contract.mean)),
+        std=tuple(map(float, contract.std)),
+        channel_order=contract.order,
         labels=_labels(checkpoint, labels),
         author=about.get("author", ""),
         licence=about.get("licence", ""),
@@ -76,42 +111,44 @@ def metadata_for(
 
 
 def _labels(checkpoint: Checkpoint, labels: Sequence[str] | None) -> tuple[str, ...]:
-    chosen = tuple(labels if labels is not None else checkpoint.input_contract.labels or ())
+    chosen = tuple(labels if labels is not None else checkpoint.labels or ())
     if chosen and len(chosen) != checkpoint.spec.num_classes:
         raise UsageError(f"{len(chosen)} labels for {checkpoint.spec.num_classes} classes", hint="one label per line")
     return chosen
 
 
-def quality_of(checkpoint: Checkpoint, names: Sequence[Width]) -> Quality | None:
-    """The accuracy that ``edgeslim evaluate --write`` stored under one of a net's ``names``, if any."""
-    row = checkpoint.accuracies.get(checkpoint.selection(names[0]))
+def quality_of(checkpoint: Checkpoint, net: Selection) -> Quality | None:
+    """The accuracy that ``edgeslim evaluate --write`` stored for ``net``, if any."""
+    row = checkpoint.accuracies.get(net)
     if row is None:
         return None
     agreement = row.get("agreement")
     return Quality(
         metric="top1",
         value=decimal_text(row["top1"]),
-        images=row["images"],
+        larger_is_better=True,
+        count=row["images"],
         data_sha256=row.get("data_sha256"),
         agreement=None if agreement is None else decimal_text(agreement),
     )
 
 
-def variant_info(artifact: Artifact) -> VariantInfo:
-    """What the manifest says once about all artifacts like ``artifact``."""
-    return VariantInfo(
+def variant_of(artifact: Artifact, size: tuple[int, int]) -> Variant:
+    """What the manifest says once about all artifacts like ``artifact``, for an input of (height, width)."""
+    return Variant(
+        id=f"{artifact.target}-{artifact.variant}",
         target=artifact.target,
-        name=artifact.variant,
         precision=artifact.precision,
         backend=artifact.backend,
-        input_option=str(artifact.input_option),
+        input=input_id(size),
+        form=str(artifact.input_option),
         suffix=artifact.root.suffix,
         directory=artifact.root.is_dir(),
         normalisation=NORMALISATIONS.get(artifact.target, "none"),
         inputs=tuple(map(_tensor, artifact.inputs)),
-        outputs=tuple(map(_tensor, artifact.outputs)),
-        requires=dict(artifact.requires),
+        outputs=tuple(dataclasses.replace(_tensor(spec), meaning=spec.name) for spec in artifact.outputs),
         exporters=dict(artifact.exporters),
+        artifacts=(),
     )
 
 

@@ -9,6 +9,7 @@ they run: a BatchNorm whose statistics do not fit is named (``WidthScore.misfits
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -20,11 +21,14 @@ import torch
 from torch import Tensor
 
 from edgeslim import targets
+from edgeslim.core import addressing
 from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.manifest import Variant, artifact_id
 from edgeslim.core.width import Width
 from edgeslim.data.images import ImageSet
-from edgeslim.deploy.calibration.calibrate import CalibratedModel, normalised_for
+from edgeslim.deploy.calibration.calibrate import CalibratedModel, prepared_for
 from edgeslim.deploy.calibration.check import NormFit, fits, watched
+from edgeslim.deploy.verify import image_of
 from edgeslim.errors import CheckpointError, DataError, UsageError
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.count import count
@@ -49,6 +53,32 @@ class WidthScore:
     top5: float
     agreement: float | None
     misfits: tuple[NormFit, ...] = ()
+    precision: str = "fp32"
+
+    @property
+    def label(self) -> str:
+        return f"{self.width}x"
+
+    @property
+    def net(self) -> str:
+        """The id that a bundle gives this net."""
+        return f"{self.width.permille:04d}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactScore:
+    """How good one artifact is in its runtime; shares in [0, 1]."""
+
+    artifact: str
+    net: str
+    widths: tuple[Width, ...]
+    label: str
+    precision: str
+    macs: int
+    loss: float
+    top1: float
+    top5: float
+    agreement: float | None
 
 
 def evaluate_checkpoint(
@@ -60,7 +90,7 @@ def evaluate_checkpoint(
     device: torch.device | str = "cpu",
     on_width: Callable[[Width], None] = lambda width: None,
 ) -> list[WidthScore]:
-    """Score every net among ``widths``, ascending; images are normalised as the checkpoint says.
+    """Score every net among ``widths``, ascending; images are prepared as the checkpoint says.
 
     Raises:
         WidthError: a width without statistics.
@@ -72,7 +102,7 @@ def evaluate_checkpoint(
     nets = model.distinct(widths)
     for width in nets:
         model.check(width)
-    data = normalised_for(checkpoint, data).decoded()
+    data = prepared_for(checkpoint, data).decoded()
     scores: list[WidthScore] = []
     widest: Tensor | None = None
     for width in sorted(nets, reverse=True):
@@ -102,53 +132,51 @@ def evaluate_checkpoint(
 
 def evaluate_bundle(
     bundle: SlimBundle,
-    target: str,
+    artifacts: Sequence[str],
     data: ImageSet,
-    widths: Sequence[Width],
     *,
     threads: int = 1,
-    on_width: Callable[[Width], None] = lambda width: None,
-) -> list[WidthScore]:
-    """Rebuild every net among ``widths`` for ``target``, run it in that runtime, score it; ascending.
+    on_artifact: Callable[[str], None] = lambda artifact: None,
+) -> list[ArtifactScore]:
+    """Rebuild every artifact, by id, run it in its runtime, score it; narrow nets first.
 
     Raises:
-        WidthError, UsageError: the bundle has no such width or target.
+        UsageError: the bundle has no such artifact.
         DataError: the images' size or classes are not the net's.
-        MissingExtraError: the runtime is not installed.
+        MissingExtraError: a runtime is not installed.
     """
-    runtime = targets.get(bundle.artifact(target, widths[0])[0].target)
-    nets: dict[int, list[Width]] = {}
-    for asked in sorted(set(widths)):
-        bundle.artifact(target, asked)  # raises before the first run
-        nets.setdefault(bundle.resolve(asked).permille, []).append(asked)
+    found = {artifact_id(v.id, a.net): (v, a) for v, a in map(bundle.find, artifacts)}
     data = data.decoded()
-    scores: list[WidthScore] = []
-    widest: Tensor | None = None
-    for permille in sorted(nets, reverse=True):
-        entry = bundle.resolve(permille)
+    scores: list[ArtifactScore] = []
+    widest: dict[str, Tensor] = {}
+    for identifier, (variant, artifact) in sorted(found.items(), key=lambda one: one[1][1].macs, reverse=True):
+        net = bundle.resolve(artifact.net)
+        runtime = targets.get(variant.target)
         with tempfile.TemporaryDirectory(prefix="edgeslim-evaluate-") as folder:
-            rebuilt = bundle.rebuild(target, permille, Path(folder) / f"model{runtime.suffix}")
+            rebuilt = bundle.rebuild_artifact(identifier, Path(folder) / f"model{variant.suffix}")
             runner = runtime.load(rebuilt.path, threads=threads)
             try:
-                result = score(_prediction(runner), _as_wanted(runner, bundle, data), batch_size=32)
+                result = score(_prediction(runner), _as_wanted(runner, bundle, variant, data), batch_size=32)
             finally:
                 runner.close()
-        _check_finite(result.loss, Width(permille))
-        if bundle.manifest.high in (permille, *entry.aliases):
-            widest = result.answers
-        first, *others = nets[permille]
+        _check_finite(result.loss, addressing.net_label(net))
+        if bundle.manifest.high in net.widths:
+            widest[variant.id] = result.answers
         scores.append(
-            WidthScore(
-                width=first,
-                aliases=tuple(others),
-                macs=entry.macs,
+            ArtifactScore(
+                artifact=identifier,
+                net=net.id,
+                widths=tuple(map(Width, net.widths)),
+                label=addressing.net_label(net),
+                precision=variant.precision,
+                macs=artifact.macs,
                 loss=result.loss,
                 top1=result.top1,
                 top5=result.top5,
-                agreement=_agreement(result.answers, widest),
+                agreement=_agreement(result.answers, widest.get(variant.id)),
             )
         )
-        on_width(first)
+        on_artifact(identifier)
     return scores[::-1]
 
 
@@ -183,14 +211,14 @@ def _check_classes(data: ImageSet, num_classes: int) -> None:
         )
 
 
-def _check_finite(loss: float, width: Width) -> None:
+def _check_finite(loss: float, net: object) -> None:
     if not math.isfinite(loss):
-        raise CheckpointError(f"the net at width {width} does not answer with finite numbers")
+        raise CheckpointError(f"the net at {net} does not answer with finite numbers")
 
 
-def _as_wanted(runner: Runner, bundle: SlimBundle, data: ImageSet) -> ImageSet:
+def _as_wanted(runner: Runner, bundle: SlimBundle, variant: Variant, data: ImageSet) -> ImageSet:
     """``data`` normalised for the file: as the manifest says, or not at all where it takes pixels."""
-    spec, contract = runner.input, bundle.manifest.input
+    spec, contract = runner.input, image_of(bundle, variant.input)
     channels, size = (spec.shape[3], spec.shape[1]) if spec.layout == "NHWC" else (spec.shape[1], spec.shape[2])
     if (data.in_channels, data.input_size) != (channels, size):
         raise DataError(
@@ -199,9 +227,14 @@ def _as_wanted(runner: Runner, bundle: SlimBundle, data: ImageSet) -> ImageSet:
     classes = bundle.manifest.model.spec.get("num_classes")
     if isinstance(classes, int):
         _check_classes(data, classes)
-    if spec.dtype == "uint8":
-        return data.normalised_as([0.0] * channels, [1 / 255] * channels)
-    return data.normalised_as([float(value) for value in contract.mean], [float(value) for value in contract.std])
+    plain = spec.dtype == "uint8"  # then the numbers are the bytes
+    return data.prepared_as(
+        dataclasses.replace(
+            data.contract,
+            mean=("0",) * channels if plain else contract.mean,
+            std=("0.003921569",) * channels if plain else contract.std,
+        )
+    )
 
 
 def _prediction(runner: Runner) -> Callable[[Tensor], Tensor]:

@@ -2,11 +2,12 @@
 
 ExportJob ─► SlicedModel ─► Target.export ─► Artifact ─► find ─► PackedArtifact
                  │                              │
-                 └────── logits ── SQNR ── Runner┘
+                 └────── outputs ── SQNR ── Runner┘
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,25 +16,30 @@ from pathlib import Path
 import torch
 
 from edgeslim import targets
-from edgeslim.core.width import Width
+from edgeslim.core.constants import Kind
 from edgeslim.deploy.calibration.calibrate import CalibratedModel
 from edgeslim.deploy.compare import compare, seeded_pixels
-from edgeslim.deploy.masters import arrays, masters
+from edgeslim.deploy.describe import image_input
+from edgeslim.deploy.masters import constants, sources
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
-from edgeslim.press.build import PackedArtifact
+from edgeslim.models.count import count
+from edgeslim.models.selection import Selection
+from edgeslim.press.build import MasterSet, PackedArtifact
 from edgeslim.press.find import find_constants
 from edgeslim.targets.base import Artifact, InputOption, Metadata
 
 IMAGES = 1  # compared at once here; `edgeslim verify` compares more
+FLOAT_KINDS = frozenset({Kind.WEIGHT, Kind.BIAS, Kind.VECTOR})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportJob:
-    """Which artifact to make, from the calibrated checkpoint at ``checkpoint``, at ``out``."""
+    """Which artifact to make, from the calibrated checkpoint at ``checkpoint``, at ``out``; ``size`` in pixels."""
 
     checkpoint: Path
     target: str
-    width: Width
+    net: Selection
+    size: int
     precision: str
     input_option: InputOption
     metadata: Metadata
@@ -46,6 +52,7 @@ class Exported:
 
     artifact: Artifact
     packed: PackedArtifact
+    macs: int
     sqnr_db: float
     seconds: float
 
@@ -60,17 +67,17 @@ def run(job: ExportJob) -> Exported:
     """Do one job.
 
     Raises:
-        ExportError: the exporter failed; names target, width and log.
+        ExportError: the exporter failed; names target, net and log.
     """
     torch.set_num_threads(1)  # the cores belong to the jobs
     checkpoint, model = _calibrated(job.checkpoint)
-    net = model.slice(job.width)
+    net = model.slice(job.net)
     spec = net.spec
     target = targets.get(job.target)
     began = time.monotonic()
     artifact = target.export(
         net,
-        torch.zeros(1, spec.in_channels, spec.input_size, spec.input_size),
+        torch.zeros(1, spec.in_channels, job.size, job.size),
         job.out,
         metadata=job.metadata,
         input_option=job.input_option,
@@ -78,11 +85,15 @@ def run(job: ExportJob) -> Exported:
     )
     seconds = time.monotonic() - began
     files = [(file.path, artifact.path_of(file).read_bytes()) for file in artifact.files]
-    packed = find_constants(files, arrays(net, masters(net.layers, checkpoint.state_dict)))
-    images = seeded_pixels(IMAGES, size=spec.input_size, channels=spec.in_channels)
+    whole = model.slimmable
+    masters = MasterSet(sources(whole, net.layers, checkpoint.state_dict))
+    packed = find_constants(files, constants(whole, net, masters), FLOAT_KINDS)
+    contract = dataclasses.replace(image_input(checkpoint), height=job.size, width=job.size)
+    images = seeded_pixels(IMAGES, height=job.size, width=job.size, channels=spec.in_channels)
     runner = target.load(artifact.root, threads=1)
     try:
-        compared = compare(net, runner, images, mean=job.metadata.mean, std=job.metadata.std)
+        compared = compare(net, runner, images, contract)
     finally:
         runner.close()
-    return Exported(artifact=artifact, packed=packed, sqnr_db=compared.sqnr_db, seconds=seconds)
+    macs = count(model.static(job.net), input_size=job.size).macs
+    return Exported(artifact=artifact, packed=packed, macs=macs, sqnr_db=compared.sqnr_db, seconds=seconds)

@@ -4,7 +4,7 @@
     Sequential(BN, conv …), padding 0   W' = W · in_scale · …     b' = bias + Σ W · in_shift
 
 scale = gamma / sqrt(var + eps), computed in float64 and rounded once to float32; the weights are then one float32
-multiply each (``core.slicing.folded_weight``). A BatchNorm before a convolution that pads cannot be folded: the padded
+multiply each (``core.constants``). A BatchNorm before a convolution that pads cannot be folded: the padded
 zeros would have to become its shift. It is refused, not approximated.
 """
 
@@ -19,8 +19,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from edgeslim.core.slicing import Cut, Float32, folded_weight
-from edgeslim.errors import CheckpointError, ModelError
+from edgeslim.core.constants import Constant, Float32, Fold, Kind, NetConstants, of_arrays, values
+from edgeslim.core.manifest import Master, Part
+from edgeslim.errors import CheckpointError, FormatError, ModelError
 from edgeslim.models.count import count
 from edgeslim.models.sliced import FoldedLayer, SlicedModel
 from edgeslim.models.static import StaticModel
@@ -35,7 +36,7 @@ def fold(net: StaticModel) -> SlicedModel:
         CheckpointError: a BatchNorm without statistics, or a fold that is not finite.
         ModelError: a BatchNorm that stands beside no convolution, or before one that pads.
     """
-    folded, layers = fold_layers(net, net.full_groups)
+    folded, layers = fold_layers(net)
     assert isinstance(folded, StaticModel)
     return SlicedModel(
         folded.features,
@@ -47,11 +48,8 @@ def fold(net: StaticModel) -> SlicedModel:
     )
 
 
-def fold_layers(net: nn.Module, full_groups: dict[str, int] | None = None) -> tuple[nn.Module, tuple[FoldedLayer, ...]]:
+def fold_layers(net: nn.Module) -> tuple[nn.Module, tuple[FoldedLayer, ...]]:
     """A copy of any plain net with its BatchNorms folded into their neighbours in ``nn.Sequential``.
-
-    Args:
-        full_groups: groups of the master each layer was cut from; by default every layer is its own master.
 
     Raises:
         CheckpointError, ModelError: as ``fold``.
@@ -68,9 +66,7 @@ def fold_layers(net: nn.Module, full_groups: dict[str, int] | None = None) -> tu
     for name, module in net.named_modules():
         if not isinstance(module, nn.Conv2d | nn.Linear):
             continue
-        groups = module.groups if isinstance(module, nn.Conv2d) else 1
-        masters = groups if full_groups is None else full_groups[name]
-        layer, replacement = _fold_one(name, module, masters, before.get(id(module)), after.get(id(module)), names)
+        layer, replacement = _fold_one(name, module, before.get(id(module)), after.get(id(module)), names)
         layers.append(layer)
         memo[id(module)] = replacement
     return copy.deepcopy(net, memo).eval(), tuple(layers)
@@ -102,14 +98,13 @@ def _neighbours(net: nn.Module, names: dict[int, str]) -> tuple[dict[int, nn.Bat
 def _fold_one(
     name: str,
     module: nn.Conv2d | nn.Linear,
-    full_groups: int,
     before: nn.BatchNorm2d | None,
     after: nn.BatchNorm2d | None,
     names: dict[int, str],
 ) -> tuple[FoldedLayer, nn.Module]:
     weight = _float32(module.weight)
     groups = module.groups if isinstance(module, nn.Conv2d) else 1
-    out_channels, in_channels = weight.shape[0], weight.shape[1] * groups
+    out_channels = weight.shape[0]
     bias = np.zeros(out_channels) if module.bias is None else _float32(module.bias).astype(np.float64)
     in_scale = scale = shift = None
     if before is not None:
@@ -123,24 +118,42 @@ def _fold_one(
         bias = shift64 + bias * scale64
     if before is not None or after is not None or module.bias is None:
         shift = _rounded(bias, name)
-    layer = FoldedLayer(
+    layer = FoldedLayer(name=name, in_scale=in_scale, scale=scale, shift=shift)
+    own = None if module.bias is None else _float32(module.bias)
+    kept = shift if shift is not None else own
+    assert kept is not None
+    return layer, _plain_layer(module, _folded(name, weight, groups, layer), kept)
+
+
+def _folded(name: str, weight: Float32, groups: int, layer: FoldedLayer) -> Float32:
+    """The deployed weight, by the arithmetic of bundles."""
+    parts = [Part(name=f"axis.{axis}", size=size, optional=False) for axis, size in enumerate(weight.shape)]
+    master = Master(
         name=name,
-        kind="conv" if isinstance(module, nn.Conv2d) else "linear",
-        weight_master=f"weight/{name}",
-        bias_master=None if module.bias is None else f"bias/{name}",
-        out_channels=out_channels,
-        in_channels=in_channels,
+        role="weight",
+        dtype="f32",
+        axes=tuple((axis,) for axis in range(weight.ndim)),
+        rows=0,
         groups=groups,
-        full_groups=full_groups,
-        scale=scale,
-        shift=shift,
-        in_scale=in_scale,
+        in_scale=layer.in_scale is not None,
+        scale=layer.scale is not None,
+        shift=layer.shift is not None,
+        bias=None,
+        integers="none",
+        correction=False,
+        sha256=None,
+        step_sha256=None,
     )
-    own = Cut(out_channels=out_channels, in_channels=in_channels, groups=groups, full_groups=groups)
-    folded = folded_weight(weight, own, scale=scale, in_scale=in_scale)
-    if not np.isfinite(folded).all():
-        raise CheckpointError(f"folding {name} gives weights that are not finite")
-    return layer, _plain_layer(module, folded, layer.bias(None if module.bias is None else _float32(module.bias)))
+    net = NetConstants.of(
+        of_arrays([master], {name: weight}, {}),
+        parts,
+        weight.shape,
+        [Fold(in_scale=layer.in_scale, scale=layer.scale, shift=layer.shift)],
+    )
+    try:
+        return values(Constant(0, Kind.WEIGHT), net)
+    except FormatError:
+        raise CheckpointError(f"folding {name} gives weights that are not finite") from None
 
 
 def _plain_layer(module: nn.Conv2d | nn.Linear, weight: Float32, bias: Float32) -> nn.Module:

@@ -1,7 +1,8 @@
-"""From a checkpoint to what a bundle stores: full-width masters, and what every width does to them.
+"""From a checkpoint to what a bundle stores: full-size masters, and what every net does to them.
 
-Checkpoint.state_dict ─► masters()          one MasterSource per convolution and linear layer
-SlicedModel.layers    ─► cuts_and_folds()   one Cut and one LayerFold per layer, in the same order
+Checkpoint ─► sources()        one MasterSource per parameter that deploys
+Selection  ─► part_counts()    how many of every part a net uses
+SlicedModel.layers ─► folds()  one Fold per master
 """
 
 from __future__ import annotations
@@ -11,47 +12,117 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from edgeslim.core.rebuild import LayerArrays, LayerFold, layer_arrays
-from edgeslim.core.slicing import Cut
-from edgeslim.errors import CheckpointError, UsageError
+from edgeslim.core.constants import Fold, NetConstants
+from edgeslim.core.manifest import MasterDtype, Part
+from edgeslim.errors import CheckpointError, InternalError, UsageError
+from edgeslim.models.channels import Channels
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.masters import MasterSpec, masters_of
+from edgeslim.models.selection import Net
 from edgeslim.models.sliced import FoldedLayer, SlicedModel
-from edgeslim.press.build import MasterSource
+from edgeslim.models.slimmable import SlimmableModel
+from edgeslim.press.build import MasterSet, MasterSource
 
 
-def masters(layers: Sequence[FoldedLayer], state_dict: Mapping[str, Tensor]) -> list[MasterSource]:
-    """The full-width weights behind ``layers``, float32, in their order."""
-    return [
-        MasterSource(
-            name=layer.name,
-            weight=state_dict[f"{layer.name}.weight"].numpy(),
-            bias=state_dict[f"{layer.name}.bias"].numpy() if layer.shift is None else None,
-            groups=layer.full_groups,
-            in_scale=layer.in_scale is not None,
-            scale=layer.scale is not None,
-            shift=layer.shift is not None,
+def sources(
+    model: SlimmableModel,
+    layers: Sequence[FoldedLayer],
+    state_dict: Mapping[str, Tensor],
+    *,
+    dtype: MasterDtype = "f32",
+) -> list[MasterSource]:
+    """Every master of ``model``, in the order of its state dict; a bias that is folded into shifts has none.
+
+    Args:
+        layers: those of any folded net: which numbers come with a net does not depend on its width.
+        dtype: of the weights and their biases; round the checkpoint first (``with_fp16_masters``).
+    """
+    folded = {layer.name: layer for layer in layers}
+    specs = masters_of(model)
+    biases = {spec.name for spec in specs if spec.name.removesuffix(".bias") in folded and spec.name.endswith(".bias")}
+    found = []
+    for spec in specs:
+        owner = folded.get(spec.name.rpartition(".")[0])
+        if spec.name in biases and owner is not None and owner.shift is not None:
+            continue
+        axes = tuple(_parts(axis, model.spec.high) for axis in spec.axes)
+        array = state_dict[spec.name].numpy()
+        if spec.role == "tensor":
+            rounded = dtype if spec.name in biases else "f32"
+            found.append(MasterSource(name=spec.name, axes=axes, array=array, role="tensor", dtype=rounded))
+            continue
+        if owner is None:
+            raise InternalError(f"{spec.name} is a weight, but no folded layer has it")
+        bias = f"{owner.name}.bias"
+        found.append(
+            MasterSource(
+                name=spec.name,
+                axes=axes,
+                array=array,
+                dtype=dtype,
+                rows=spec.rows or 0,
+                groups=spec.groups,
+                in_scale=owner.in_scale is not None,
+                scale=owner.scale is not None,
+                shift=owner.shift is not None,
+                bias=bias if owner.shift is None and bias in biases else None,
+            )
         )
-        for layer in layers
-    ]
+    return found
 
 
-def cuts_and_folds(net: SlicedModel) -> tuple[list[Cut], list[LayerFold]]:
-    """What ``net``'s width takes of every master and folds into it."""
-    folds = [LayerFold(in_scale=layer.in_scale, scale=layer.scale, shift=layer.shift) for layer in net.layers]
-    return [layer.cut for layer in net.layers], folds
+def _parts(axis: Channels | int, net: Net) -> tuple[Part, ...]:
+    """The parts along one axis; ``net`` is the widest."""
+    if isinstance(axis, int):
+        return (Part(name=f"size.{axis}", size=axis, optional=False),)
+    return tuple(Part(name=part_name(leaf), size=leaf.at(net), optional=False) for leaf in _leaves(axis))
 
 
-def arrays(net: SlicedModel, sources: Sequence[MasterSource]) -> list[LayerArrays]:
-    """Every constant of ``net`` in terms of its master, as the recipe finder wants them."""
-    cuts, folds = cuts_and_folds(net)
-    return [
-        layer_arrays(np.ascontiguousarray(source.weight), source.bias, cut, fold)
-        for source, cut, fold in zip(sources, cuts, folds, strict=True)
-    ]
+def _leaves(axis: Channels) -> list[Channels]:
+    """The groups that are cut to their first channels each."""
+    if not axis.parts or axis.whole:
+        return [axis]
+    return [leaf for part in axis.parts for leaf in _leaves(part)]
+
+
+def part_name(leaf: Channels) -> str:
+    """What a bundle calls a group of channels: its name; a share or a whole of others says so."""
+    if not leaf.whole:
+        return leaf.name
+    return f"{leaf.name}.whole" if leaf.divisor == 1 else f"{leaf.name}.share{leaf.divisor}"
+
+
+def part_counts(specs: Sequence[MasterSpec], net: Net) -> dict[str, int]:
+    """How many of every part ``net`` uses, by the parts' names."""
+    return {
+        part_name(leaf): leaf.at(net)
+        for spec in specs
+        for axis in spec.axes
+        if not isinstance(axis, int)
+        for leaf in _leaves(axis)
+    }
+
+
+def folds(net: SlicedModel, masters: MasterSet) -> list[Fold]:
+    """What ``net`` brings to every master, in their order."""
+    folded = {layer.name: layer for layer in net.layers}
+    found = []
+    for master in masters.masters:
+        layer = folded.get(master.name.rpartition(".")[0]) if master.role == "weight" else None
+        if layer is None:
+            found.append(Fold())
+        else:
+            found.append(Fold(in_scale=layer.in_scale, scale=layer.scale, shift=layer.shift))
+    return found
+
+
+def constants(model: SlimmableModel, net: SlicedModel, masters: MasterSet) -> NetConstants:
+    """Everything that the constants of ``net`` are made from, as the finder wants it."""
+    cut = masters.cut(part_counts(masters_of(model), net.selection))
+    return masters.constants(cut, folds(net, masters))
 
 
 def with_fp16_masters(checkpoint: Checkpoint) -> Checkpoint:
@@ -62,14 +133,12 @@ def with_fp16_masters(checkpoint: Checkpoint) -> Checkpoint:
     Raises:
         CheckpointError: a weight is too large for float16.
     """
-    rounded = {}
-    norms = set(checkpoint.build().norms())
-    for key, tensor in checkpoint.state_dict.items():
-        owner = key.rpartition(".")[0]
-        if any(owner == norm or owner.startswith(f"{norm}.") for norm in norms):
-            rounded[key] = tensor
-            continue
-        rounded[key] = tensor.to(torch.float16).to(torch.float32)
+    rounded = dict(checkpoint.state_dict)
+    specs = masters_of(checkpoint.build())
+    weights = {spec.name for spec in specs if spec.role == "weight"}
+    biases = {name.removesuffix("weight") + "bias" for name in weights if name.endswith(".weight")}
+    for key in (weights | biases) & set(rounded):
+        rounded[key] = rounded[key].to(torch.float16).to(torch.float32)
         if not bool(torch.isfinite(rounded[key]).all()):
             raise CheckpointError(f"{key} holds a weight that float16 cannot", hint="pack with --weights fp32")
     return dataclasses.replace(checkpoint, state_dict=rounded)
@@ -81,7 +150,12 @@ def with_input_size(checkpoint: Checkpoint, input_size: int) -> Checkpoint:
     Raises:
         UsageError: the network's strides depend on the size here, so it would be another net.
     """
-    resized = dataclasses.replace(checkpoint, spec=dataclasses.replace(checkpoint.spec, input_size=input_size))
+    contract = checkpoint.input
+    resized = dataclasses.replace(
+        checkpoint,
+        spec=dataclasses.replace(checkpoint.spec, input_size=input_size),
+        input=contract and dataclasses.replace(contract, height=input_size, width=input_size),
+    )
     if _strides(resized) != _strides(checkpoint):
         raise UsageError(
             f"a net trained for {checkpoint.spec.input_size} px has other strides than one for {input_size} px",

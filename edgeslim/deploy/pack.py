@@ -1,12 +1,12 @@
-"""``pack``: one calibrated net, every width, every target, one bundle.
+"""``pack``: one calibrated network, every net, every target, one bundle.
 
-    checkpoint ─ (calibrate) ─► plan ─► ExportJob per (target, width) ─ worker processes ─► Exported
-                                 │                                                            │
-                                 └─► BundleBuilder ◄── masters, cuts, folds, quality          │
-                                          ▲───────────────────────────────────────────────────┘
+    checkpoint ─ (calibrate) ─► plan ─► ExportJob per artifact ─ worker processes ─► Exported
+                                 │                                                      │
+                                 └─► BundleBuilder ◄── masters, cuts, folds             │
+                                          ▲─────────────────────────────────────────────┘
                                           └─► (merge with an earlier bundle) ─► one atomic write
 
-A failed export names its width and target, keeps its output in ``<out>.log`` and leaves no bundle. The bundle holds no
+A failed export names its net and target, keeps its output in ``<out>.log`` and leaves no bundle. The bundle holds no
 date, host or job count: those go to the log. The same inputs and versions give the same bytes with any ``jobs``.
 """
 
@@ -25,38 +25,41 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import edgeslim
 from edgeslim import targets as target_table
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.manifest import artifact_id
+from edgeslim.core.manifest import MasterDtype, artifact_id
 from edgeslim.core.policy import Policy
-from edgeslim.core.width import Width
-from edgeslim.data.images import ImageSet
-from edgeslim.deploy.calibration.calibrate import CalibratedModel, calibrate
-from edgeslim.deploy.describe import metadata_for, net_info, quality_of, variant_info
+from edgeslim.deploy.describe import bundle_info, metadata_for, quality_of, variant_of
 from edgeslim.deploy.export_job import Exported, ExportJob
-from edgeslim.deploy.masters import content_sha256, cuts_and_folds, masters, with_fp16_masters
+from edgeslim.deploy.masters import content_sha256, folds, part_counts, sources
+from edgeslim.deploy.pack_plan import PackedNet, PackOptions, PackPlan, make_plan
 from edgeslim.deploy.workers import run_jobs
-from edgeslim.errors import CheckpointError, EdgeslimError, ExportError, UsageError
+from edgeslim.errors import EdgeslimError, ExportError, UsageError
 from edgeslim.files import check_free, replace_directory, sha256_file, temporary_directory_beside
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
-from edgeslim.press.build import BundleBuilder, BundleContent, NetInfo, write_bundle
+from edgeslim.models.masters import masters_of
+from edgeslim.press.build import BundleBuilder, BundleContent, BundleInfo, MasterSet, write_bundle
 from edgeslim.press.combine import merge
-from edgeslim.targets.base import InputOption
 
 EXPORT_BYTES = 2 << 30  # memory to reserve for one exporting process
+Progress = Callable[[ExportJob, float], None]  # the job that is done, and its seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackRow:
-    """One packed artifact; template and recipe as stored (deflated)."""
+    """One packed artifact; template and recipe as stored (deflated). ``permille`` is null for a vector of channels."""
 
     target: str
-    permille: int
+    artifact: str
+    permille: int | None
+    net: str
+    precision: str
+    input: str
     artifact_bytes: int
     explained_bytes: int
     literal_bytes: int
@@ -76,6 +79,7 @@ class PackReport:
     weights_bytes: int
     rows: tuple[PackRow, ...]
     kept: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The contract's document."""
@@ -88,114 +92,15 @@ class PackReport:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PackPlan:
-    """What ``pack`` is about to make: nets with their aliases, and a precision per target."""
-
-    model: CalibratedModel
-    widths: Mapping[Width, tuple[Width, ...]]
-    precisions: Mapping[str, str]
-    out: Path
-    weights: Literal["fp32", "fp16"]
-    estimated_bytes: int = field(default=0)
-
-    @property
-    def checkpoint(self) -> Checkpoint:
-        return self.model.checkpoint()
-
-    @property
-    def artifacts(self) -> int:
-        return len(self.widths) * len(self.precisions)
-
-
-Progress = Callable[[str, Width, float], None]  # target, width, seconds
-
-
-def make_plan(
-    checkpoint: Checkpoint,
-    *,
-    targets: Sequence[str],
-    out: Path,
-    widths: Sequence[Width] | None = None,
-    weights: Literal["fp32", "fp16"] = "fp32",
-    coreml_precision: str = "fp16",
-    calibration: ImageSet | None = None,
-) -> PackPlan:
-    """Check everything that can be checked before the first export; with ``calibration``, calibrate first.
-
-    Raises:
-        CheckpointError: a width has no statistics and there is nothing to calibrate with.
-        WidthError: a width outside the trained range, or not listed by an S-net.
-        UsageError, MissingExtraError: no such target, or its exporter is not installed.
-    """
-    if weights == "fp16":
-        checkpoint = with_fp16_masters(checkpoint)
-    model = CalibratedModel.from_checkpoint(checkpoint)
-    chosen = tuple(widths) if widths is not None else checkpoint.ladder
-    if not chosen:
-        raise CheckpointError(
-            "this checkpoint has no statistics for any width", hint="name some with --widths and add --calib DATA"
-        )
-    nets = model.distinct(chosen)
-    precisions = {}
-    for name in targets:
-        target = target_table.get(name)
-        target.ensure_available(exporting=True)
-        precisions[target.name] = coreml_precision if target.name == "coreml" else target.precisions[0]
-    if not precisions:
-        raise UsageError("no target given", hint=f"choose from {', '.join(target_table.names())}")
-    if calibration is not None:
-        model = calibrate(checkpoint, calibration, tuple(nets))
-        checkpoint = model.checkpoint()
-    if missing := [width for width in nets if not model.has(width)]:
-        raise CheckpointError(
-            f"no BatchNorm statistics for width {', '.join(map(str, missing))}",
-            hint="add --calib DATA (for example --calib folder:images), or run edgeslim calibrate first",
-        )
-    weight_bytes = sum(t.numel() for t in checkpoint.state_dict.values()) * (4 if weights == "fp32" else 2)
-    per_artifact = 11_000  # template and recipe of a MobileNetV2, deflated
-    per_width = sum(len(mean) for mean, _ in next(iter(checkpoint.statistics.values()), {}).values()) * 8
-    return PackPlan(
-        model=model,
-        widths=nets,
-        precisions=precisions,
-        out=out,
-        weights=weights,
-        estimated_bytes=weight_bytes + len(nets) * (per_width + len(precisions) * per_artifact),
-    )
-
-
 def pack(
     checkpoint: Checkpoint | str | os.PathLike[str],
+    options: PackOptions,
     *,
-    targets: Sequence[str],
-    out: str | os.PathLike[str] | None = None,
-    widths: Sequence[Width] | None = None,
-    weights: Literal["fp32", "fp16"] = "fp32",
-    coreml_precision: Literal["fp16", "fp32"] = "fp16",
-    input_option: InputOption = InputOption.NCHW_FLOAT32,
-    calibration: ImageSet | None = None,
-    labels: Sequence[str] | None = None,
-    policy: Path | None = None,
-    about: Mapping[str, str] | None = None,
-    jobs: int | None = None,
-    keep_artifacts: Path | None = None,
-    into: Path | None = None,
-    overwrite: bool = False,
-    progress: Progress = lambda target, width, seconds: None,
+    progress: Progress = lambda job, seconds: None,
 ) -> PackReport:
-    """Pack ``checkpoint`` for ``targets`` at ``widths``.
+    """Pack ``checkpoint``, a checkpoint or the path of one (published state dicts too), as ``options`` say.
 
     Args:
-        checkpoint: a checkpoint or the path of one; published state dicts too.
-        out: the bundle; by default the checkpoint's path with the suffix ``.slim``, or ``into``.
-        widths: by default those the checkpoint has statistics for. Widths with the same channels become one net.
-        weights: ``fp16`` rounds the master weights before folding and halves the bundle.
-        calibration: images to take statistics from, for every width.
-        about: ``name``, ``version``, ``author``, ``licence``, ``description`` for the manifest and the files.
-        jobs: worker processes; by default what cores and memory allow.
-        keep_artifacts: folder that gets the exporters' files.
-        into: an earlier bundle of the same net; the result is what packing everything together gives.
         progress: called after every export.
 
     Raises:
@@ -204,62 +109,64 @@ def pack(
     """
     source = None if isinstance(checkpoint, Checkpoint) else Path(checkpoint)
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(Path(checkpoint))
-    if out is None and into is None and source is None:
+    if options.out is None and options.into is None and source is None:
         raise UsageError("pack needs out=…, the path of the bundle")
-    path = Path(out or into or (source or Path()).with_suffix(".slim"))
-    check_free(path, overwrite=overwrite or path == into)
-    if keep_artifacts is not None:
-        check_free(keep_artifacts, overwrite=overwrite)
-    plan = make_plan(
-        loaded,
-        targets=targets,
-        out=path,
-        widths=widths,
-        weights=weights,
-        coreml_precision=coreml_precision,
-        calibration=calibration,
-    )
-    earlier = None if into is None else SlimBundle.open(into)
-    info = net_info(
+    path = Path(options.out or options.into or (source or Path()).with_suffix(".slim"))
+    overwrite = options.overwrite or path == options.into
+    check_free(path, overwrite=overwrite)
+    if options.keep_artifacts is not None:
+        check_free(options.keep_artifacts, overwrite=options.overwrite)
+    plan = make_plan(loaded, options)
+    earlier = None if options.into is None else SlimBundle.open(options.into)
+    info = bundle_info(
         plan.checkpoint,
-        labels=labels,
-        policy=None if policy is None else _read_policy(policy),
-        about=about or {},
+        sizes=plan.input_sizes,
+        labels=options.labels,
+        policy=None if options.policy is None else _read_policy(options.policy),
+        about=options.about,
         checkpoint_sha256=content_sha256(plan.checkpoint),
     )
     log = path.with_name(path.name + ".log")
-    with tempfile.TemporaryDirectory(prefix="edgeslim-pack-") as name, _logged(log, plan, jobs):
+    with tempfile.TemporaryDirectory(prefix="edgeslim-pack-") as name, _logged(log, plan, options.jobs):
         with ThreadPoolExecutor(1) as beside:  # the workers take seconds to start
             building = beside.submit(_builder, plan, info)
-            exported = _export(plan, Path(name), log, input_option, labels, about or {}, jobs, progress)
+            exported = _export(plan, options, Path(name), log, progress)
             builder = building.result()
         for job, result in exported:
-            builder.add_artifact(variant_info(result.artifact), job.width, result.packed)
+            builder.add_artifact(
+                variant_of(result.artifact, (job.size, job.size)),
+                plan.net(job.net).id,
+                result.packed,
+                macs=result.macs,
+                requires=result.artifact.requires,
+                quality=quality_of(plan.checkpoint, job.net) if job.size == plan.checkpoint.spec.input_size else None,
+            )
         content = builder.content()
         if earlier is not None:
             content = merge(BundleContent.of(earlier), content)
-        kept = () if keep_artifacts is None else _keep(exported, keep_artifacts, overwrite=overwrite)
-        size = write_bundle(content, path, overwrite=overwrite or path == into)
+        kept = () if options.keep_artifacts is None else _keep(exported, options.keep_artifacts, options.overwrite)
+        size = write_bundle(content, path, overwrite=overwrite)
     if earlier is not None:
         earlier.close()
-    return _report(path, size, content, exported, kept)
+    return _report(path, size, content, plan, exported, kept)
 
 
-def _builder(plan: PackPlan, info: NetInfo) -> BundleBuilder:
-    """Masters, and cuts and folds of every width."""
-    nets = {width: plan.model.slice(width) for width in plan.widths}
-    sources = masters(next(iter(nets.values())).layers, plan.checkpoint.state_dict)
-    builder = BundleBuilder(info, sources, weights="f32" if plan.weights == "fp32" else "f16")
-    for width, aliases in plan.widths.items():
-        cuts, folds = cuts_and_folds(nets[width])
-        builder.add_width(
-            width,
-            cuts,
-            folds,
-            macs=nets[width].counts.macs,
-            params=nets[width].counts.params,
-            aliases=aliases,
-            quality=quality_of(plan.checkpoint, (width, *aliases)),
+def _builder(plan: PackPlan, info: BundleInfo) -> BundleBuilder:
+    """Masters, and cut and fold of every net."""
+    model = plan.model.slimmable
+    sliced = {net.id: plan.model.slice(net.selection) for net in plan.nets}
+    layers = next(iter(sliced.values())).layers
+    dtype: MasterDtype = "f32" if plan.weights == "fp32" else "f16"
+    masters = MasterSet(sources(model, layers, plan.checkpoint.state_dict, dtype=dtype))
+    builder = BundleBuilder(info, masters)
+    specs = masters_of(model)
+    for net in plan.nets:
+        builder.add_net(
+            masters.cut(part_counts(specs, net.selection)),
+            folds(sliced[net.id], masters),
+            widths=net.widths,
+            label=net.label,
+            params=sliced[net.id].counts.params,
         )
     return builder
 
@@ -275,14 +182,7 @@ def _read_policy(path: Path) -> dict[str, Any]:
 
 
 def _export(
-    plan: PackPlan,
-    folder: Path,
-    log: Path,
-    input_option: InputOption,
-    labels: Sequence[str] | None,
-    about: Mapping[str, str],
-    jobs: int | None,
-    progress: Progress,
+    plan: PackPlan, options: PackOptions, folder: Path, log: Path, progress: Progress
 ) -> list[tuple[ExportJob, Exported]]:
     """Run every export in worker processes; in the plan's order."""
     calibrated = folder / "calibrated.pt"
@@ -291,34 +191,41 @@ def _export(
         ExportJob(
             checkpoint=calibrated,
             target=target,
-            width=width,
+            net=net.selection,
+            size=size,
             precision=precision,
-            input_option=input_option,
-            metadata=metadata_for(plan.checkpoint, width, labels=labels, about=about),
-            out=folder / f"{target}-{width.permille:04d}{target_table.get(target).suffix}",
+            input_option=options.input_option,
+            metadata=metadata_for(plan.checkpoint, net, labels=options.labels, about=options.about),
+            out=folder / f"{target}-{precision}-{size}-{net.id}{target_table.get(target).suffix}",
         )
-        for target, precision in plan.precisions.items()
-        for width in sorted(plan.widths, reverse=True)  # the slow ones first
+        for target, precisions in plan.precisions.items()
+        for precision in precisions
+        for size in plan.input_sizes
+        for net in _slow_ones_first(plan.nets)
     ]
     results: dict[int, Exported] = {}
-    workers = jobs or default_jobs()
+    workers = options.jobs or default_jobs()
     for done in run_jobs("edgeslim.deploy.export_job:run", todo, workers=workers, log=log, kind=lambda j: j.target):
         job = todo[done.index]
         if done.error is not None:
-            raise _failed(done.error, job, log)
+            raise _failed(done.error, job, plan.net(job.net), log)
         results[done.index] = done.value
-        progress(job.target, job.width, done.value.seconds)
+        progress(job, done.value.seconds)
     return [(todo[index], results[index]) for index in range(len(todo))]
 
 
-def _failed(error: EdgeslimError, job: ExportJob, log: Path) -> EdgeslimError:
+def _slow_ones_first(nets: Sequence[PackedNet]) -> list[PackedNet]:
+    return sorted(nets, key=lambda net: net.selection.channels, reverse=True)
+
+
+def _failed(error: EdgeslimError, job: ExportJob, net: PackedNet, log: Path) -> EdgeslimError:
     """The error of a job, saying which one it was; the exporter's own output is moved into ``log``."""
     own_log = job.out.with_name(job.out.name + ".log")
+    what = f"{job.target} at width {net.widths[0]}" if net.widths else f"{job.target} of net {net}"
     if own_log.is_file():
         with open(log, "ab") as sink, open(own_log, "rb") as own:
-            sink.write(f"\n--- {job.target} at width {job.width} ---\n".encode())
+            sink.write(f"\n--- {what} ---\n".encode())
             shutil.copyfileobj(own, sink)
-    what = f"{job.target} at width {job.width}"
     message = error.message if what in error.message else f"{what}: {error.message}"
     if isinstance(error, ExportError):
         return ExportError(message, hint=f"the exporter's output is in {log}; no bundle was written")
@@ -337,7 +244,7 @@ def default_jobs() -> int:
 def _logged(log: Path, plan: PackPlan, jobs: int | None) -> Iterator[None]:
     """Start the log beside the bundle with all that the bundle itself must not say."""
     began = time.monotonic()
-    header = {
+    header: Mapping[str, Any] = {
         "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
         "edgeslim": edgeslim.__version__,
@@ -353,7 +260,7 @@ def _logged(log: Path, plan: PackPlan, jobs: int | None) -> Iterator[None]:
         text.write(f"done in {time.monotonic() - began:.1f} s\n")
 
 
-def _keep(exported: Sequence[tuple[ExportJob, Exported]], folder: Path, *, overwrite: bool) -> tuple[Path, ...]:
+def _keep(exported: Sequence[tuple[ExportJob, Exported]], folder: Path, overwrite: bool) -> tuple[Path, ...]:
     """Put the exporters' files into ``folder``, whole or not at all."""
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     with temporary_directory_beside(folder) as temporary:
@@ -367,16 +274,23 @@ def _report(
     path: Path,
     size: int,
     content: BundleContent,
+    plan: PackPlan,
     exported: Sequence[tuple[ExportJob, Exported]],
     kept: tuple[Path, ...],
 ) -> PackReport:
     rows = []
     for job, result in exported:
-        identifier = artifact_id(variant_info(result.artifact).id, job.width.permille)
+        net = plan.net(job.net)
+        variant = variant_of(result.artifact, (job.size, job.size))
+        identifier = artifact_id(variant.id, _name_in(content, net))
         rows.append(
             PackRow(
                 target=job.target,
-                permille=job.width.permille,
+                artifact=identifier,
+                permille=net.widths[0].permille if net.widths else None,
+                net=net.id,
+                precision=job.precision,
+                input=variant.input,
                 artifact_bytes=sum(file.size_bytes for file in result.artifact.files),
                 explained_bytes=result.packed.explained_bytes,
                 literal_bytes=result.packed.literal_bytes,
@@ -386,8 +300,23 @@ def _report(
                 seconds=round(result.seconds, 3),
             )
         )
-    rows.sort(key=lambda row: (row.target, row.permille))
-    weights = sum(len(data) for name, data in content.stored.items() if name.startswith(("weight/", "bias/")))
+    rows.sort(key=lambda row: row.artifact)
+    weights = sum(len(data) for name, data in content.stored.items() if name.startswith(("master/", "step/")))
     return PackReport(
-        bundle=path, bytes=size, sha256=sha256_file(path), weights_bytes=weights, rows=tuple(rows), kept=kept
+        bundle=path,
+        bytes=size,
+        sha256=sha256_file(path),
+        weights_bytes=weights,
+        rows=tuple(rows),
+        kept=kept,
+        notes=plan.notes,
     )
+
+
+def _name_in(content: BundleContent, net: PackedNet) -> str:
+    """The id of ``net`` in the bundle: merging may have found a smaller width that names it too."""
+    if not net.widths:
+        return net.id
+    found = content.manifest.net_of(net.widths[0].permille)
+    assert found is not None
+    return found.id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeslim.deploy.evaluate import WidthScore
+from edgeslim.deploy.evaluate import ArtifactScore, WidthScore
 from edgeslim.files import write_atomically
 
 _INCHES = (4.6, 3.4)  # on a phone 360 points wide the smallest text is still about 9 points high
@@ -13,7 +13,7 @@ _DPI = 240
 _LABEL_SHARE = 0.1  # of the axis; points nearer to each other share one label
 
 
-def write_spectrum(scores: Sequence[WidthScore], title: str, path: Path, *, overwrite: bool) -> None:
+def write_spectrum(scores: Sequence[WidthScore | ArtifactScore], title: str, path: Path, *, overwrite: bool) -> None:
     """Draw top-1 accuracy against multiply-adds, a point per net, as a PNG.
 
     Raises:
@@ -34,7 +34,7 @@ def write_spectrum(scores: Sequence[WidthScore], title: str, path: Path, *, over
         outline = [withStroke(linewidth=2.5, foreground="white")]
         for index in _labelled(million):
             axes.annotate(
-                f"{scores[index].width}x",
+                scores[index].label,
                 (million[index], percent[index]),
                 xytext=(2, -12),
                 textcoords="offset points",

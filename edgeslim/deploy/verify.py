@@ -9,6 +9,7 @@ evaluated operation by operation (runtime ``coreml-mil``), which covers what is 
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,15 @@ import numpy as np
 import torch
 
 from edgeslim import targets
+from edgeslim.core import addressing
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.manifest import ArtifactEntry, InputContract, Variant
+from edgeslim.core.manifest import ArtifactEntry, Variant, artifact_id
+from edgeslim.core.pixels import ImageContract, Pixels
 from edgeslim.core.width import Width
 from edgeslim.data.images import ImageSet
 from edgeslim.deploy.bundle_net import folded_net
-from edgeslim.deploy.compare import Pixels, compare, fp16_floor_db, seeded_pixels
-from edgeslim.errors import DataError, FormatError, UsageError, WidthError
+from edgeslim.deploy.compare import compare, fp16_floor_db, seeded_pixels
+from edgeslim.errors import FormatError, UsageError, WidthError
 from edgeslim.models.sliced import SlicedModel
 from edgeslim.targets.exporting import muted
 
@@ -37,15 +40,25 @@ FP16_LEAST_DB = 10.0  # a net that fp16 turns into noise, or into infinities, is
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyRow:
-    """One artifact; without the right bytes (``hash_ok``) nothing was run and the figures are null."""
+    """One artifact; without the right bytes (``hash_ok``) nothing was run and the figures are null.
+
+    ``checked`` is false where this machine cannot run the artifact: ``reason`` says why, and that is no failure.
+    ``agreement``: share of ``images`` with the same first class. ``permille`` is null for a vector of channels.
+    """
 
     target: str
-    permille: int
+    artifact: str
+    permille: int | None
+    net: str
+    precision: str
     runtime: str | None
     hash_ok: bool
+    checked: bool
+    reason: str | None
+    images: int
     sqnr_db: float | None
     max_abs_error: float | None
-    top1_agreement: float | None
+    agreement: float | None
     ok: bool
 
 
@@ -60,75 +73,84 @@ def verify(
     bundle: SlimBundle,
     *,
     targets_wanted: Sequence[str] | None = None,
-    widths: Sequence[Width] | None = None,
-    images: Sequence[Pixels] | None = None,
+    widths: Sequence[Width | str] | None = None,
+    artifacts: Sequence[str] | None = None,
+    data: ImageSet | None = None,
     count: int = 8,
     min_sqnr_db: float | None = None,
     threads: int = 1,
     on_row: Callable[[VerifyRow], None] = lambda row: None,
 ) -> list[VerifyRow]:
-    """Verify artifacts of ``bundle``, ascending by target and width.
+    """Verify artifacts of ``bundle``, ascending by variant and net.
 
     Args:
-        images: uint8 (H, W, C) in the net's input size; None: ``count`` seeded ones.
+        widths: widths or labels of nets.
+        artifacts: only these, by id.
+        data: where ``count`` images come from, prepared for every input; None: seeded ones.
         min_sqnr_db: the least SQNR that is ``ok``; None: 60 for fp32; for fp16 40, or 6 dB below ``fp16_floor_db``,
             but at least 10.
 
     Raises:
-        UsageError, WidthError: the bundle has no such target or width, or nothing is left to verify.
+        UsageError, WidthError: the bundle has no such artifact, target or net, or nothing is left to verify.
         MissingExtraError: a runtime is not installed.
-        DataError: images of another size.
     """
-    chosen = _chosen(bundle, targets_wanted, widths)
-    contract = bundle.manifest.input
-    if images is None:
-        images = seeded_pixels(count, size=contract.height, channels=contract.channels)
-    for image in images:
-        if image.shape != (contract.height, contract.width, contract.channels):
-            raise DataError(f"an image is {image.shape}, the net takes {contract.height}x{contract.width}")
+    chosen = _chosen(bundle, targets_wanted, widths, artifacts)
     for variant, _ in chosen:
         targets.get(variant.target).ensure_available(exporting=False)
+    contracts = {variant.input: image_of(bundle, variant.input) for variant, _ in chosen}
+    images = {name: _images(contract, data, count) for name, contract in contracts.items()}
     rows = []
-    nets: dict[int, SlicedModel] = {}
+    nets: dict[str, SlicedModel] = {}
     for variant, artifact in chosen:
-        if artifact.permille not in nets:
-            nets[artifact.permille] = folded_net(bundle, bundle.resolve(artifact.permille))
-        net = nets[artifact.permille]
-        limit = min_sqnr_db if min_sqnr_db is not None else _default_limit(variant, net, images, contract)
-        rows.append(_verified(bundle, variant, artifact, net, images, limit, threads))
+        if artifact.net not in nets:
+            nets[artifact.net] = folded_net(bundle, bundle.resolve(artifact.net))
+        net, contract, pixels = nets[artifact.net], contracts[variant.input], images[variant.input]
+        limit = min_sqnr_db if min_sqnr_db is not None else _default_limit(variant, net, pixels, contract)
+        rows.append(_verified(bundle, variant, artifact, net, pixels, contract, limit, threads))
         on_row(rows[-1])
     return rows
 
 
-def _default_limit(variant: Variant, net: SlicedModel, images: Sequence[Pixels], contract: InputContract) -> float:
+def image_of(bundle: SlimBundle, input_id: str) -> ImageContract:
+    """The only image of an input.
+
+    Raises:
+        UsageError: the input is no single image.
+    """
+    info = bundle.manifest.input_info(input_id)
+    assert info is not None
+    if len(info.tensors) != 1 or info.tensors[0].image is None:
+        raise UsageError(f"input {input_id} of {bundle.path} is not one image: nothing here can feed it")
+    return info.tensors[0].image
+
+
+def _images(contract: ImageContract, data: ImageSet | None, count: int) -> list[Pixels]:
+    if data is not None:
+        return pixels_of(data.prepared_as(contract), count)
+    return seeded_pixels(count, height=contract.height, width=contract.width, channels=contract.channels)
+
+
+def _default_limit(variant: Variant, net: SlicedModel, images: Sequence[Pixels], contract: ImageContract) -> float:
     if variant.precision != "fp16":
         return DEFAULT_MIN_DB
-    floor_db = fp16_floor_db(net, images, mean=_numbers(contract.mean), std=_numbers(contract.std))
+    floor_db = fp16_floor_db(net, images, contract)
     return min(FP16_MIN_DB, max(floor_db - FP16_SLACK_DB, FP16_LEAST_DB))
 
 
-def _numbers(decimals: Sequence[str]) -> tuple[float, ...]:
-    return tuple(map(float, decimals))
-
-
 def _chosen(
-    bundle: SlimBundle, wanted: Sequence[str] | None, widths: Sequence[Width] | None
+    bundle: SlimBundle,
+    wanted: Sequence[str] | None,
+    widths: Sequence[Width | str] | None,
+    artifacts: Sequence[str] | None,
 ) -> list[tuple[Variant, ArtifactEntry]]:
-    there = {name for variant in bundle.manifest.variants for name in (variant.target, variant.id)}
-    for name in wanted or ():
-        if name not in there:
-            raise UsageError(f"{bundle.path} has nothing for {name!r}; it has {', '.join(sorted(there))}")
-    permille = None if widths is None else {bundle.resolve(width).permille for width in widths}
-    chosen = [
-        (variant, artifact)
-        for variant in bundle.manifest.variants
-        if wanted is None or variant.target in wanted or variant.id in wanted
-        for artifact in variant.artifacts
-        if permille is None or artifact.permille in permille
-    ]
-    if not chosen:
+    nets = None if widths is None else [bundle.resolve(width) for width in widths]
+    found = addressing.artifacts(bundle.manifest, targets=wanted, nets=nets)
+    if artifacts is not None:
+        named = {artifact_id(v.id, a.net) for v, a in map(bundle.find, artifacts)}
+        found = [(v, a) for v, a in found if artifact_id(v.id, a.net) in named]
+    if not found:
         raise WidthError(f"{bundle.path} has no artifact with these targets and widths")
-    return chosen
+    return found
 
 
 def _verified(
@@ -137,39 +159,47 @@ def _verified(
     artifact: ArtifactEntry,
     net: SlicedModel,
     images: Sequence[Pixels],
+    contract: ImageContract,
     limit: float,
     threads: int,
 ) -> VerifyRow:
-    contract = bundle.manifest.input
+    identifier = artifact_id(variant.id, artifact.net)
+    widths = bundle.resolve(artifact.net).widths
+    row = VerifyRow(
+        target=variant.target,
+        artifact=identifier,
+        permille=widths[0] if widths else None,
+        net=artifact.net,
+        precision=variant.precision,
+        runtime=None,
+        hash_ok=False,
+        checked=True,
+        reason=None,
+        images=len(images),
+        sqnr_db=None,
+        max_abs_error=None,
+        agreement=None,
+        ok=False,
+    )
     with tempfile.TemporaryDirectory(prefix="edgeslim-verify-") as name:
         out = Path(name) / f"net{variant.suffix}"
         try:
-            bundle.rebuild(variant.target, Width(artifact.permille), out, variant=variant.id)
+            bundle.rebuild_artifact(identifier, out)
         except FormatError:
-            return VerifyRow(
-                target=variant.target,
-                permille=artifact.permille,
-                runtime=None,
-                hash_ok=False,
-                sqnr_db=None,
-                max_abs_error=None,
-                top1_agreement=None,
-                ok=False,
-            )
+            return row
         with muted():
             runner = targets.get(variant.target).load(out, threads=threads)
             try:
-                found = compare(net, runner, images, mean=_numbers(contract.mean), std=_numbers(contract.std))
+                found = compare(net, runner, images, contract)
                 runtime = runner.describe().name
             finally:
                 runner.close()
-    return VerifyRow(
-        target=variant.target,
-        permille=artifact.permille,
+    return dataclasses.replace(
+        row,
         runtime=runtime,
         hash_ok=True,
         sqnr_db=found.sqnr_db,
         max_abs_error=found.max_abs_error,
-        top1_agreement=found.top1_agreement,
+        agreement=found.top1_agreement,
         ok=found.sqnr_db >= limit,
     )

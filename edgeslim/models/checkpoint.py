@@ -9,7 +9,7 @@ before anything is built from it, with the first missing, unexpected or misshape
     "format": "edgeslim-checkpoint", "version": 2,
     "spec": ModelSpec.to_json(), "state_dict": {key: float32 tensor of the widest net},
     "nets": [{"net": Selection.to_json(), "statistics": {BatchNorm name: (mean, population variance)} | None,
-              "accuracy": {…} | None}], "input": InputContract.to_json(),
+              "accuracy": {…} | None}], "input": ImageContract's fields | None, "labels": [text] | None,
     "provenance": {…}, "data_sha256": str | None, "calibration_sha256": str | None
 """
 
@@ -25,8 +25,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from edgeslim.core.pixels import ImageContract
+from edgeslim.core.strict_json import StrictJsonError, decode, encode
 from edgeslim.core.width import Width
-from edgeslim.errors import CheckpointError, ModelError, WidthError
+from edgeslim.errors import CheckpointError, ImageError, ModelError, WidthError
 from edgeslim.files import check_free, write_atomically
 from edgeslim.models.checkpoint_reading import (
     StatisticsByNet,
@@ -36,7 +38,6 @@ from edgeslim.models.checkpoint_reading import (
     in_order,
     read_document,
 )
-from edgeslim.models.input_contract import InputContract
 from edgeslim.models.published import import_published
 from edgeslim.models.registry import default_ladder, from_spec, skeleton
 from edgeslim.models.selection import Net, Selection
@@ -54,6 +55,7 @@ _FIELDS = (
     "state_dict",
     "nets",
     "input",
+    "labels",
     "provenance",
     "data_sha256",
     "calibration_sha256",
@@ -66,14 +68,16 @@ class Checkpoint:
 
     ``state_dict`` holds the master weights (float32, CPU); ``statistics`` the complete BatchNorm statistics of every
     calibrated net; ``accuracies`` what ``evaluate`` measured, by net; ``provenance`` plain values for people
-    (its ``notes`` are shown when a file is used).
+    (its ``notes`` are shown when a file is used). ``input``: None where it is no image; ``labels``: the classes' names
+    in the order of the logits.
     """
 
     spec: ModelSpec
     state_dict: dict[str, Tensor]
     statistics: StatisticsByNet = field(default_factory=dict)
     accuracies: dict[Selection, dict[str, Any]] = field(default_factory=dict)
-    input_contract: InputContract = field(default_factory=InputContract)
+    input: ImageContract | None = None
+    labels: tuple[str, ...] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     data_sha256: str | None = None
     calibration_sha256: str | None = None
@@ -83,7 +87,8 @@ class Checkpoint:
         cls,
         model: SlimmableModel,
         *,
-        input_contract: InputContract | None = None,
+        input: ImageContract | None = None,
+        labels: Sequence[str] | None = None,
         accuracies: Mapping[Net, dict[str, Any]] | None = None,
         provenance: Mapping[str, Any] | None = None,
         data_sha256: str | None = None,
@@ -100,7 +105,8 @@ class Checkpoint:
             state_dict={name: _owned(tensor) for name, tensor in model.state_dict().items()},
             statistics=statistics,
             accuracies={model.selection(net): row for net, row in (accuracies or {}).items()},
-            input_contract=input_contract or InputContract(),
+            input=input or usual_input(model.spec),
+            labels=None if labels is None else tuple(labels),
             provenance=dict(provenance or {}),
             data_sha256=data_sha256,
             calibration_sha256=calibration_sha256,
@@ -185,7 +191,8 @@ class Checkpoint:
             "spec": self.spec.to_json(),
             "state_dict": checked_state_dict(self.spec, self.state_dict, "checkpoint"),
             "nets": self._nets(),
-            "input": self.input_contract.to_json(),
+            "input": None if self.input is None else encode(self.input),
+            "labels": None if self.labels is None else list(self.labels),
             "provenance": _plain(self.provenance, "provenance"),
             "data_sha256": self.data_sha256,
             "calibration_sha256": self.calibration_sha256,
@@ -233,6 +240,7 @@ def load_checkpoint(path: str | Path, *, model: str | None = None, widths: Seque
         spec=imported.spec,
         state_dict=imported.state_dict,
         statistics=imported.statistics,
+        input=usual_input(imported.spec),
         provenance={"imported_from": "published state dict", "notes": list(imported.notes)},
     )
 
@@ -262,7 +270,8 @@ def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
         state_dict=state_dict,
         statistics=statistics,
         accuracies=accuracies,
-        input_contract=InputContract.from_json(document["input"]),
+        input=_input(document["input"], spec, what),
+        labels=_labels(document["labels"], what),
         provenance=provenance,
         data_sha256=hashes[0],
         calibration_sha256=hashes[1],
@@ -301,6 +310,33 @@ V = TypeVar("V")
 def _others(known: Mapping[Selection, V], replaced: Mapping[Selection, object]) -> dict[Selection, V]:
     """What stays; a net that is replaced under another name takes the new name."""
     return {net: value for net, value in known.items() if net not in replaced}
+
+
+def usual_input(spec: ModelSpec) -> ImageContract | None:
+    """What a net of ``spec`` sees where nothing else is known: ImageNet's input; None where that is no image."""
+    if spec.in_channels not in (1, 3):
+        return None
+    return ImageContract.imagenet(spec.in_channels, spec.input_size, spec.input_size)
+
+
+def _input(document: Any, spec: ModelSpec, what: str) -> ImageContract | None:
+    if document is None:
+        return None
+    try:
+        contract = decode(ImageContract, document)
+    except (StrictJsonError, ImageError) as error:
+        raise CheckpointError(f"{what}: its input: {error}"[:300]) from error
+    if (contract.channels, contract.height, contract.width) != (spec.in_channels, spec.input_size, spec.input_size):
+        raise CheckpointError(f"{what}: its input has another size than its net")
+    return contract
+
+
+def _labels(document: Any, what: str) -> tuple[str, ...] | None:
+    if document is None:
+        return None
+    if not isinstance(document, list | tuple) or not all(isinstance(label, str) for label in document):
+        raise CheckpointError(f"{what}: labels are a list of text")
+    return tuple(document)
 
 
 def _owned(tensor: Tensor) -> Tensor:

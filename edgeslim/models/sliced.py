@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
 from torch import Tensor, nn
 
-from edgeslim.core.slicing import Cut, Float32
+from edgeslim.core.constants import Float32
 from edgeslim.models.count import Counts
 from edgeslim.models.selection import Selection
 from edgeslim.models.spec import ModelSpec
@@ -16,43 +14,16 @@ from edgeslim.models.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FoldedLayer:
-    """How one layer's weight and bias come out of the full-width masters.
+    """What folding made of one convolution or linear layer, beside its weight: see ``core.constants.Fold``.
 
-    weight = ``core.slicing.folded_weight(master, cut, scale=scale, in_scale=in_scale)``;
-    bias = ``shift`` where there is one, else the first ``out_channels`` numbers of ``bias_master``.
-
-    ``scale`` and ``shift`` are float32 of shape (out_channels,), ``in_scale`` (a BatchNorm *before* the layer) of
-    shape (in_channels,). Master names are ``weight/<name>`` and ``bias/<name>``.
+    ``scale`` and ``shift`` are float32 of shape (output channels,), ``in_scale`` (a BatchNorm *before* the layer) of
+    shape (input channels,). Without ``shift`` the layer keeps its own bias.
     """
 
     name: str
-    kind: Literal["conv", "linear"]
-    weight_master: str
-    bias_master: str | None
-    out_channels: int
-    in_channels: int
-    groups: int
-    full_groups: int
+    in_scale: Float32 | None
     scale: Float32 | None
     shift: Float32 | None
-    in_scale: Float32 | None = None
-
-    @property
-    def cut(self) -> Cut:
-        """The part of the master this layer uses."""
-        return Cut(
-            out_channels=self.out_channels,
-            in_channels=self.in_channels,
-            groups=self.groups,
-            full_groups=self.full_groups,
-        )
-
-    def bias(self, master: Float32 | None) -> Float32:
-        """The deployed bias, shape (out_channels,), given the full-width bias where ``bias_master`` names one."""
-        if self.shift is not None:
-            return self.shift
-        assert master is not None
-        return np.ascontiguousarray(master[: self.out_channels])
 
 
 class SlicedModel(nn.Module):

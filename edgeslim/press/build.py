@@ -242,7 +242,7 @@ class BundleBuilder:
         requires: Mapping[str, str] | None = None,
         quality: Quality | None = None,
     ) -> BundleBuilder:
-        """Add what the finder made of one artifact; ``variant`` as it stands in the manifest, its artifacts not looked at.
+        """Add what the finder made of one artifact; the artifacts of ``variant`` itself are not looked at.
 
         Raises:
             UsageError: another artifact of the variant was exported by other versions or with other options.

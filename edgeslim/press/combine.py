@@ -7,6 +7,7 @@ with_prior(content, table) ─► BundleContent   a table of some device, as a f
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -183,7 +184,7 @@ def _joined_nets(first: BundleContent, second: BundleContent) -> tuple[BundleCon
         same[key] = replace(known, id=net_id(widths[0]) if widths else known.id, widths=widths)
     nets = sorted(same.values(), key=lambda net: net.id)
     taken: set[int] = set()
-    for before, after in zip(nets, nets[1:], strict=False):
+    for before, after in itertools.pairwise(nets):
         if before.id == after.id:
             raise UsageError(f"the bundles disagree about net {before.id}: {difference(before, after)}")
     for net in nets:

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeslim.core import addressing
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.manifest import FileEntry, InputContract, TensorInfo, Variant, artifact_sha256
+from edgeslim.core.manifest import FileEntry, TensorInfo, Variant, artifact_id, artifact_sha256
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
+from edgeslim.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +51,11 @@ class Deployment:
     @classmethod
     def of(cls, bundle: SlimBundle, target: str, variant: str | None = None) -> Deployment:
         """Raises ``UsageError``: nothing for this target, or several variants and none named."""
-        chosen = bundle.variant(target, variant)
+        chosen = addressing.only_variant(bundle.manifest, target, variant)
+        named = [(net, artifact) for artifact in chosen.artifacts if (net := bundle.resolve(artifact.net)).widths]
         plans = {}
-        for artifact in sorted(chosen.artifacts, key=lambda artifact: artifact.permille):
-            width = Width(artifact.permille)
+        for net, artifact in sorted(named, key=lambda one: one[0].widths[0]):
+            width = Width(net.widths[0])
             plans[width] = ArtifactPlan(
                 width=width,
                 key=artifact_sha256(artifact),
@@ -67,16 +71,25 @@ class Deployment:
         Raises:
             FormatError: the bundle is damaged. OutputError: ``out`` cannot be written.
         """
-        self.bundle.rebuild(self.variant.target, width, out, variant=self.variant.id)
+        self.bundle.rebuild_artifact(artifact_id(self.variant.id, self.bundle.resolve(width).id), out)
 
     @property
     def input(self) -> TensorInfo:
         return self.variant.inputs[0]
 
     @property
-    def contract(self) -> InputContract:
-        return self.bundle.manifest.input
+    def contract(self) -> ImageContract:
+        """How pixels become the input.
+
+        Raises:
+            UsageError: the input is not one image.
+        """
+        info = self.bundle.manifest.input_info(self.variant.input)
+        if info is None or len(info.tensors) != 1 or info.tensors[0].image is None:
+            raise UsageError(f"{self.variant.id} takes no single image")
+        return info.tensors[0].image
 
     @property
     def macs(self) -> dict[Width, int]:
-        return {width: self.bundle.resolve(width).macs for width in self.plans}
+        found = {width: self.variant.artifact(self.bundle.resolve(width).id) for width in self.plans}
+        return {width: artifact.macs for width, artifact in found.items() if artifact is not None}

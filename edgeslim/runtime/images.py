@@ -1,24 +1,16 @@
-"""Image files as a net's input, by the bundle's input contract.
-
-The evaluation transform of edgeslim's data sets: an image whose shorter side is above the input's is resized to 8/7 of
-it (256 for 224) and centre-cropped, others are resized to it and centre-cropped; then (pixel/255 - mean) / std.
-"""
+"""Image files as a net's input, by the bundle's input contract."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from edgeslim.core.manifest import InputContract, TensorInfo
-from edgeslim.errors import DataError, MissingExtraError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm"})
+from edgeslim.core.manifest import TensorInfo
+from edgeslim.core.pixels import ImageContract, net_input, prepare
+from edgeslim.errors import DataError, ImageError
+from edgeslim.host.decoding import SUFFIXES, ensure_available, read_image
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -37,52 +29,28 @@ class Preprocessor:
     """From a file to the array that the artifact takes.
 
     Raises:
+        ImageError: ``bad-contract``: the artifact takes no such image.
         MissingExtraError: Pillow is not installed.
     """
 
-    def __init__(self, contract: InputContract, taken: TensorInfo) -> None:
-        try:
-            import PIL.Image
-        except ModuleNotFoundError:
-            raise MissingExtraError("PIL", "images") from None
-        self._open = PIL.Image.open
+    def __init__(self, contract: ImageContract, taken: TensorInfo) -> None:
+        ensure_available()
+        image = contract.channels, contract.height, contract.width
+        shape = (1, *image) if taken.layout == "NCHW" else (1, *image[1:], image[0])
+        if taken.shape != shape or taken.layout not in ("NCHW", "NHWC") or taken.dtype not in ("float32", "uint8"):
+            raise ImageError(
+                "bad-contract",
+                f"the artifact takes {taken.dtype} {list(taken.shape)} as {taken.layout}, "
+                f"the contract gives an image of {contract.width}x{contract.height} px in {contract.channels} channels",
+            )
         self._contract = contract
         self._taken = taken
-        shape = (contract.channels, 1, 1)
-        mean, std = (np.array(values, np.float32).reshape(shape) for values in (contract.mean, contract.std))
-        self._factor = 1 / (255 * std)
-        self._offset = -mean / std
 
     def __call__(self, path: Path) -> NDArray[Any]:
         """The array, shape and dtype as the artifact's input.
 
         Raises:
-            DataError: not an image.
+            ImageError: ``bad-image``, ``too-large``.
         """
-        from PIL import UnidentifiedImageError
-
-        try:
-            with self._open(path) as opened:
-                image = opened.convert("L" if self._contract.channels == 1 else "RGB")
-        except (UnidentifiedImageError, OSError) as error:
-            raise DataError(f"cannot read the image {path}: {error}") from None
-        pixels = np.asarray(self._cropped(image))
-        pixels = pixels.reshape(*pixels.shape[:2], self._contract.channels)
-        if self._contract.channel_order == "bgr":
-            pixels = pixels[..., ::-1]
-        if self._taken.dtype == "uint8":
-            return np.ascontiguousarray(pixels[None])
-        planes = pixels.transpose(2, 0, 1).astype(np.float32)
-        return np.ascontiguousarray((planes * self._factor + self._offset)[None])
-
-    def _cropped(self, image: Image) -> Image:
-        from PIL.Image import Resampling
-
-        height, width = self._contract.height, self._contract.width
-        shorter = min(image.size)
-        scale = (8 / 7 if shorter > min(height, width) else 1) * max(width / image.width, height / image.height)
-        size = max(round(image.width * scale), width), max(round(image.height * scale), height)
-        if size != image.size:
-            image = image.resize(size, Resampling.BILINEAR)
-        left, top = (size[0] - width) // 2, (size[1] - height) // 2
-        return image.crop((left, top, left + width, top + height))
+        pixels = prepare(read_image(path, self._contract.channels), self._contract)
+        return net_input(pixels, self._contract, dtype=self._taken.dtype, layout=self._taken.layout)

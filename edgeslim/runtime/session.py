@@ -28,6 +28,7 @@ from edgeslim.core.controller import WidthController
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.manifest import TensorInfo
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.policy import Policy
 from edgeslim.core.power_budget import PowerBudget
 from edgeslim.core.reading import Decision, Reading
@@ -185,6 +186,15 @@ class SlimSession:
     @property
     def bundle(self) -> SlimBundle:
         return self._opened.deployment.bundle
+
+    @property
+    def contract(self) -> ImageContract:
+        """How pixels become the input.
+
+        Raises:
+            UsageError: the input is not one image.
+        """
+        return self._opened.deployment.contract
 
     @property
     def input(self) -> TensorInfo:

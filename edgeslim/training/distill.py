@@ -131,12 +131,12 @@ def teacher_from_file(path: str | Path, data: ImageSet) -> FixedTeacher:
         CheckpointError: unreadable, without statistics, or made for other classes, channels or normalisation.
     """
     checkpoint = load_checkpoint(path)
-    contract = checkpoint.input_contract
+    contract = checkpoint.input
     for what, theirs, ours in (
         ("classes", checkpoint.spec.num_classes, data.num_classes),
         ("input channels", checkpoint.spec.in_channels, data.in_channels),
-        ("mean", contract.mean, data.mean),
-        ("standard deviation", contract.std, data.std),
+        ("mean", contract and contract.mean, data.contract.mean),
+        ("standard deviation", contract and contract.std, data.contract.std),
     ):
         if theirs != ours:
             raise CheckpointError(

@@ -20,7 +20,6 @@ from edgeslim.data.batch_plan import BatchPlan
 from edgeslim.data.images import ImageSet
 from edgeslim.data.stream import batches
 from edgeslim.models.checkpoint import Checkpoint
-from edgeslim.models.input_contract import InputContract
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.training.config import TrainConfig
 from edgeslim.training.distill import Teacher
@@ -152,12 +151,8 @@ class Trainer:
         data = self.data
         return Checkpoint.from_model(
             self.model,
-            input_contract=InputContract(
-                mean=data.mean,
-                std=data.std,
-                channel_order="rgb" if data.in_channels == 3 else "gray",
-                labels=data.classes,
-            ),
+            input=data.contract,
+            labels=data.classes,
             provenance={"edgeslim": __version__, "torch": str(torch.__version__), "training": self.settings()},
             data_sha256=data.known_sha256,
         )

@@ -10,35 +10,55 @@ from typing import Any
 
 import numpy as np
 
-from edgeslim.core.manifest import FileEntry, InputContract, ModelInfo, Quality, TensorInfo
-from edgeslim.core.rebuild import LayerFold
-from edgeslim.core.slicing import Cut
+from edgeslim.core.constants import Fold
+from edgeslim.core.manifest import (
+    FileEntry,
+    InputInfo,
+    InputTensor,
+    ModelInfo,
+    Part,
+    PlainInput,
+    Quality,
+    TensorInfo,
+    Variant,
+)
 from edgeslim.core.width import Width
-from edgeslim.press.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
+from edgeslim.press.build import BundleBuilder, BundleInfo, MasterSet, MasterSource, PackedArtifact
 
-NET = NetInfo(
-    model=ModelInfo(id="fake", version="1", task="classify", author="", licence="", description="", spec={"name": "f"}),
-    input=InputContract(channels=1, height=1, width=1, channel_order="rgb", mean=("0.5",), std=("0.5",)),
-    labels=None,
+INFO = BundleInfo(
+    model=ModelInfo(
+        id="fake", version="1", author="", licence="", source="", attribution="", description="", spec={"name": "f"}
+    ),
+    task="classify",
+    task_spec={},
+    inputs=(
+        InputInfo(
+            id="1",
+            tensors=(
+                InputTensor(name="image", image=None, tensor=PlainInput(shape=(1, 1), dtype="float32", meaning="")),
+            ),
+        ),
+    ),
     low=Width(250),
     high=Width(1000),
 )
 
 
-def variant(target: str = "fake") -> VariantInfo:
-    return VariantInfo(
+def variant(target: str = "fake") -> Variant:
+    return Variant(
+        id=f"{target}-fp32-1",
         target=target,
-        name="fp32-1",
         precision="fp32",
         backend="cpu",
-        input_option="nchw-float32",
+        input="1",
+        form="nc-float32",
         suffix=".fake",
         directory=False,
         normalisation="none",
         inputs=(TensorInfo(name="image", shape=(1, 1), dtype="float32", layout="NC"),),
         outputs=(TensorInfo(name="logits", shape=(1, 1), dtype="float32", layout="NC"),),
-        requires={},
         exporters={},
+        artifacts=(),
     )
 
 
@@ -52,20 +72,25 @@ def write_bundle(
     master_size: int = 4,
 ) -> Path:
     """A bundle at ``path``: per permille one ``.fake`` file with that plan."""
+    rows, columns = (Part(name=name, size=master_size, optional=False) for name in ("rows", "columns"))
     weight = np.ones((master_size, master_size), np.float32)
-    builder = BundleBuilder(NET, [MasterSource(name="head", weight=weight, scale=False, shift=False)])
+    masters = MasterSet([MasterSource(name="head.weight", axes=((rows,), (columns,)), array=weight)])
+    builder = BundleBuilder(INFO, masters)
     for channels, (permille, plan) in enumerate(sorted(plans.items()), 1):
-        width = Width(permille)
-        builder.add_width(
-            width,
-            [Cut(out_channels=channels, in_channels=channels)],
-            [LayerFold()],
-            macs=1_000_000 * permille,
+        names = [permille, *(a for a, p in (aliases or {}).items() if p == permille)]
+        net = builder.add_net(
+            masters.cut({"rows": channels, "columns": channels}),
+            [Fold()],
+            widths=[Width(name) for name in names],
             params=16,
-            aliases=[Width(a) for a, p in (aliases or {}).items() if p == permille],
+        )
+        builder.add_artifact(
+            variant(target),
+            net,
+            packed(plan),
+            macs=1_000_000 * permille,
             quality=None if top1 is None else _quality(top1[permille]),
         )
-        builder.add_artifact(variant(target), width, packed(plan))
     builder.write(path, overwrite=True)
     return path
 
@@ -77,7 +102,7 @@ def packed(plan: Mapping[str, float]) -> PackedArtifact:
 
 
 def _quality(value: float) -> Quality:
-    return Quality(metric="top1", value=f"{value:g}", images=10, data_sha256=None, agreement=None)
+    return Quality(metric="top1", value=f"{value:g}", larger_is_better=True, count=10, data_sha256=None, agreement=None)
 
 
 def cell_of(path: Path, plan: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, di
 
 
 def test_inspect_tells_what_is_in_it(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, document = run(capsys, "inspect", bundle, "--check")
+    code, document = run(capsys, "inspect", bundle)
     assert code == 0
     assert document["format_version"] == 1
     assert document["model"]["id"] == INFO.model.id
@@ -47,6 +47,33 @@ def test_inspect_tells_what_is_in_it(bundle: Path, capsys: pytest.CaptureFixture
         assert all({"path", "bytes", "sha256"} <= file.keys() for row in rows for file in row["files"])
     assert set(document["parts"]) == {"header", "weights", "folds", "templates", "recipes", "manifest"}
     assert sum(document["parts"].values()) == document["bytes"] == bundle.stat().st_size
+
+
+@pytest.mark.parametrize("depth", ["parts", "files"])
+def test_inspect_checks_as_deep_as_asked(depth: str, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "inspect", bundle, "--check", depth) == (0, {"ok": True, "depth": depth})
+    content = bytearray(bundle.read_bytes())
+    content[-1] ^= 1
+    bundle.write_bytes(content)
+    assert run(capsys, "inspect", bundle)[0] == 0
+    code, document = run(capsys, "inspect", bundle, "--check", depth)
+    assert (code, document["error"]["name"]) == (2, "bad-deflate")
+
+
+def test_artifacts_have_addresses(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = [row["artifact"] for rows in run(capsys, "inspect", bundle)[1]["targets"].values() for row in rows]
+    assert ids == ["coreml-fp16-8/0500", "coreml-fp16-8/1000", "executorch-fp32-8/0500", "executorch-fp32-8/1000"]
+    code, document = run(capsys, "export", bundle, "--artifact", ids[2], "-o", tmp_path / "a.pte")
+    assert (code, document["artifact"], document["permille"]) == (0, ids[2], 500)
+    code, document = run(capsys, "export", bundle, "--artifact", "executorch-fp32-8/0501", "-o", tmp_path / "b.pte")
+    assert code == 2
+    assert "executorch-fp32-8/0500" in document["error"]["hint"]
+    code, document = run(capsys, "export", bundle, "--artifact", ids[2], "--width", "1", "-o", tmp_path / "b.pte")
+    assert code == 2
+    code, document = run(
+        capsys, "subset", bundle, "--artifact", ids[0], "--artifact", ids[3], "-o", tmp_path / "s.slim"
+    )
+    assert [row["artifact"] for row in document["rows"]] == [ids[0], ids[3]]
 
 
 def test_inspect_for_people(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,11 +130,7 @@ def test_a_width_that_is_not_there(bundle: Path, tmp_path: Path, capsys: pytest.
 
 
 def test_an_alias_is_the_same_net(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from small_bundle import cuts, folds
-
-    made, _ = builder((Width(500),), ("executorch",))
-    width = Width(500)
-    made.add_width(width, cuts(width), folds(width), macs=1, params=1, aliases=[Width(505), Width(510)])
+    made, _ = builder((Width(500),), ("executorch",), aliases=[Width(505), Width(510)])
     made.write(tmp_path / "a.slim", overwrite=False)
     arguments = ("export", tmp_path / "a.slim", "--target", "executorch", "-o", tmp_path / "m.pte", "--overwrite")
     for asked in ("0.505", "0.51"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import torch
 from edgeslim import load_checkpoint
 from edgeslim.cli.main import main
 from edgeslim.cli.sizes import BYTES
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.data.named import load_data
 from edgeslim.models import create
 from edgeslim.models.checkpoint import Checkpoint
-from edgeslim.models.input_contract import InputContract
 
 Run = tuple[int, Any, str]
 
@@ -26,8 +27,8 @@ def uncalibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = create("us_mobilenet_v1", num_classes=10, input_size=16, in_channels=1, low=Width(250), high=Width(1000))
     path = tmp_path_factory.mktemp("net") / "net.pt"
-    contract = InputContract(mean=(0.306,), std=(0.319,), channel_order="gray")
-    Checkpoint.from_model(model, input_contract=contract).save(path)
+    contract = dataclasses.replace(ImageContract.imagenet(1, 16, 16, crop="1"), mean=("0.306",), std=("0.319",))
+    Checkpoint.from_model(model, input=contract).save(path)
     return path
 
 

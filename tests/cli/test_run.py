@@ -25,6 +25,7 @@ from edgeslim.cli.run_view import RunView
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.deploy.pack import pack
+from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.errors import PolicyError, UsageError
 from edgeslim.runtime.session import SlimSession
 from edgeslim.simulate.replay import read_log
@@ -37,7 +38,7 @@ from small_checkpoint import small_checkpoint
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``net.slim`` and ``images``."""
     folder = tmp_path_factory.mktemp("run")
-    pack(small_checkpoint(), targets=["reference"], out=folder / "net.slim", jobs=1)
+    pack(small_checkpoint(), PackOptions(targets=["reference"], out=folder / "net.slim", jobs=1))
     (folder / "images").mkdir()
     random = np.random.default_rng(0)
     for number in range(6):

@@ -32,7 +32,7 @@ def test_the_checkpoint_is_calibrated_and_measured(trained: Path) -> None:
     assert checkpoint.ladder == (Width(125), Width(250))
     assert checkpoint.trained == (Width(125), Width(250))
     assert {row["images"] for row in checkpoint.accuracies.values()} == {450}
-    assert checkpoint.input_contract.labels == tuple("0123456789")
+    assert checkpoint.labels == tuple("0123456789")
     assert len(checkpoint.data_sha256 or "") == 64
     settings = checkpoint.provenance["training"]
     assert (settings["distill"], settings["optim"]["optimizer"], settings["seed"]) == ("trusted", "sgd", 0)

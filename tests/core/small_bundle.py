@@ -16,7 +16,8 @@ import numpy as np
 
 from edgeslim.core.constants import DEAD_BELOW, Fold, Kind, NetConstants, Quant
 from edgeslim.core.cut import MasterCut, master_cut
-from edgeslim.core.manifest import FileEntry, ImageInput, InputInfo, InputTensor, ModelInfo, Part, TensorInfo, Variant
+from edgeslim.core.manifest import FileEntry, InputInfo, InputTensor, ModelInfo, Part, TensorInfo, Variant
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.recipe import Rule, Segment, rules_for, segment_content
 from edgeslim.core.width import Width
 from edgeslim.press.build import BundleBuilder, BundleInfo, MasterSet, MasterSource, PackedArtifact
@@ -24,7 +25,7 @@ from edgeslim.press.build import BundleBuilder, BundleInfo, MasterSet, MasterSou
 WIDTHS = (Width(500), Width(1000))
 Masters = Literal["f32", "f16", "i8"]
 
-IMAGE = ImageInput(
+IMAGE = ImageContract(
     channels=3,
     height=8,
     width=8,
@@ -260,8 +261,9 @@ def builder(
     int8: bool = False,
     filler: int = 0,
     info: BundleInfo = INFO,
+    aliases: Sequence[Width] = (),
 ) -> tuple[BundleBuilder, Contents]:
-    """A builder with these widths and targets, and the artifacts' files by artifact id."""
+    """A builder with these widths (``aliases`` name the same net) and targets, and the artifacts' files by id."""
     masters = MasterSet(sources(weights, int8=int8))
     made = BundleBuilder(info, masters)
     contents: Contents = {}
@@ -269,7 +271,9 @@ def builder(
         cut = masters.cut(counts(width))
         cuts = [master_cut(master, masters.parts, cut) for master in masters.masters]
         quantised = quants(cuts, width.permille) if int8 else None
-        net = made.add_net(cut, folds(cuts, width.permille), widths=(width,), quants=quantised, params=width.permille)
+        net = made.add_net(
+            cut, folds(cuts, width.permille), widths=(width, *aliases), quants=quantised, params=width.permille
+        )
         for target in targets:
             coreml = target == "coreml"
             constants = made.constants(net)

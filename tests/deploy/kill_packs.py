@@ -26,6 +26,7 @@ from small_checkpoint import small_checkpoint
 import edgeslim.deploy.pack as packing
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
+from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.deploy.workers import Done
 
 OLD, ALL = (Width(250),), (Width(130), Width(190), Width(250))
@@ -70,7 +71,8 @@ def main() -> None:
     def make(widths: Sequence[Width]) -> None:
         into = out if kind == "merge" and widths is ALL else None
         packing.pack(
-            checkpoint, targets=["reference"], widths=widths, out=out, into=into, keep_artifacts=kept, overwrite=True
+            checkpoint,
+            PackOptions(targets=["reference"], nets=widths, out=out, into=into, keep_artifacts=kept, overwrite=True),
         )
 
     contents = {}

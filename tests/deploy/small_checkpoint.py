@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from edgeslim import models
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.models.checkpoint import Checkpoint
-from edgeslim.models.input_contract import InputContract
 
 LOW, HIGH = Width(130), Width(250)
 WIDTHS = tuple(map(Width, (130, 190, 250)))
@@ -32,6 +34,6 @@ def small_checkpoint(*, statistics: tuple[Width, ...] = WIDTHS, seed: int = 0) -
                 if isinstance(norm, torch.nn.BatchNorm2d)
             },
         )
-    contract = InputContract(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), labels=("a", "b", "c", "d"))
+    contract = dataclasses.replace(ImageContract.imagenet(3, 16, 16, crop="1"), mean=("0.5",) * 3, std=("0.25",) * 3)
     accuracies = {width: {"top1": 0.25 + width.permille / 1000, "images": 40} for width in statistics}
-    return Checkpoint.from_model(model, input_contract=contract, accuracies=accuracies)
+    return Checkpoint.from_model(model, input=contract, labels="abcd", accuracies=accuracies)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import nn
 
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.data.images import ImageSet
 from edgeslim.models import create
 from edgeslim.models.checkpoint import Checkpoint
-from edgeslim.models.input_contract import InputContract
 
-MEAN, STD = (0.4, 0.5, 0.6), (0.25, 0.2, 0.3)
+CONTRACT = dataclasses.replace(
+    ImageContract.imagenet(3, 16, 16, crop="1"), mean=("0.4", "0.5", "0.6"), std=("0.25", "0.2", "0.3")
+)
 
 
 def small_net(name: str = "us_mobilenet_v2", *, norm: str = "batch") -> Checkpoint:
@@ -24,7 +28,7 @@ def small_net(name: str = "us_mobilenet_v2", *, norm: str = "batch") -> Checkpoi
     for parameter in model.parameters():
         if parameter.dim() == 1:
             nn.init.uniform_(parameter, 0.3, 1.2)
-    return Checkpoint.from_model(model, input_contract=InputContract(mean=MEAN, std=STD))
+    return Checkpoint.from_model(model, input=CONTRACT)
 
 
 def small_images(count: int = 32, *, split: str = "calib", classes: int = 4, seed: int = 0) -> ImageSet:
@@ -40,9 +44,6 @@ def small_images(count: int = 32, *, split: str = "calib", classes: int = 4, see
         original=pixels,
         labels=labels,
         classes=tuple("abcdefgh"[:classes]),
-        mean=(0.5,) * 3,
-        std=(0.5,) * 3,
-        input_size=16,
-        in_channels=3,
+        contract=dataclasses.replace(CONTRACT, mean=("0.5",) * 3, std=("0.5",) * 3),
         flips=True,
     )

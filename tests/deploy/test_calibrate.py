@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from literal import largest_error, literal_statistics
-from small_nets import MEAN, STD, small_images, small_net
+from small_nets import CONTRACT, small_images, small_net
 from torch import Tensor, nn
 
 from edgeslim.core.width import Width
@@ -37,7 +37,7 @@ def calibrated(checkpoint: Checkpoint) -> CalibratedModel:
 
 
 def as_the_net_wants(data: ImageSet) -> Tensor:
-    images, _ = next(data.normalised_as(MEAN, STD).batches(len(data)))
+    images, _ = next(data.prepared_as(CONTRACT).batches(len(data)))
     return images
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_nets import MEAN, STD, small_images, small_net
+from small_nets import CONTRACT, small_images, small_net
 from torch import Tensor, nn
 
 from edgeslim.core.width import Width
@@ -48,7 +48,8 @@ def test_score_is_arithmetic() -> None:
         for place, column in enumerate(order):
             logits[row, column] = -float(place)
     data = small_images(4, classes=7)
-    data = dataclasses.replace(data, labels=torch.arange(4), mean=(0.0,) * 3, std=(1.0,) * 3)
+    plain = dataclasses.replace(CONTRACT, mean=("0",) * 3, std=("1",) * 3)
+    data = dataclasses.replace(data, labels=torch.arange(4), contract=plain)
     data = data.with_pixels(torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, 16, 16).clone())
     found = score(Table(logits), data, batch_size=3)
     partition = sum(np.exp(-place) for place in range(7))
@@ -66,7 +67,7 @@ def test_every_width_in_the_nets_own_normalisation(model: CalibratedModel) -> No
     data = small_images(40, split="test", seed=3)
     rows = evaluate_checkpoint(model, data, [FULL, HALF, Width(501)], batch_size=7)
     assert [(row.width, row.aliases) for row in rows] == [(HALF, (Width(501),)), (FULL, ())]
-    images, labels = next(data.normalised_as(MEAN, STD).batches(40))
+    images, labels = next(data.prepared_as(CONTRACT).batches(40))
     with torch.no_grad():
         answers = {width: model.slice(width)(images) for width in (HALF, FULL)}
     for row in rows:
@@ -77,7 +78,7 @@ def test_every_width_in_the_nets_own_normalisation(model: CalibratedModel) -> No
         assert row.misfits == ()
         same = (logits.argmax(1) == answers[FULL].argmax(1)).float().mean().item()
         assert row.agreement == pytest.approx(same)
-        assert evaluate(model.static(row.width), data.normalised_as(MEAN, STD))["loss"] == pytest.approx(row.loss)
+        assert evaluate(model.static(row.width), data.prepared_as(CONTRACT))["loss"] == pytest.approx(row.loss)
 
 
 def test_agreement_is_unknown_without_the_widest(model: CalibratedModel) -> None:

@@ -12,9 +12,10 @@ from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
 from edgeslim.deploy.calibration.calibrate import CalibratedModel, calibrate
-from edgeslim.deploy.evaluate import WidthScore, evaluate_bundle, evaluate_checkpoint
+from edgeslim.deploy.evaluate import ArtifactScore, WidthScore, evaluate_bundle, evaluate_checkpoint
 from edgeslim.deploy.pack import pack
-from edgeslim.errors import DataError, UsageError, WidthError
+from edgeslim.deploy.pack_plan import PackOptions
+from edgeslim.errors import DataError, UsageError
 from edgeslim.targets.base import InputOption
 
 HALF, FULL = Width(500), Width(1000)
@@ -28,7 +29,10 @@ def model() -> CalibratedModel:
 
 def packed(model: CalibratedModel, folder: Path, target: str, option: InputOption = InputOption.NCHW_FLOAT32) -> Path:
     model.checkpoint().save(folder / "net.pt")
-    pack(folder / "net.pt", targets=[target], widths=ASKED, out=folder / "net.slim", input_option=option, jobs=1)
+    pack(
+        folder / "net.pt",
+        PackOptions(targets=[target], nets=ASKED, out=folder / "net.slim", input_option=option, jobs=1),
+    )
     return folder / "net.slim"
 
 
@@ -37,8 +41,12 @@ def reference(model: CalibratedModel, tmp_path_factory: pytest.TempPathFactory) 
     return packed(model, tmp_path_factory.mktemp("reference"), "reference")
 
 
-def compare(found: list[WidthScore], wanted: list[WidthScore]) -> None:
-    assert [(row.width, row.aliases, row.macs) for row in found] == [(w.width, w.aliases, w.macs) for w in wanted]
+def artifacts(variant: str) -> list[str]:
+    return [f"{variant}/{net}" for net in ("0500", "1000")]
+
+
+def compare(found: list[ArtifactScore], wanted: list[WidthScore]) -> None:
+    assert [(row.widths, row.macs) for row in found] == [((w.width, *w.aliases), w.macs) for w in wanted]
     for row, other in zip(found, wanted, strict=True):
         assert row.loss == pytest.approx(other.loss, rel=1e-4)
         assert (row.top1, row.top5, row.agreement) == (other.top1, other.top5, other.agreement)
@@ -47,7 +55,7 @@ def compare(found: list[WidthScore], wanted: list[WidthScore]) -> None:
 def test_the_files_answer_as_the_checkpoint(model: CalibratedModel, reference: Path) -> None:
     data = small_images(24, split="test", seed=2)
     with SlimBundle.open(reference) as bundle:
-        compare(evaluate_bundle(bundle, "reference", data, ASKED), evaluate_checkpoint(model, data, ASKED))
+        compare(evaluate_bundle(bundle, artifacts("reference-fp32-32"), data), evaluate_checkpoint(model, data, ASKED))
 
 
 @pytest.mark.slow
@@ -55,17 +63,16 @@ def test_the_files_answer_as_the_checkpoint(model: CalibratedModel, reference: P
 def test_in_litert_with_either_input(model: CalibratedModel, tmp_path: Path, option: InputOption) -> None:
     data = small_images(24, split="test", seed=2)
     with SlimBundle.open(packed(model, tmp_path, "litert", option)) as bundle:
-        compare(evaluate_bundle(bundle, "litert", data, ASKED), evaluate_checkpoint(model, data, ASKED))
+        variant = "litert-fp32-32" + ("-u8" if option is InputOption.NHWC_UINT8 else "")
+        compare(evaluate_bundle(bundle, artifacts(variant), data), evaluate_checkpoint(model, data, ASKED))
 
 
 def test_what_the_bundle_cannot_do(reference: Path) -> None:
     with SlimBundle.open(reference) as bundle:
-        with pytest.raises(WidthError):
-            evaluate_bundle(bundle, "reference", small_images(8), [HALF, Width(700)])
-        with pytest.raises(UsageError):
-            evaluate_bundle(bundle, "executorch", small_images(8), [HALF])
+        with pytest.raises(UsageError, match="no artifact"):
+            evaluate_bundle(bundle, ["reference-fp32-32/0500", "reference-fp32-32/0700"], small_images(8))
         with pytest.raises(DataError, match="5 classes"):
-            evaluate_bundle(bundle, "reference", small_images(8, classes=5), [HALF])
+            evaluate_bundle(bundle, artifacts("reference-fp32-32")[:1], small_images(8, classes=5))
 
 
 def test_as_one_types_it(model: CalibratedModel, reference: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from edgeslim.core.slicing import folded_weight
 from torch import Tensor, nn
 
-from edgeslim.core.slicing import folded_weight
 from edgeslim.core.width import Width
 from edgeslim.deploy.fold import fold, fold_layers
 from edgeslim.errors import CheckpointError, ModelError

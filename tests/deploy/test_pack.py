@@ -17,8 +17,10 @@ from small_checkpoint import WIDTHS, small_checkpoint
 import edgeslim
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.manifest import full_shape
 from edgeslim.core.width import Width
 from edgeslim.deploy.pack import pack
+from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.errors import CheckpointError, ExportError, OutputError, UsageError, WidthError
 
 
@@ -35,10 +37,7 @@ def packed(checkpoint_file: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     folder = tmp_path_factory.mktemp("packed")
     report = pack(
         checkpoint_file,
-        targets=["reference", "litert"],
-        out=folder / "net.slim",
-        keep_artifacts=folder / "kept",
-        jobs=2,
+        PackOptions(targets=["reference", "litert"], out=folder / "net.slim", keep_artifacts=folder / "kept", jobs=2),
     )
     assert {(row.target, row.permille) for row in report.rows} == {
         (target, width.permille) for target in ("reference", "litert") for width in WIDTHS
@@ -55,7 +54,7 @@ def test_every_file_is_rebuilt_byte_for_byte(packed: tuple[Path, Path], tmp_path
     bundle, kept = packed
     with SlimBundle.open(bundle) as opened:
         for exported in sorted(kept.iterdir()):
-            target, _, permille = exported.stem.partition("-")
+            target, _, _, permille = exported.stem.split("-")
             rebuilt = opened.rebuild(target, Width(int(permille)), tmp_path / exported.name).path
             assert rebuilt.read_bytes() == exported.read_bytes(), exported.name
     assert len(list(kept.iterdir())) == 6
@@ -67,11 +66,13 @@ def test_the_bundle_knows_the_net(packed: tuple[Path, Path]) -> None:
         assert manifest.model.id == "us_mobilenet_v1"
         assert manifest.labels == ("a", "b", "c", "d")
         assert (manifest.low, manifest.high) == (130, 250)
-        assert manifest.input.mean == ("0.5", "0.5", "0.5")
-        assert [w.permille for w in manifest.widths] == [130, 190, 250]
-        assert [w.quality.value for w in manifest.widths if w.quality] == ["0.38", "0.44", "0.5"]
+        (info,) = manifest.inputs
+        assert info.tensors[0].image == small_checkpoint().input
+        assert [net.widths for net in manifest.nets] == [(130,), (190,), (250,)]
+        for variant in manifest.variants:
+            assert [a.quality.value for a in variant.artifacts if a.quality] == ["0.38", "0.44", "0.5"]
     with safe_open(packed[0], framework="np") as stock:  # the format's own library opens it
-        weight = stock.get_tensor("weight/features.0.0")
+        weight = stock.get_tensor("master/features.0.0.weight")
     assert np.array_equal(weight, small_checkpoint().state_dict["features.0.0.weight"].numpy())
 
 
@@ -79,7 +80,7 @@ def test_same_bytes_with_any_number_of_workers(checkpoint_file: Path, tmp_path: 
     digests = set()
     for jobs in (1, 2):
         out = tmp_path / f"{jobs}.slim"
-        report = pack(checkpoint_file, targets=["reference"], out=out, jobs=jobs)
+        report = pack(checkpoint_file, PackOptions(targets=["reference"], out=out, jobs=jobs))
         digests.add(hashlib.sha256(out.read_bytes()).hexdigest())
         assert digests == {report.sha256}
 
@@ -88,34 +89,34 @@ def test_adding_gives_the_bytes_of_packing_together(
     checkpoint_file: Path, packed: tuple[Path, Path], tmp_path: Path
 ) -> None:
     growing = tmp_path / "growing.slim"
-    pack(checkpoint_file, targets=["reference"], widths=[Width(190)], out=growing)
-    pack(checkpoint_file, targets=["litert"], widths=WIDTHS, into=growing)
-    pack(checkpoint_file, targets=["reference"], widths=[Width(130), Width(250)], into=growing)
+    pack(checkpoint_file, PackOptions(targets=["reference"], nets=[Width(190)], out=growing))
+    pack(checkpoint_file, PackOptions(targets=["litert"], nets=WIDTHS, into=growing))
+    pack(checkpoint_file, PackOptions(targets=["reference"], nets=[Width(130), Width(250)], into=growing))
     assert growing.read_bytes() == packed[0].read_bytes()
 
 
 def test_another_net_is_not_merged(packed: tuple[Path, Path], tmp_path: Path) -> None:
     other = small_checkpoint(seed=1)
     with pytest.raises(UsageError, match="cannot be merged"):
-        pack(other, targets=["reference"], out=tmp_path / "out.slim", into=packed[0])
+        pack(other, PackOptions(targets=["reference"], out=tmp_path / "out.slim", into=packed[0]))
     assert not (tmp_path / "out.slim").exists()
 
 
 def test_aliases_resolve_to_the_smallest_name(tmp_path: Path) -> None:
     near = (Width(248), Width(250))  # 253.9 and 256 of 1024 round to the same channels, as do all other layers
     checkpoint = small_checkpoint(statistics=(Width(250),))
-    pack(checkpoint, targets=["reference"], widths=near, out=tmp_path / "net.slim")
+    pack(checkpoint, PackOptions(targets=["reference"], nets=near, out=tmp_path / "net.slim"))
     with SlimBundle.open(tmp_path / "net.slim") as opened:
-        (entry,) = opened.manifest.widths
-        assert (entry.permille, entry.aliases) == (248, (250,))
+        (entry,) = opened.manifest.nets
+        assert (entry.id, entry.widths) == ("0248", (248, 250))
         assert opened.resolve(Width(250)) == entry
 
 
 def test_fp16_masters_halve_the_weights(checkpoint_file: Path, packed: tuple[Path, Path], tmp_path: Path) -> None:
-    report = pack(checkpoint_file, targets=["reference"], weights="fp16", out=tmp_path / "half.slim")
+    report = pack(checkpoint_file, PackOptions(targets=["reference"], weights="fp16", out=tmp_path / "half.slim"))
     with SlimBundle.open(packed[0]) as full:
-        layers = full.manifest.layers
-    numbers = sum(int(np.prod(layer.shape)) + 4 * (layer.bias_sha256 is not None) for layer in layers)
+        shapes = [full_shape(master, full.manifest.parts) for master in full.manifest.masters]
+    numbers = sum(int(np.prod(shape)) for shape in shapes)
     assert report.weights_bytes == 2 * numbers
     assert min(row.sqnr_db for row in report.rows) >= 90  # against the net with the same rounded weights
 
@@ -123,10 +124,10 @@ def test_fp16_masters_halve_the_weights(checkpoint_file: Path, packed: tuple[Pat
 def test_missing_statistics_name_the_way_out(tmp_path: Path) -> None:
     checkpoint = small_checkpoint(statistics=(Width(250),))
     with pytest.raises(CheckpointError, match=r"0\.13") as caught:
-        pack(checkpoint, targets=["reference"], widths=WIDTHS, out=tmp_path / "net.slim")
+        pack(checkpoint, PackOptions(targets=["reference"], nets=WIDTHS, out=tmp_path / "net.slim"))
     assert "--calib" in (caught.value.hint or "")
     with pytest.raises(WidthError):
-        pack(checkpoint, targets=["reference"], widths=[Width(500)], out=tmp_path / "net.slim")
+        pack(checkpoint, PackOptions(targets=["reference"], nets=[Width(500)], out=tmp_path / "net.slim"))
     assert not list(tmp_path.iterdir())
 
 
@@ -134,7 +135,7 @@ def test_an_existing_bundle_stays(checkpoint_file: Path, tmp_path: Path) -> None
     out = tmp_path / "net.slim"
     out.write_bytes(b"mine")
     with pytest.raises(OutputError):
-        pack(checkpoint_file, targets=["reference"], out=out)
+        pack(checkpoint_file, PackOptions(targets=["reference"], out=out))
     assert out.read_bytes() == b"mine"
 
 
@@ -147,7 +148,7 @@ def test_a_failed_exporter_is_named_and_leaves_no_bundle(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(broken.parent), *sys.path]))
     out = tmp_path / "net.slim"
     with pytest.raises(ExportError, match=r"litert.*0\.25.*cannot lower it") as caught:
-        pack(checkpoint_file, targets=["litert"], out=out, jobs=1)
+        pack(checkpoint_file, PackOptions(targets=["litert"], out=out, jobs=1))
     log = tmp_path / "net.slim.log"
     assert str(log) in (caught.value.hint or "")
     assert "what the exporter said" in log.read_text()
@@ -184,9 +185,9 @@ def test_wrong_options(
 @pytest.mark.slow
 def test_sigkill_at_any_moment_leaves_the_old_bundle_or_the_new(checkpoint_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "net.slim"
-    first = pack(checkpoint_file, targets=["reference"], widths=[Width(250)], out=out)
+    first = pack(checkpoint_file, PackOptions(targets=["reference"], nets=[Width(250)], out=out))
     goal = tmp_path / "goal.slim"
-    second = pack(checkpoint_file, targets=["reference"], out=goal)
+    second = pack(checkpoint_file, PackOptions(targets=["reference"], out=goal))
     goal.unlink()
     argv = [sys.executable, "-m", "edgeslim", "pack", str(checkpoint_file), "--target", "reference", "--overwrite"]
     generator = np.random.default_rng(0)

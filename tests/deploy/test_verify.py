@@ -12,20 +12,22 @@ from small_checkpoint import WIDTHS, small_checkpoint
 
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.pixels import net_input
 from edgeslim.core.width import Width
 from edgeslim.data.named import load_data
 from edgeslim.deploy.bundle_net import folded_net
 from edgeslim.deploy.calibration.calibrate import CalibratedModel
-from edgeslim.deploy.compare import Comparison, compare, fp16_floor_db, normalised, seeded_pixels, sqnr_db
+from edgeslim.deploy.compare import Comparison, compare, fp16_floor_db, seeded_pixels, sqnr_db
 from edgeslim.deploy.pack import pack
-from edgeslim.deploy.verify import pixels_of, verify
-from edgeslim.errors import DataError, UsageError, WidthError
+from edgeslim.deploy.pack_plan import PackOptions
+from edgeslim.deploy.verify import image_of, pixels_of, verify
+from edgeslim.errors import UsageError, WidthError
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("verify") / "net.slim"
-    pack(small_checkpoint(), targets=["reference"], out=path, jobs=1)
+    pack(small_checkpoint(), PackOptions(targets=["reference"], out=path, jobs=1))
     return path
 
 
@@ -53,7 +55,7 @@ def test_a_whole_bundle_verifies(bundle: Path, capsys: pytest.CaptureFixture[str
     for row in document["rows"]:
         assert row["hash_ok"]
         assert row["sqnr_db"] >= 90
-        assert row["top1_agreement"] == 1.0
+        assert row["agreement"] == 1.0
         assert row["max_abs_error"] < 1e-3
 
 
@@ -63,16 +65,16 @@ NOISE = Comparison(sqnr_db=-200.0, max_abs_error=3.4e38, top1_agreement=0.0)
 def test_fp16_is_held_against_what_fp16_leaves_of_the_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit follows the net: rounding in PyTorch predicts the saved Core ML program within the slack."""
     checkpoint = small_checkpoint()
-    pack(checkpoint, targets=["coreml"], widths=[Width(250)], out=tmp_path / "net.slim", jobs=1)
+    pack(checkpoint, PackOptions(targets=["coreml"], nets=[Width(250)], out=tmp_path / "net.slim", jobs=1))
     with SlimBundle.open(tmp_path / "net.slim") as opened:
-        images = seeded_pixels(4, size=16, channels=3)
-        net = folded_net(opened, opened.resolve(Width(250)))
-        floor_db = fp16_floor_db(net, images, mean=(0.5,) * 3, std=(0.25,) * 3)
-        (row,) = verify(opened, images=images)
-        (strict,) = verify(opened, images=images, min_sqnr_db=floor_db + 10)
+        images = seeded_pixels(4, height=16, width=16, channels=3)
+        net, contract = folded_net(opened, opened.resolve(Width(250))), image_of(opened, "16")
+        floor_db = fp16_floor_db(net, images, contract)
+        (row,) = verify(opened, count=4)
+        (strict,) = verify(opened, count=4, min_sqnr_db=floor_db + 10)
         monkeypatch.setattr("edgeslim.deploy.verify.fp16_floor_db", lambda *_, **__: -200.0)
         monkeypatch.setattr("edgeslim.deploy.verify.compare", lambda *_, **__: NOISE)
-        (noise,) = verify(opened, images=images)
+        (noise,) = verify(opened, count=4)
     assert 30 < floor_db < 70
     assert row.sqnr_db == pytest.approx(floor_db, abs=6)
     assert (row.ok, strict.ok, noise.ok) == (True, False, False)
@@ -81,7 +83,7 @@ def test_fp16_is_held_against_what_fp16_leaves_of_the_net(tmp_path: Path, monkey
 def test_wrong_bytes_exit_4(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = bytearray(bundle.read_bytes())
     with SlimBundle.open(bundle) as opened:
-        begin = opened.header.data_start + opened.header.tensors["weight/classifier.0"].begin
+        begin = opened.header.data_start + opened.header.tensors["master/classifier.0.weight"].begin
     content[begin + 1] ^= 1
     damaged = tmp_path / "damaged.slim"
     damaged.write_bytes(content)
@@ -109,8 +111,8 @@ def test_what_is_not_there_is_named(bundle: Path) -> None:
             verify(opened, targets_wanted=["coreml"])
         with pytest.raises(WidthError, match=r"0\.9"):
             verify(opened, widths=[Width(900)])
-        with pytest.raises(DataError):
-            verify(opened, images=seeded_pixels(1, size=17, channels=3))
+        with pytest.raises(UsageError, match="no artifact"):
+            verify(opened, artifacts=["reference-fp32-16/0251"])
 
 
 def test_images_of_a_data_set_are_its_own_pixels() -> None:
@@ -118,11 +120,11 @@ def test_images_of_a_data_set_are_its_own_pixels() -> None:
     pixels = pixels_of(data, 4)
     assert len(pixels) == 4
     again, _ = next(data.subset(4).batches(4))
-    np.testing.assert_allclose(normalised(pixels[2], data.mean, data.std)[0], again[2].numpy(), atol=1e-5)
+    np.testing.assert_array_equal(net_input(pixels[2], data.contract)[0], again[2].numpy())
 
 
 def test_comparing_nothing_is_an_error(bundle: Path) -> None:
     with SlimBundle.open(bundle) as opened:
-        net = folded_net(opened, opened.resolve(Width(250)))
+        net, contract = folded_net(opened, opened.resolve(Width(250))), image_of(opened, "16")
     with pytest.raises(ValueError, match="image"):
-        compare(net, None, [], mean=(0,), std=(1,))  # type: ignore[arg-type]
+        compare(net, None, [], contract)  # type: ignore[arg-type]

@@ -361,6 +361,11 @@ register(
 register("bad-input", "input-order", put(*IMAGE, "order", "gray"))
 register("bad-input", "input-mean", put(*IMAGE, "mean", ["0.50", "0", "0"]))
 register("bad-input", "input-std", put(*IMAGE, "std", ["0", "1", "1"]))
+register("bad-input", "input-letterbox", put(*IMAGE, "resize", "letterbox"))
+register("bad-input", "input-nearest", put(*IMAGE, "interpolation", "nearest"))
+register("bad-input", "input-pad", put(*IMAGE, "pad", 256))
+register("bad-manifest", "input-order-unknown", put(*IMAGE, "order", "xyz"))
+register("bad-manifest", "image-member", put(*IMAGE, "pad", ...))
 register("bad-input", "input-crop", put(*IMAGE, "crop", "1.1"))
 register("bad-input", "input-neither", put(*IMAGE, None))
 register(

@@ -15,12 +15,14 @@ import pytest
 import torch
 
 from edgeslim.cli.main import main
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, EdgeslimError, OutputError
 from edgeslim.models import ModelSpec, create, names
 from edgeslim.models.checkpoint import RESUME_FORMAT, Checkpoint, load_checkpoint
-from edgeslim.models.input_contract import InputContract
 from edgeslim.models.slimmable import SlimmableModel
+
+CONTRACT = ImageContract.imagenet(3, 32, 32, crop="1")
 
 HALF = Width(500)
 
@@ -39,7 +41,8 @@ def saved(tmp_path: Path) -> Path:
     path = tmp_path / "net.pt"
     Checkpoint.from_model(
         calibrated(),
-        input_contract=InputContract(mean=(0.5,) * 3, std=(0.25,) * 3, labels=("a", "b")),
+        input=CONTRACT,
+        labels=("a", "b"),
         accuracies={HALF: {"top1": 0.5, "images": 7}},
         provenance={"seed": 1, "notes": ["made by a test"]},
         data_sha256="0" * 64,
@@ -52,7 +55,7 @@ def test_round_trip(saved: Path) -> None:
     assert checkpoint.ladder == (HALF, Width(1000))
     assert checkpoint.trained == (Width(250), Width(1000))
     assert checkpoint.accuracies == {checkpoint.selection(HALF): {"top1": 0.5, "images": 7}}
-    assert checkpoint.input_contract.labels == ("a", "b")
+    assert (checkpoint.input, checkpoint.labels) == (CONTRACT, ("a", "b"))
     assert (checkpoint.data_sha256, checkpoint.calibration_sha256) == ("0" * 64, None)
     assert checkpoint.notes == ("made by a test",)
     x = torch.randn(2, 3, 32, 32)
@@ -138,7 +141,9 @@ WEIGHT = "features.2.body.3.weight"
         (lambda d: d.update(version=1), "checkpoint version 1"),
         (lambda d: d.pop("provenance"), "missing key 'provenance'"),
         (lambda d: d.update(more=1), "unexpected key 'more'"),
-        (lambda d: d["input"].update(std=[0.0, 1.0, 1.0]), "positive std"),
+        (lambda d: d["input"].update(std=["0", "1", "1"]), "std must be above 0"),
+        (lambda d: d["input"].update(height=64), "another size than its net"),
+        (lambda d: d.update(labels="ab"), "labels are a list of text"),
         (lambda d: d["nets"][0]["accuracy"].update(top1=float("nan")), "plain finite values"),
         (lambda d: d.update(data_sha256=3), "a hash is text"),
     ],

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from edgeslim.core.slicing import Cut
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeslim.core.rebuild import LayerArrays, LayerFold, layer_arrays
 from edgeslim.core.recipe import Layout, Part, Rule, cast
-from edgeslim.core.slicing import Cut
 from edgeslim.press.find import find_constants
 
 Float32 = np.typing.NDArray[np.float32]

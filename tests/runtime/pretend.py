@@ -23,15 +23,25 @@ from numpy.typing import NDArray
 
 import edgeslim
 from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.constants import Fold, Kind
 from edgeslim.core.latency import LatencyRow, LatencyTable, Statistics
 from edgeslim.core.latency import RuntimeInfo as RowRuntime
-from edgeslim.core.manifest import FileEntry, InputContract, ModelInfo, Quality, TensorInfo, artifact_sha256
-from edgeslim.core.rebuild import LayerFold, segment_values
-from edgeslim.core.recipe import Layout, Part, Rule, Segment
-from edgeslim.core.slicing import Cut
+from edgeslim.core.manifest import (
+    FileEntry,
+    InputInfo,
+    InputTensor,
+    ModelInfo,
+    Part,
+    Quality,
+    TensorInfo,
+    Variant,
+    artifact_sha256,
+)
+from edgeslim.core.pixels import ImageContract
+from edgeslim.core.recipe import Segment, segment_content
 from edgeslim.core.width import Width
 from edgeslim.host import machine
-from edgeslim.press.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
+from edgeslim.press.build import BundleBuilder, BundleInfo, MasterSet, MasterSource, PackedArtifact
 from edgeslim.targets.base import RuntimeInfo, TensorSpec
 
 NAME = "pretend"
@@ -54,61 +64,79 @@ def pretend_bundle(
 ) -> Path:
     """Write a bundle whose artifacts hold about ``4·channels²`` bytes at 1.0x."""
     weight = np.random.default_rng(1).standard_normal((channels, channels, 1, 1)).astype(np.float32)
-    net = NetInfo(
+    image = ImageContract(channels=3, height=8, width=8, order="rgb", mean=("0.5",) * 3, std=("0.25",) * 3, crop="1")
+    info = BundleInfo(
         model=ModelInfo(
-            id="pretend", version="1", task="classify", author="", licence="", description="", spec={"name": "pretend"}
+            id="pretend",
+            version="1",
+            author="",
+            licence="",
+            source="",
+            attribution="",
+            description="",
+            spec={"name": "pretend"},
         ),
-        input=InputContract(channels=3, height=8, width=8, channel_order="rgb", mean=("0.5",) * 3, std=("0.25",) * 3),
+        task="classify",
+        task_spec={},
+        inputs=(InputInfo(id="8", tensors=(InputTensor(name="image", image=image, tensor=None),)),),
         labels=("ant", "bee", "cat", "dog"),
         low=Width(250),
         high=Width(1000),
         policy=policy,
     )
-    builder = BundleBuilder(net, [MasterSource(name="layer", weight=weight)])
+    rows, columns = (Part(name=name, size=channels, optional=False) for name in ("rows", "columns"))
+    one = (Part(name="size.1", size=1, optional=False),)
+    masters = MasterSet(
+        [MasterSource(name="layer.weight", axes=((rows,), (columns,), one, one), array=weight, scale=True, shift=True)]
+    )
+    builder = BundleBuilder(info, masters)
     variant = _variant(directory)
     for permille, t_us in times_us.items():
-        width = Width(permille)
-        cut = Cut(out_channels=channels * permille // 1000, in_channels=channels * permille // 1000)
-        scale = np.full(cut.out_channels, permille / 1000, np.float32)
+        count = channels * permille // 1000
+        scale = np.full(count, permille / 1000, np.float32)
         accuracy = (accuracies or {}).get(permille)
-        builder.add_width(
-            width,
-            [cut],
-            [LayerFold(scale=scale, shift=scale)],
-            macs=t_us * 1000,
+        net = builder.add_net(
+            masters.cut({"rows": count, "columns": count}),
+            [Fold(scale=scale, shift=scale)],
+            widths=[Width(permille)],
             params=permille,
-            quality=None
-            if accuracy is None
-            else Quality(metric="top1", value=accuracy, images=100, data_sha256=None, agreement=None),
         )
-        builder.add_artifact(variant, width, _packed(builder, width, t_us, directory))
+        quality = (
+            None
+            if accuracy is None
+            else Quality(
+                metric="top1", value=accuracy, larger_is_better=True, count=100, data_sha256=None, agreement=None
+            )
+        )
+        packed = _packed(builder, net, permille, t_us, directory)
+        builder.add_artifact(variant, net, packed, macs=t_us * 1000, quality=quality)
     builder.write(path, overwrite=False)
     return path
 
 
-def _variant(directory: bool) -> VariantInfo:
-    return VariantInfo(
+def _variant(directory: bool) -> Variant:
+    return Variant(
+        id=f"{NAME}-fp32-8",
         target=NAME,
-        name="fp32-8",
         precision="fp32",
         backend="none",
-        input_option="nchw-float32",
+        input="8",
+        form="nchw-float32",
         suffix=".package" if directory else ".bin",
         directory=directory,
         normalisation="none",
         inputs=(TensorInfo(name="image", shape=SHAPE, dtype="float32", layout="NCHW"),),
         outputs=(TensorInfo(name="logits", shape=(1, CLASSES), dtype="float32", layout="NC"),),
-        requires={},
         exporters={},
+        artifacts=(),
     )
 
 
-def _packed(builder: BundleBuilder, width: Width, t_us: int, directory: bool) -> PackedArtifact:
+def _packed(builder: BundleBuilder, net: str, permille: int, t_us: int, directory: bool) -> PackedArtifact:
     """A file: a padded JSON head, then the folded weights. As a package: the head in a file of its own."""
-    (layer,) = builder.layers(width)
-    head = json.dumps({"permille": width.permille, "t_us": t_us}).encode().ljust(_HEAD)
-    segment = Segment(offset=_HEAD, layer=0, part=Part.WEIGHT, layout=Layout.OIHW, rule=Rule.F32)
-    weights = segment_values(segment, layer).tobytes()
+    head = json.dumps({"permille": permille, "t_us": t_us}).encode().ljust(_HEAD)
+    segment = Segment(offset=_HEAD, master=0, kind=Kind.WEIGHT)
+    weights = segment_content(segment, builder.constants(net))
     contents = {"Data/head.json": head, "Data/weights.bin": weights} if directory else {"model.bin": head + weights}
     return PackedArtifact(
         files=tuple(
@@ -235,11 +263,12 @@ def expected_answers(bundle: Path, folder: Path) -> dict[int, NDArray[np.float32
     """What every width answers to ``image(1)``, from files rebuilt outside any cache."""
     found = {}
     with SlimBundle.open(bundle) as opened:
-        for entry in opened.manifest.widths:
-            out = folder / f"direct-{entry.permille}"
-            opened.rebuild(NAME, entry.permille, out)
+        for net in opened.manifest.nets:
+            (permille, *_) = net.widths
+            out = folder / f"direct-{permille}"
+            opened.rebuild(NAME, permille, out)
             files = sorted(p for p in out.rglob("*") if p.is_file()) if out.is_dir() else [out]
-            found[entry.permille] = answer([file.read_bytes() for file in files])
+            found[permille] = answer([file.read_bytes() for file in files])
     return found
 
 
@@ -249,13 +278,13 @@ def table_of(bundle: Path, *, threads: int = 1, times_us: Callable[[int], int] |
     with SlimBundle.open(bundle) as opened:
         (variant,) = opened.manifest.variants
         for order, artifact in enumerate(variant.artifacts):
-            entry = opened.resolve(artifact.permille)
-            t_ms = (times_us(artifact.permille) if times_us else entry.macs // 1000) / 1000
+            (permille, *_) = opened.resolve(artifact.net).widths
+            t_ms = (times_us(permille) if times_us else artifact.macs // 1000) / 1000
             rows.append(
                 LatencyRow(
                     file_sha256=artifact_sha256(artifact),
                     bundle_sha256=None,
-                    width_permille=artifact.permille,
+                    width_permille=permille,
                     target=NAME,
                     precision="fp32",
                     input_shape=SHAPE,

@@ -15,6 +15,7 @@ from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import Policy
 from edgeslim.deploy.pack import pack
+from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.errors import MissingExtraError
 from edgeslim.runtime.measure import example_image
 from edgeslim.runtime.session import SlimSession
@@ -32,7 +33,7 @@ def test_every_width_switches_and_answers_rightly(name: str, tmp_path: Path) -> 
     except MissingExtraError as error:
         pytest.skip(f"{name} is not installed here: {error.message}")
     path = tmp_path / "net.slim"
-    pack(small_checkpoint(), targets=[name], out=path, jobs=1)
+    pack(small_checkpoint(), PackOptions(targets=[name], out=path, jobs=1))
     answers = {}
     with SlimBundle.open(path) as bundle:
         variant = bundle.variant(name)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torchvision.io import write_png
 
+from edgeslim.core.manifest import TensorInfo
 from edgeslim.data.files import ImageFiles
-from edgeslim.data.images import ImageSet, fit
+from edgeslim.data.images import ImageSet
 from edgeslim.data.named import load_data
-from edgeslim.errors import DataError
+from edgeslim.errors import DataError, ImageError
+from edgeslim.runtime.images import Preprocessor
 
 
 def pixels_of(data: ImageSet) -> Tensor:
@@ -53,11 +57,12 @@ def test_the_digits_split_is_fixed() -> None:
 
 
 def test_normalisation_is_per_channel() -> None:
-    data = load_data("digits", "test", input_size=8).normalised_as((0.5, 0.25, 0.0), (0.5, 0.25, 1.0))
+    data = load_data("digits", "test", input_size=8)
+    data = data.prepared_as(dataclasses.replace(data.contract, mean=("0.5", "0.25", "0"), std=("0.5", "0.25", "1")))
     images, _ = next(data.batches(4))
     values = pixels_of(data)[:4].double() / 255
-    for channel, (mean, std) in enumerate(zip(data.mean, data.std, strict=True)):
-        assert torch.allclose(images[:, channel].double(), (values[:, channel] - mean) / std, atol=1e-6)
+    for channel, (mean, std) in enumerate(((0.5, 0.5), (0.25, 0.25), (0.0, 1.0))):
+        assert torch.equal(images[:, channel], ((values[:, channel] - mean) / std).float())
     assert images.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -110,11 +115,30 @@ def test_val_is_a_test_set(photo_folder: Path) -> None:
     assert len(load_data(f"folder:{photo_folder}", "test")) == 4
 
 
-def test_evaluation_resizes_only_what_is_larger() -> None:
-    image = torch.randint(0, 256, (3, 32, 40), dtype=torch.uint8)
-    assert torch.equal(fit(image, 32), image[:, :, 4:36])
-    assert fit(image, 48).shape == (3, 48, 48)
-    assert fit(torch.zeros(3, 300, 256, dtype=torch.uint8), 224).shape == (3, 224, 224)
+def test_a_set_is_prepared_as_a_net_was_trained(photo_folder: Path) -> None:
+    data = load_data(f"folder:{photo_folder}", "test", input_size=32)
+    assert data.contract.crop == "0.875", "photos are larger than the input"
+    whole = data.prepared_as(dataclasses.replace(data.contract, crop="1"))
+    path = photo_folder / "test" / "dog" / "1.png"
+    for prepared in (data, whole.decoded()):
+        run = Preprocessor(
+            prepared.contract, TensorInfo(name="i", shape=(1, 3, 32, 32), dtype="float32", layout="NCHW")
+        )
+        images, _ = next(prepared.batches(4))
+        assert images[3].numpy().tobytes() != bytes(images[3].nbytes)
+        np.testing.assert_array_equal(images[3].numpy(), run(path)[0], "evaluate sees what run sees, to the bit")
+    assert not torch.equal(pixels_of(data), pixels_of(whole.decoded()))
+    assert pixels_of(data.prepared_as(data.contract)) is pixels_of(data)
+
+
+def test_sets_in_memory_are_prepared_from_their_own_pixels() -> None:
+    digits = load_data("digits", "test", input_size=8, in_channels=1)
+    again = load_data("digits", "test", input_size=16).prepared_as(digits.contract)
+    assert torch.equal(pixels_of(again), pixels_of(digits))
+
+
+def test_images_of_the_inputs_size_are_not_enlarged_first(cifar_zip: Path) -> None:
+    assert load_data(f"folder:{cifar_zip}", "test", images=10).contract.crop == "1"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +159,7 @@ def test_what_is_missing_is_said(name: str, split: str, words: str, hint: str | 
 
 def test_broken_files_are_named(photo_folder: Path) -> None:
     (photo_folder / "test" / "cat" / "0.png").write_bytes(b"not an image")
-    with pytest.raises(DataError, match=r"test/cat/0\.png"):
+    with pytest.raises(ImageError, match=r"bad-image: .*test/cat/0\.png"):
         load_data(f"folder:{photo_folder}", "test", input_size=32)
     not_a_zip = photo_folder.with_suffix(".zip")
     not_a_zip.write_bytes(b"PK but no archive")

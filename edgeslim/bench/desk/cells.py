@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeslim.core import addressing
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.job import Cell
 from edgeslim.core.manifest import artifact_sha256
@@ -28,14 +29,15 @@ def cells(
     """
     found: dict[Cell, None] = {}
     for target in targets:
-        chosen = bundle.variant(target, variant)
-        wanted = [Width(artifact.permille) for artifact in chosen.artifacts] if widths is None else widths
+        chosen = addressing.only_variant(bundle.manifest, target, variant)
+        nets = [bundle.resolve(artifact.net) for artifact in chosen.artifacts]
+        wanted = [Width(net.widths[0]) for net in nets if net.widths] if widths is None else widths
         for width in wanted:
             _, artifact = bundle.artifact(target, width, variant=chosen.id)
             for count in threads:
                 cell = Cell(
                     target=target,
-                    permille=artifact.permille,
+                    permille=bundle.resolve(artifact.net).widths[0],
                     threads=count,
                     variant=chosen.id,
                     suffix=chosen.suffix,

@@ -41,6 +41,11 @@ class CalibratedModel:
         """The net of ``checkpoint`` with the channels it has statistics for (any, without BatchNorm)."""
         return cls(checkpoint, checkpoint.build())
 
+    @property
+    def slimmable(self) -> SlimmableModel:
+        """The network that all nets are cut from."""
+        return self._model
+
     def checkpoint(self) -> Checkpoint:
         """What to save."""
         return self._checkpoint
@@ -136,7 +141,7 @@ def calibrate(
         data = data.subset(images)
     if not model.norms():
         return CalibratedModel(checkpoint, model)
-    share = normalised_for(checkpoint, data)
+    share = prepared_for(checkpoint, data)
     if group is not None:
         share = share.select(list(range(dist.get_rank(group), len(share), dist.get_world_size(group))))
     share = share.decoded()
@@ -156,12 +161,9 @@ def calibrate(
     return CalibratedModel.from_checkpoint(_with_provenance(calibrated, chosen, data))
 
 
-def normalised_for(checkpoint: Checkpoint, data: ImageSet) -> ImageSet:
-    """``data`` normalised as the net was trained, not as the set is by default."""
-    contract = checkpoint.input_contract
-    if len(contract.mean) != data.in_channels:
-        return data
-    return data.normalised_as(contract.mean, contract.std)
+def prepared_for(checkpoint: Checkpoint, data: ImageSet) -> ImageSet:
+    """``data`` as the net was trained, not as the set is by default."""
+    return data if checkpoint.input is None else data.prepared_as(checkpoint.input)
 
 
 def _with_provenance(checkpoint: Checkpoint, nets: Collection[Selection], data: ImageSet) -> Checkpoint:
