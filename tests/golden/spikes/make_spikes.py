@@ -1,0 +1,119 @@
+"""Export the spikes by the real exporters, find their constants, and write everything to a folder.
+
+    python tests/golden/spikes/make_spikes.py OUT [SPIKE …]
+
+Bundles that stay as goldens are packed from these folders (described.py says what is in one).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import exporters
+import numpy as np
+import torch
+from arithmetic import constants
+from described import Artifact, Net, Spike, save
+from layers import Body, Deployed, calibrated
+from look import Seen, look
+from nets import mobile, mobile_body
+
+from edgeslim.targets.exporting import muted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a spike exports: (target, precision) pairs, at every net and input."""
+
+    make: Callable[[], Spike]
+    bodies: dict[str, Body]  # by target
+    outputs: tuple[tuple[str, str], ...]
+    inputs: tuple[tuple[int, int, int, int], ...]
+
+
+def everywhere(body: Body) -> dict[str, Body]:
+    return dict.fromkeys(("executorch", "litert", "coreml"), body)
+
+
+PLANS = {
+    "int8-mobilenet": Plan(
+        make=lambda: mobile("int8-mobilenet", awkward=True),
+        bodies=everywhere(mobile_body),
+        outputs=(("executorch", "int8"), ("litert", "int8"), ("coreml", "w8")),
+        inputs=((1, 3, 32, 32),),
+    ),
+}
+
+
+def export(spike: Spike, net: Net, plan: Plan, target: str, precision: str, shape: tuple[int, ...]) -> tuple[Net, Seen]:
+    """One artifact, looked through and run."""
+    body = plan.bodies[target]
+    example = torch.zeros(shape)
+    images = torch.from_numpy(np.random.default_rng(2).normal(0, 1, (8, *shape[1:])).astype(np.float32))
+    ranges = None
+    if precision == "int8":
+        net, ranges = calibrated(spike, net, plan.bodies["litert"], images)
+    dialect = {"w8": "w8", "int8": "int8-q" if target == "litert" else "int8"}.get(precision, "float")
+    module = Deployed(spike, net, body, dialect, ranges).eval()
+    with muted(), torch.no_grad():
+        want = module(images[:1]).numpy()
+        if target == "executorch":
+            files = exporters.executorch(module, example)
+        elif target == "litert":
+            files = exporters.litert(module, example, int8=precision == "int8")
+        else:
+            files = exporters.coreml(module, example, half=precision != "fp32")
+        got = exporters.run(files, images[:1].numpy())
+    artifact = Artifact(target=target, precision=precision, net=net.id, input_shape=shape, files=files)
+    seen = look(artifact, constants(spike, net, precision))
+    report(seen, None if got is None else 10 * np.log10((want**2).sum() / max(((want - got) ** 2).sum(), 1e-30)))
+    return net, seen
+
+
+def report(seen: Seen, decibels: float | None) -> None:
+    artifact, (bare, named) = seen.artifact, seen.deflated()
+    size = sum(map(len, artifact.files.values()))
+    print(
+        f"{artifact.id}: {size} bytes, constants {seen.verbatim_bytes}/{seen.constant_bytes} verbatim, template "
+        f"{len(seen.template)} → {bare} deflated ({named} with names), {'-' if decibels is None else f'{decibels:.0f}'} dB"
+    )
+    used = {}
+    for constant in artifact.constants:
+        for place in constant.places:
+            key = constant.kind, place.dtype, constant.values.ndim, "".join(map(str, place.layout))
+            used[key] = used.get(key, 0) + 1
+    for (kind, dtype, rank, layout), count in sorted(used.items()):
+        print(f"    {kind:14} {dtype:10} rank {rank} {layout:5} × {count}")
+    for constant in seen.missing:
+        print(
+            f"    MISSING {constant.kind} of {constant.master} {constant.values.shape}: {constant.values.ravel()[:4]}"
+        )
+
+
+def make(plan: Plan, out: Path, name: str) -> None:
+    spike = plan.make()
+    nets: dict[str, Net] = {net.id: net for net in spike.nets}
+    artifacts = []
+    for shape in plan.inputs:
+        for target, precision in plan.outputs:
+            for net in spike.nets:
+                nets[net.id], seen = export(spike, nets[net.id], plan, target, precision, shape)
+                artifacts.append(seen.artifact)
+    save(replace(spike, nets=tuple(nets.values()), artifacts=tuple(artifacts)), out / name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("spikes", nargs="*", choices=[*PLANS, []], default=list(PLANS))
+    arguments = parser.parse_args()
+    for name in arguments.spikes:
+        print(f"== {name}")
+        make(PLANS[name], arguments.out, name)
+
+
+if __name__ == "__main__":
+    main()
