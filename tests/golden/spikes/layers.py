@@ -1,7 +1,7 @@
 """A net of a spike as a torch module: constants from arithmetic.py, operations written in nets.py.
 
-The same ``body`` serves all dialects; what differs is how a weight is given (float, or integers behind a dequantize) and
-whether activations are quantised:
+The same ``body`` serves all dialects; what differs is how a weight is given (float, or integers behind a dequantize)
+and whether activations are quantised:
 
     float     weights and activations as they are
     w8        int8 weights, dequantised per row; float activations and biases        (Core ML)
@@ -86,6 +86,13 @@ class Deployed(nn.Module):
 
     def linear(self, x: Tensor, name: str) -> Tensor:
         return F.linear(x, self._weight(x, name), self._bias(name))
+
+    def average(self, x: Tensor) -> Tensor:
+        """The mean over the last axis as a linear. Its constant has no master; the first, eager run makes it."""
+        name = f"average{x.shape[-1]}"
+        if name not in self._buffers:
+            self._add(name, np.full((1, x.shape[-1]), 1 / x.shape[-1]))
+        return F.linear(x, self.tensor(name))
 
     def act(self, x: Tensor, name: str) -> Tensor:
         """Name an activation: a place where int8 nets quantise."""

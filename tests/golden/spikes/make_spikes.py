@@ -19,7 +19,7 @@ from arithmetic import constants
 from described import Artifact, Net, Spike, save
 from layers import Body, Deployed, calibrated
 from look import Seen, look
-from nets import mobile, mobile_body
+from nets import mobile, mobile_body, unet, unet_body, vit, vit_body, vit_body_of_linears
 
 from edgeslim.targets.exporting import muted
 
@@ -44,6 +44,24 @@ PLANS = {
         bodies=everywhere(mobile_body),
         outputs=(("executorch", "int8"), ("litert", "int8"), ("coreml", "w8")),
         inputs=((1, 3, 32, 32),),
+    ),
+    "vit-block": Plan(
+        make=lambda: vit("vit-block"),
+        bodies=everywhere(vit_body) | {"executorch": vit_body_of_linears},
+        outputs=(("executorch", "fp32"), ("litert", "fp32"), ("coreml", "fp32")),
+        inputs=((1, 3, 16, 16),),
+    ),
+    "unet": Plan(
+        make=lambda: unet("unet"),
+        bodies=everywhere(unet_body),
+        outputs=(("executorch", "fp32"), ("litert", "fp32"), ("coreml", "fp16")),
+        inputs=((1, 3, 16, 16),),
+    ),
+    "two-inputs": Plan(
+        make=lambda: mobile("two-inputs", awkward=False),
+        bodies=everywhere(mobile_body),
+        outputs=(("executorch", "fp32"), ("litert", "fp32"), ("coreml", "fp16")),
+        inputs=((1, 3, 32, 32), (1, 3, 24, 40)),
     ),
 }
 
@@ -76,9 +94,10 @@ def export(spike: Spike, net: Net, plan: Plan, target: str, precision: str, shap
 def report(seen: Seen, decibels: float | None) -> None:
     artifact, (bare, named) = seen.artifact, seen.deflated()
     size = sum(map(len, artifact.files.values()))
+    against_torch = "not run here" if decibels is None else f"{decibels:.0f} dB"
     print(
         f"{artifact.id}: {size} bytes, constants {seen.verbatim_bytes}/{seen.constant_bytes} verbatim, template "
-        f"{len(seen.template)} → {bare} deflated ({named} with names), {'-' if decibels is None else f'{decibels:.0f}'} dB"
+        f"{len(seen.template)} → {bare} deflated ({named} with names), {against_torch}"
     )
     used = {}
     for constant in artifact.constants:

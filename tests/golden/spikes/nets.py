@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from arithmetic import fold
+import torch
+from arithmetic import bias, cut, fold
 from described import Float32, Fold, Master, Net, Parts, Spike
 from layers import Deployed
 from torch import Tensor
@@ -108,3 +109,137 @@ def mobile_body(d: Deployed, image: Tensor) -> Tensor:
     x = d.act(F.relu6(d.conv(x, "head")), "head")
     x = d.act(x.mean((2, 3), keepdim=True), "pool")
     return d.act(d.linear(d.act(x.flatten(1), "pool"), "classes"), "logits")
+
+
+# A U-Net: skip concatenations, a transposed convolution, a PReLU
+
+UNET_AXES: dict[str, Parts] = {
+    "rgb": (3,), "k": (3,), "up": (2,), "1": (1,), "skip1": (8,), "skip2": (16,), "mid": (12,), "raised": (16,),
+    "cat2": (16, 16), "dec2": (8,), "cat1": (8, 8), "dec1": (8,), "mask": (2,),
+}  # fmt: skip
+UNET_NORMED = ("enc1", "enc2", "mid", "lift", "dec2", "dec1")
+
+
+def unet_cut(skip1: int, skip2: int, mid: int, raised: int, dec2: int, dec1: int) -> dict[str, Parts]:
+    """Cuts of all axes; a concatenation has a part per source, in the order of the concatenation."""
+    return {
+        "skip1": (skip1,), "skip2": (skip2,), "mid": (mid,), "raised": (raised,),
+        "cat2": (raised, skip2), "dec2": (dec2,), "cat1": (dec2, skip1), "dec1": (dec1,),
+    }  # fmt: skip
+
+
+def unet(name: str) -> Spike:
+    """Two widths and a vector of channels whose two parts of a concatenation are cut differently."""
+    make = Maker(3, UNET_AXES)
+    make.add("enc1", "skip1 rgb k k")
+    make.add("slope", "skip1", "tensor")
+    make.add("enc2", "skip2 skip1 k k")
+    make.add("mid", "mid skip2 k k")
+    make.add("lift", "mid raised up up", rows_axis=1)
+    make.add("dec2", "dec2 cat2 k k")
+    make.add("dec1", "dec1 cat1 k k")
+    make.add("mask", "mask dec1 1 1")
+    make.add("mask", "mask", "own")
+    spike = make.spike(name)
+    nets = [
+        make.net(spike, "0500", unet_cut(4, 8, 6, 8, 4, 4), UNET_NORMED),
+        make.net(spike, "1000", {}, UNET_NORMED),
+        make.net(spike, "wide-skip", unet_cut(7, 5, 12, 9, 3, 6), UNET_NORMED),
+    ]
+    return Spike(name=name, axes=spike.axes, masters=spike.masters, nets=tuple(nets))
+
+
+def unet_body(d: Deployed, image: Tensor) -> Tensor:
+    skip1 = F.prelu(d.conv(image, "enc1", padding=1), d.tensor("slope"))
+    skip2 = F.relu(d.conv(skip1, "enc2", stride=2, padding=1))
+    x = F.relu(d.conv(skip2, "mid", stride=2, padding=1))
+    x = F.relu(d.deconv(x, "lift", stride=2))
+    x = F.relu(d.conv(torch.cat((x, skip2), 1), "dec2", padding=1))
+    x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+    x = F.relu(d.conv(torch.cat((x, skip1), 1), "dec1", padding=1))
+    return d.conv(x, "mask")
+
+
+# One ViT block, LayerNorms folded into the linears behind them
+
+VIT_AXES: dict[str, Parts] = {
+    "rgb": (3,), "patch": (4,), "token": (16,), "channel": (16,), "qkv": (16, 16, 16), "heads": (8, 8),
+    "mlp": (32,), "class": (10,),
+}  # fmt: skip
+VIT_HALF: dict[str, Parts] = {"channel": (8,), "qkv": (8, 8, 8), "heads": (8, 0), "mlp": (16,)}
+HEAD_SIZE = 8
+
+
+def vit(name: str) -> Spike:
+    """Two heads of eight: at half width the second is cut to nothing, in q, k and v and in the columns behind."""
+    make = Maker(4, VIT_AXES)
+    make.add("patch", "channel rgb patch patch")
+    make.add("patch", "channel", "own")
+    make.add("position", "token channel", "tensor")
+    make.add("qkv", "qkv channel")
+    make.add("qkv", "qkv", "own")
+    make.add("attended", "channel heads")
+    make.add("attended", "channel", "own")
+    make.add("lift", "mlp channel")
+    make.add("lift", "mlp", "own")
+    make.add("lower", "channel mlp")
+    make.add("lower", "channel", "own")
+    make.add("classes", "class channel")
+    make.add("classes", "class", "own")
+    spike = make.spike(name)
+    nets = []
+    for net_id, narrower in (("0500", VIT_HALF), ("1000", {})):
+        net = make.net(spike, net_id, narrower, ())
+        folds = dict(net.folds)
+        for layer in ("qkv", "lift", "classes"):
+            folds[layer] = _norm_folded(make, spike, net, layer)
+        nets.append(Net(id=net.id, cuts=net.cuts, folds=folds))
+    return Spike(name=name, axes=spike.axes, masters=spike.masters, nets=tuple(nets))
+
+
+def _norm_folded(make: Maker, spike: Spike, net: Net, layer: str) -> Fold:
+    """A LayerNorm in front: its gamma scales the columns, its beta goes through them; 1/√d scales the rows of q."""
+    master = next(m for m in spike.masters if m.name == layer and m.role == "weight")
+    columns, rows = cut(master.values, master, spike, net), bias(master, spike, net)
+    gamma, beta = make.normal(columns.shape[1:], 0.2, 1.0), make.normal(columns.shape[1:], 0.2)
+    shift = rows + columns @ beta
+    if layer != "qkv":
+        return fold(in_scale=gamma, shift=shift)
+    scale = np.ones(len(rows), np.float32)
+    scale[: len(rows) // 3] = HEAD_SIZE**-0.5
+    return fold(in_scale=gamma, scale=scale, shift=shift * scale)
+
+
+def vit_body(d: Deployed, image: Tensor) -> Tensor:
+    """With aten's LayerNorm."""
+    return _vit(d, image, lambda x: F.layer_norm(x, x.shape[-1:]))
+
+
+def vit_body_of_linears(d: Deployed, image: Tensor) -> Tensor:
+    """LayerNorm as two averaging linears: XNNPACK takes it whole."""
+
+    def norm(x: Tensor) -> Tensor:
+        x = x - d.average(x)
+        return x * torch.rsqrt(d.average(x * x) + 1e-5)
+
+    return _vit(d, image, norm)
+
+
+def _vit(d: Deployed, image: Tensor, norm: Callable[[Tensor], Tensor]) -> Tensor:
+    x = d.conv(image, "patch", stride=4)
+    height, width = x.shape[2:]
+    x = x.flatten(2).transpose(1, 2) + d.tensor("position")
+    q, k, v = _heads(d.linear(norm(x), "qkv"))
+    weights = torch.softmax(torch.bmm(q, k.transpose(1, 2)), -1)
+    y = torch.bmm(weights, v).transpose(0, 1).reshape(1, height * width, -1)
+    x = x + d.linear(y, "attended")
+    x = x + d.linear(F.gelu(d.linear(norm(x), "lift")), "lower")
+    x = norm(x).transpose(1, 2).reshape(1, -1, height, width).mean((2, 3), keepdim=True).flatten(1)
+    return d.linear(x, "classes")
+
+
+def _heads(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(1, T, 3·h·d) to three of (h, T, d)."""
+    tokens, size = x.shape[1], x.shape[2] // 3
+    parts = [x[:, :, i * size : (i + 1) * size].reshape(tokens, -1, HEAD_SIZE).transpose(0, 1) for i in range(3)]
+    return parts[0], parts[1], parts[2]
