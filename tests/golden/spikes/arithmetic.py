@@ -127,6 +127,18 @@ def constants(spike: Spike, net: Net, precision: str) -> list[Constant]:
     return found
 
 
+def in_place_of(constant: Constant, spike: Spike, net: Net) -> Constant | None:
+    """What a float operation inside an int8 file holds: the weight or bias that its integers stand for."""
+    master = next(m for m in spike.masters if m.role == "weight" and m.name == constant.master)
+    q = quantised(master, spike, net)
+    if constant.kind == "bias_integers" and q.exact_bias is not None:
+        return Constant(kind="bias_dequantised", master=master.name, values=q.exact_bias)
+    if constant.kind == "integers":
+        values = q.integers.astype(F32) * along(q.weight_scale, master.rows_axis, q.integers.ndim)
+        return Constant(kind="weight_dequantised", master=master.name, values=values)
+    return None
+
+
 def fold(**vectors: Float32 | None) -> Fold:
     """A fold of float32 vectors."""
     return Fold(**{key: None if value is None else np.asarray(value, F32) for key, value in vectors.items()})

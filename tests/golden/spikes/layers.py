@@ -87,6 +87,11 @@ class Deployed(nn.Module):
     def linear(self, x: Tensor, name: str) -> Tensor:
         return F.linear(x, self._weight(x, name), self._bias(name))
 
+    def affine(self, x: Tensor, name: str) -> Tensor:
+        bias = self._bias(name)
+        assert bias is not None
+        return x * self.tensor(name).reshape(1, -1, 1, 1) + bias.reshape(1, -1, 1, 1)
+
     def average(self, x: Tensor) -> Tensor:
         """The mean over the last axis as a linear. Its constant has no master; the first, eager run makes it."""
         name = f"average{x.shape[-1]}"

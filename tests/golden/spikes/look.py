@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from described import Array, Artifact, Constant, Place
 
-FLOATS = ("weight", "bias", "tensor", "weight_scale", "bias_scale", "input_scale")
+INTEGERS = {"integers": "i8", "bias_integers": "i32"}
 
 
 def f16_coreml(values: Array) -> Array:
@@ -26,10 +26,9 @@ def f16_coreml(values: Array) -> Array:
 def forms(constant: Constant) -> Iterator[tuple[tuple[int, ...], str, bytes]]:
     """(layout, dtype, bytes), the plainest of equal ones first."""
     values, seen = constant.values, set()
-    floats = constant.kind in FLOATS
     with np.errstate(over="ignore", under="ignore"):
         stored = {"f32": values.astype("<f4"), "f16": values.astype("<f2"), "f16-coreml": f16_coreml(values)}
-    kinds = stored if floats else {"i8" if constant.kind == "integers" else "i32": values}
+    kinds = {INTEGERS[constant.kind]: values} if constant.kind in INTEGERS else stored
     for dtype, numbers in kinds.items():
         for layout in itertools.permutations(range(values.ndim)):
             content = np.ascontiguousarray(numbers.transpose(layout)).tobytes()

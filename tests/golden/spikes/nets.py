@@ -30,11 +30,13 @@ class Maker:
         shape = [sum(self.axes[axis]) for axis in chosen]
         fan_in = int(np.prod(shape)) // shape[rows_axis]
         deviation = (2 / fan_in) ** 0.5 if role == "weight" else 0.2
+        affine = role == "weight" and len(shape) == 1  # a norm without a layer: ones, that the fold scales and shifts
+        values = np.ones(shape, np.float32) if affine else self.normal(shape, deviation)
         self.masters.append(
             Master(
                 name=name,
                 role=role,
-                values=self.normal(shape, deviation),
+                values=values,
                 axes=chosen,
                 rows_axis=rows_axis,
                 groups=groups,
@@ -117,7 +119,7 @@ UNET_AXES: dict[str, Parts] = {
     "rgb": (3,), "k": (3,), "up": (2,), "1": (1,), "skip1": (8,), "skip2": (16,), "mid": (12,), "raised": (16,),
     "cat2": (16, 16), "dec2": (8,), "cat1": (8, 8), "dec1": (8,), "mask": (2,),
 }  # fmt: skip
-UNET_NORMED = ("enc1", "enc2", "mid", "lift", "dec2", "dec1")
+UNET_NORMED = ("enc1", "enc2", "mid", "lift", "affine2", "dec2", "dec1")
 
 
 def unet_cut(skip1: int, skip2: int, mid: int, raised: int, dec2: int, dec1: int) -> dict[str, Parts]:
@@ -136,6 +138,7 @@ def unet(name: str) -> Spike:
     make.add("enc2", "skip2 skip1 k k")
     make.add("mid", "mid skip2 k k")
     make.add("lift", "mid raised up up", rows_axis=1)
+    make.add("affine2", "cat2", groups=32)
     make.add("dec2", "dec2 cat2 k k")
     make.add("dec1", "dec1 cat1 k k")
     make.add("mask", "mask dec1 1 1")
@@ -146,6 +149,10 @@ def unet(name: str) -> Spike:
         make.net(spike, "1000", {}, UNET_NORMED),
         make.net(spike, "wide-skip", unet_cut(7, 5, 12, 9, 3, 6), UNET_NORMED),
     ]
+    for net in nets:
+        net.folds["enc1"].scale[1] = 0.0  # products are 0 and −0
+        net.folds["enc2"].scale[2] = 3e-8  # less than float16 has
+        net.folds["dec2"].shift[0] = 1e-9
     return Spike(name=name, axes=spike.axes, masters=spike.masters, nets=tuple(nets))
 
 
@@ -154,10 +161,36 @@ def unet_body(d: Deployed, image: Tensor) -> Tensor:
     skip2 = F.relu(d.conv(skip1, "enc2", stride=2, padding=1))
     x = F.relu(d.conv(skip2, "mid", stride=2, padding=1))
     x = F.relu(d.deconv(x, "lift", stride=2))
-    x = F.relu(d.conv(torch.cat((x, skip2), 1), "dec2", padding=1))
+    x = F.relu(d.affine(torch.cat((x, skip2), 1), "affine2"))
+    x = F.relu(d.conv(x, "dec2", padding=1))
     x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
     x = F.relu(d.conv(torch.cat((x, skip1), 1), "dec1", padding=1))
     return d.conv(x, "mask")
+
+
+def int8_unet(name: str) -> Spike:
+    """The same without what int8 kernels lack (PReLU, affine)."""
+    full = unet(name)
+    masters = tuple(master for master in full.masters if master.name not in ("slope", "affine2"))
+    nets = tuple(
+        Net(id=net.id, cuts=net.cuts, folds={k: v for k, v in net.folds.items() if k != "affine2"}) for net in full.nets
+    )
+    return Spike(name=name, axes=full.axes, masters=masters, nets=nets)
+
+
+def int8_unet_body(d: Deployed, image: Tensor) -> Tensor:
+    """The sources of a concatenation share one activation's name, so one scale: XNNPACK wants it."""
+    image = d.act(image, "image")
+    skip1 = d.act(F.relu(d.conv(image, "enc1", padding=1)), "cat1")
+    skip2 = d.act(F.relu(d.conv(skip1, "enc2", stride=2, padding=1)), "cat2")
+    x = d.act(F.relu(d.conv(skip2, "mid", stride=2, padding=1)), "mid")
+    x = d.act(F.relu(d.deconv(x, "lift", stride=2)), "cat2")
+    x = d.act(torch.cat((x, skip2), 1), "cat2")
+    x = d.act(F.relu(d.conv(x, "dec2", padding=1)), "cat1")
+    x = d.act(F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False), "cat1")
+    x = d.act(torch.cat((x, skip1), 1), "cat1")
+    x = d.act(F.relu(d.conv(x, "dec1", padding=1)), "dec1")
+    return d.act(d.conv(x, "mask"), "mask")
 
 
 # One ViT block, LayerNorms folded into the linears behind them
