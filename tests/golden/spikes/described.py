@@ -1,8 +1,7 @@
 """What a spike hands over: masters with parts, nets, an exporter's files, and the constants that stand in them.
 
-    axes ── parts ──┐
-    masters ────────┼─► constants (arithmetic.py) ─► where they stand (look.py)
-    nets (cuts, folds) ─► torch module (layers.py) ─► exporter's files (exporters.py)
+    parts, masters ─┬─► constants (arithmetic.py) ─► where they stand (look.py)
+    nets (cut, fold) ───►  torch module (layers.py) ─► exporter's files (exporters.py)
 
 A spike folder holds ``spike.json``, ``arrays.npz`` and ``files/<artifact id>/<path>``; ``load`` needs numpy only.
 """
@@ -20,51 +19,67 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Float32 = npt.NDArray[np.float32]
-Parts = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Part:
+    """Channels that are cut together. A net may leave all of an ``optional`` one out."""
+
+    name: str
+    size: int
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Master:
-    """One full-width tensor.
+    """One full-size constant.
 
-    ``axes`` index the spike's list of axes, one per dimension. ``groups`` are those of the convolution at full width
-    (a depthwise one has as many as rows); its columns are those of one group.
+    ``axes``: per dimension the parts (by index) that stand along it. ``rows``: the axis of output channels, 1 for a
+    transposed convolution. ``groups``: of the convolution at full size; a depthwise one has as many as rows.
+    ``values`` is None for an ``own`` master.
     """
 
     name: str
-    role: str  # weight: takes scales | own: bias of the weight of the same name | tensor: cut, never scaled
-    values: Float32
-    axes: tuple[int, ...]
-    rows_axis: int = 0
+    role: str  # weight: takes scales | tensor: cut, never scaled | own: every net brings its own numbers
+    axes: tuple[tuple[int, ...], ...]
+    values: Float32 | None
+    rows: int = 0
     groups: int = 1
+    bias: str | None = None  # of a weight without shift: the tensor master with its bias
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fold:
-    """What a net adds to one weight; ``input_scale`` is that of the int8 tensor which the weight reads."""
+    """What a net brings to one master; ``input_scale`` is that of the int8 tensor which a weight reads."""
 
     in_scale: Float32 | None = None
     scale: Float32 | None = None
     shift: Float32 | None = None
-    input_scale: np.float32 | None = None
+    own: Float32 | None = None
+    input_scale: Float32 | None = None  # (1,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Net:
-    """``cuts``: per axis, how many of every part. ``folds``: per weight master."""
+    """``cut``: the first n of every part. ``folds``: by master, where there is something to say."""
 
     id: str
-    cuts: tuple[Parts, ...]
+    cut: tuple[int, ...]
     folds: Mapping[str, Fold]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Place:
-    """``path`` at byte ``offset`` holds the constant's axes in the order ``layout`` as ``dtype``."""
+    """``path`` at byte ``offset`` holds positions ``first`` to ``first + rows`` of the constant's axis 0 as ``dtype``.
+
+    ``layout`` names the constant's axes from the slowest to the fastest.
+    """
 
     path: str
     offset: int
     layout: tuple[int, ...]
+    first: int
+    rows: int
     dtype: str  # f32 f16 f16-coreml i8 i32 | sha256 (of those bytes, 64 hexadecimal digits)
 
 
@@ -97,7 +112,7 @@ class Artifact:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Spike:
     name: str
-    axes: tuple[Parts, ...]
+    parts: tuple[Part, ...]
     masters: tuple[Master, ...]
     nets: tuple[Net, ...]
     artifacts: tuple[Artifact, ...] = field(default=())
@@ -143,9 +158,9 @@ def load(folder: Path) -> Spike:
     nets = [{**net, "folds": {k: Fold(**full(v)) for k, v in net["folds"].items()}} for net in document["nets"]]
     return Spike(
         name=document["name"],
-        axes=full(document["axes"]),
+        parts=tuple(Part(**part) for part in document["parts"]),
         masters=tuple(Master(**full(master)) for master in document["masters"]),
-        nets=tuple(Net(id=net["id"], cuts=full(net["cuts"]), folds=net["folds"]) for net in nets),
+        nets=tuple(Net(id=net["id"], cut=full(net["cut"]), folds=net["folds"]) for net in nets),
         artifacts=tuple(_artifact(full(item), folder) for item in document["artifacts"]),
     )
 

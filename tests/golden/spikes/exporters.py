@@ -71,7 +71,7 @@ def litert(net: nn.Module, example: Tensor, *, int8: bool = False) -> dict[str, 
     return {TFLITE: bytes(converted.model_content())}
 
 
-def coreml(net: nn.Module, example: Tensor, *, half: bool) -> dict[str, bytes]:
+def coreml(net: nn.Module, example: Tensor, *, half: bool, int8: bool = False) -> dict[str, bytes]:
     """Normalisation ``coreml-1``: fixed date, sorted maps, UUIDs from the content."""
     import coremltools as ct
     import numpy as np
@@ -83,7 +83,7 @@ def coreml(net: nn.Module, example: Tensor, *, half: bool) -> dict[str, bytes]:
     model = ct.convert(
         program,
         convert_to="mlprogram",
-        minimum_deployment_target=ct.target.iOS16,
+        minimum_deployment_target=ct.target.iOS17 if int8 else ct.target.iOS16,  # activations: iOS 17
         compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
         inputs=[ct.TensorType(name=INPUT, shape=tuple(example.shape), dtype=np.float32)],
         outputs=[ct.TensorType(name=OUTPUT, dtype=np.float32)],

@@ -3,10 +3,11 @@
 The same ``body`` serves all dialects; what differs is how a weight is given (float, or integers behind a dequantize)
 and whether activations are quantised:
 
-    float     weights and activations as they are
-    w8        int8 weights, dequantised per row; float activations and biases        (Core ML)
-    int8      int8 weights and activations                                           (ExecuTorch)
-    int8-q    the same, integers given as floats behind a quantize, as LiteRT wants
+    float          weights and activations as they are
+    w8             int8 weights, dequantised per row; float activations and biases
+    int8           int8 weights and activations, for ExecuTorch
+    int8-litert    the same, integers given as floats behind a quantize
+    int8-coreml    the same, zero points of weights in int8, float biases
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 import torch.ao.quantization.fx._decomposed
-from arithmetic import F32, bias, cut, quantised, weight
-from described import Fold, Master, Net, Spike
+from arithmetic import F32, bias, quantised, vector, weight
+from described import Array, Fold, Master, Net, Spike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,32 +40,33 @@ class Deployed(nn.Module):
         self.reads: dict[str, str] = {}  # weight → activation
         self.names: list[tuple[Tensor, str]] = []
         self.axis: dict[str, int] = {}
+        biases = {master.bias for master in spike.masters}
         for master in spike.masters:
             if master.role == "weight":
                 self._add_weight(master, spike, net)
-            elif master.role == "tensor":
-                self._add(master.name, cut(master.values, master, spike, net))
+            elif master.name not in biases:
+                self._add(master.name, vector(master, spike, net))
 
     def _add_weight(self, master: Master, spike: Spike, net: Net) -> None:
-        self.axis[master.name] = master.rows_axis
+        self.axis[master.name] = master.rows
         values = bias(master, spike, net)
         if self.dialect == "float":
             self._add(master.name, weight(master, spike, net))
         else:
             q = quantised(master, spike, net)
             self._add(f"{master.name}_scale", q.weight_scale)
-            zero = torch.int8 if self.dialect == "w8" else torch.int64
+            zero = torch.int8 if self.dialect in ("w8", "int8-coreml") else torch.int64
             self.register_buffer(f"{master.name}_zero", torch.zeros(len(q.weight_scale), dtype=zero))
-            values = q.exact_bias if self.dialect.startswith("int8") else values
-            if self.dialect == "int8-q":
-                shape = [-1 if axis == master.rows_axis else 1 for axis in range(q.integers.ndim)]
-                self._add(master.name, q.integers.astype(np.float32) * q.weight_scale.reshape(shape))
+            if self.dialect in ("int8", "int8-litert"):
+                values = q.bias_dequantised
+            if self.dialect == "int8-litert":
+                self._add(master.name, q.dequantised)
             else:
                 self.register_buffer(master.name, torch.from_numpy(q.integers.copy()))
         if values is not None:
             self._add(f"{master.name}_bias", values)
 
-    def _add(self, name: str, values: np.ndarray) -> None:
+    def _add(self, name: str, values: Array) -> None:
         self.register_buffer(name, torch.from_numpy(np.array(values, np.float32)))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -81,16 +83,11 @@ class Deployed(nn.Module):
     def conv(self, x: Tensor, name: str, *, stride: int = 1, padding: int = 0, groups: int = 1) -> Tensor:
         return F.conv2d(x, self._weight(x, name), self._bias(name), stride, padding, groups=groups)
 
-    def deconv(self, x: Tensor, name: str, *, stride: int) -> Tensor:
-        return F.conv_transpose2d(x, self._weight(x, name), self._bias(name), stride)
+    def deconv(self, x: Tensor, name: str, *, stride: int, groups: int = 1) -> Tensor:
+        return F.conv_transpose2d(x, self._weight(x, name), self._bias(name), stride, groups=groups)
 
     def linear(self, x: Tensor, name: str) -> Tensor:
         return F.linear(x, self._weight(x, name), self._bias(name))
-
-    def affine(self, x: Tensor, name: str) -> Tensor:
-        bias = self._bias(name)
-        assert bias is not None
-        return x * self.tensor(name).reshape(1, -1, 1, 1) + bias.reshape(1, -1, 1, 1)
 
     def average(self, x: Tensor) -> Tensor:
         """The mean over the last axis as a linear. Its constant has no master; the first, eager run makes it."""
@@ -121,7 +118,7 @@ class Deployed(nn.Module):
         if self.dialect == "float":
             return values
         limits = (self.tensor(f"{name}_scale"), self.tensor(f"{name}_zero"), self.axis[name], -127, 127, torch.int8)
-        if self.dialect == "int8-q":
+        if self.dialect == "int8-litert":
             values = QD.quantize_per_channel(values, *limits)
         return QD.dequantize_per_channel(values, *limits)
 
@@ -135,7 +132,7 @@ def calibrated(spike: Spike, net: Net, body: Body, images: Tensor) -> tuple[Net,
     for name, (low, high) in observed.seen.items():
         scale = F32((F32(high) - F32(low)) / F32(255))
         ranges[name] = float(scale), int(np.clip(-128 - np.rint(F32(low) / scale), -128, 127))
-    folds: dict[str, Fold] = {}
-    for name, given in net.folds.items():
-        folds[name] = replace(given, input_scale=F32(ranges[observed.reads[name]][0]))
+    folds = dict(net.folds)
+    for name, activation in observed.reads.items():
+        folds[name] = replace(folds.get(name, Fold()), input_scale=np.array([ranges[activation][0]], F32))
     return replace(net, folds=folds), ranges

@@ -23,9 +23,9 @@ def f16_coreml(values: Array) -> Array:
     return half
 
 
-def forms(constant: Constant) -> Iterator[tuple[tuple[int, ...], str, bytes]]:
+def forms(constant: Constant, rows: slice) -> Iterator[tuple[tuple[int, ...], str, bytes]]:
     """(layout, dtype, bytes), the plainest of equal ones first."""
-    values, seen = constant.values, set()
+    values, seen = constant.values[rows], set()
     with np.errstate(over="ignore", under="ignore"):
         stored = {"f32": values.astype("<f4"), "f16": values.astype("<f2"), "f16-coreml": f16_coreml(values)}
     kinds = {INTEGERS[constant.kind]: values} if constant.kind in INTEGERS else stored
@@ -43,7 +43,7 @@ class Seen:
 
     artifact: Artifact
     missing: tuple[Constant, ...]
-    constant_bytes: int  # of one place of every constant that stands somewhere, plus all of the missing as float32
+    constant_bytes: int  # stored once; as float32 where missing
     verbatim_bytes: int
     template: bytes  # without names
     template_with_names: bytes
@@ -52,52 +52,80 @@ class Seen:
         return len(zlib.compress(self.template, 9)), len(zlib.compress(self.template_with_names, 9))
 
 
+class _Looker:
+    def __init__(self, artifact: Artifact, constants: Sequence[Constant]) -> None:
+        self.files, self.constants = artifact.files, constants
+        self.free = {path: bytearray(b"\1" * len(content)) for path, content in artifact.files.items()}
+        self.placed: list[list[Place]] = [[] for _ in constants]
+        self.names: list[list[Place]] = [[] for _ in constants]
+
+    def look_for(self, pieces: Sequence[tuple[int, slice]]) -> None:
+        """Take what is free, the longest first; a piece whose place an equal one took stands there too."""
+        forms_of = ((*piece, *form) for piece in pieces for form in forms(self.constants[piece[0]], piece[1]))
+        for index, rows, layout, dtype, content in sorted(forms_of, key=lambda item: -len(item[4])):
+            if not any(content) or any(place.dtype != dtype for place in self.placed[index]):
+                continue
+            standing = [(path, at) for path, at in _occurrences(self.files, content)]
+            free = [(path, at) for path, at in standing if all(self.free[path][at : at + len(content)])]
+            if any(place.first == rows.start and place.rows == rows.stop - rows.start for place in self.placed[index]):
+                standing = []
+            for path, at in free or standing[:1]:
+                self.free[path][at : at + len(content)] = bytes(len(content))
+                self.placed[index].append(_place(path, at, layout, rows, dtype))
+            name = hashlib.sha256(content).hexdigest().encode()
+            self.names[index] += [
+                _place(path, at, layout, rows, "sha256") for path, at in _occurrences(self.files, name)
+            ]
+
+    def left(self) -> bytes:
+        return b"".join(bytes(itertools.compress(content, self.free[path])) for path, content in self.files.items())
+
+
+def _place(path: str, offset: int, layout: tuple[int, ...], rows: slice, dtype: str) -> Place:
+    return Place(path=path, offset=offset, layout=layout, first=rows.start, rows=rows.stop - rows.start, dtype=dtype)
+
+
 def look(artifact: Artifact, constants: Sequence[Constant]) -> Seen:
-    free = {path: bytearray(b"\1" * len(content)) for path, content in artifact.files.items()}
-    placed: dict[int, list[Place]] = {index: [] for index in range(len(constants))}
-    candidates = sorted(
-        ((index, *form) for index, constant in enumerate(constants) for form in forms(constant)),
-        key=lambda item: -len(item[3]),
+    """Whole constants; then halves, quarters … of the axis 0 of those that are missing."""
+    looker = _Looker(artifact, constants)
+    pieces = [(index, slice(0, len(constant.values))) for index, constant in enumerate(constants)]
+    while pieces:
+        looker.look_for(pieces)
+        pieces = [half for piece in pieces for half in _halves(*piece) if not _covered(looker.placed, *piece)]
+    with_names = looker.left()
+    for place in itertools.chain(*looker.names):
+        looker.free[place.path][place.offset : place.offset + 64] = bytes(64)
+    found = tuple(
+        replace(c, places=(*placed, *names))
+        for c, placed, names in zip(constants, looker.placed, looker.names, strict=True)
     )
-    names: list[tuple[int, Place]] = []
-    for index, layout, dtype, content in candidates:
-        if placed[index] and placed[index][0].dtype != dtype:
-            continue
-        for path, offset in _occurrences(artifact.files, content):
-            if all(free[path][offset : offset + len(content)]):
-                free[path][offset : offset + len(content)] = bytes(len(content))
-                placed[index].append(Place(path=path, offset=offset, layout=layout, dtype=dtype))
-        if not placed[index]:  # equal to a constant that took the place
-            where = next(_occurrences(artifact.files, content), None)
-            if where and any(content):
-                placed[index].append(Place(path=where[0], offset=where[1], layout=layout, dtype=dtype))
-        name = hashlib.sha256(content).hexdigest().encode()
-        for path, offset in _occurrences(artifact.files, name):
-            names.append((index, Place(path=path, offset=offset, layout=layout, dtype="sha256")))
-    without = _left(artifact, free)
-    for index, place in names:
-        free[place.path][place.offset : place.offset + 64] = bytes(64)
-        placed[index].append(place)
-    found = tuple(replace(constant, places=tuple(placed[i])) for i, constant in enumerate(constants))
-    verbatim = sum(_stored(constant) for constant in found if constant.places)
-    missing = tuple(constant for constant in found if not constant.places)
     return Seen(
         artifact=replace(artifact, constants=found),
-        missing=missing,
-        constant_bytes=verbatim + sum(constant.values.nbytes for constant in missing),
-        verbatim_bytes=verbatim,
-        template=_left(artifact, free),
-        template_with_names=without,
+        missing=tuple(constant for constant in found if _rows(constant) < len(constant.values)),
+        constant_bytes=sum(_stored(constant, len(constant.values)) for constant in found),
+        verbatim_bytes=sum(_stored(constant, _rows(constant)) for constant in found),
+        template=looker.left(),
+        template_with_names=with_names,
     )
 
 
-def _stored(constant: Constant) -> int:
-    return constant.values.size * {"f32": 4, "i32": 4, "i8": 1, "sha256": 0}.get(constant.places[0].dtype, 2)
+def _halves(index: int, rows: slice) -> list[tuple[int, slice]]:
+    middle = (rows.start + rows.stop) // 2
+    return [(index, slice(rows.start, middle)), (index, slice(middle, rows.stop))] if middle > rows.start else []
 
 
-def _left(artifact: Artifact, free: dict[str, bytearray]) -> bytes:
-    left = [bytes(itertools.compress(content, free[path])) for path, content in artifact.files.items()]
-    return b"".join(left)
+def _covered(placed: Sequence[Sequence[Place]], index: int, rows: slice) -> bool:
+    return any(place.first <= rows.start and place.first + place.rows >= rows.stop for place in placed[index])
+
+
+def _rows(constant: Constant) -> int:
+    """Positions of axis 0 that stand somewhere."""
+    return len({row for p in constant.places if p.dtype != "sha256" for row in range(p.first, p.first + p.rows)})
+
+
+def _stored(constant: Constant, rows: int) -> int:
+    size = {"f16": 2, "f16-coreml": 2, "i8": 1}.get(constant.places[0].dtype if constant.places else "", 4)
+    return constant.values.size // len(constant.values) * rows * size
 
 
 def _occurrences(files: dict[str, bytes], content: bytes) -> Iterator[tuple[str, int]]:

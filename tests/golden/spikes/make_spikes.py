@@ -8,6 +8,7 @@ Bundles that stay as goldens are packed from these folders (described.py says wh
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from arithmetic import constants, in_place_of
 from described import Artifact, Net, Spike, save
 from layers import Body, Deployed, calibrated
 from look import Seen, look
-from nets import int8_unet, int8_unet_body, mobile, mobile_body, unet, unet_body, vit, vit_body, vit_body_of_linears
+from nets import int8_unet_body, mobile, mobile_body, odd, odd_body, unet, unet_body, vit, vit_body, vit_body_of_linears
 
 from edgeslim.targets.exporting import muted
 
@@ -34,6 +35,9 @@ class Plan:
     inputs: tuple[tuple[int, int, int, int], ...]
 
 
+INT8_DIALECTS = {"executorch": "int8", "litert": "int8-litert", "coreml": "int8-coreml"}
+
+
 def everywhere(body: Body) -> dict[str, Body]:
     return dict.fromkeys(("executorch", "litert", "coreml"), body)
 
@@ -42,7 +46,7 @@ PLANS = {
     "int8-mobilenet": Plan(
         make=lambda: mobile("int8-mobilenet", awkward=True),
         bodies=everywhere(mobile_body),
-        outputs=(("executorch", "int8"), ("litert", "int8"), ("coreml", "w8")),
+        outputs=(("executorch", "int8"), ("litert", "int8"), ("coreml", "w8"), ("coreml", "int8")),
         inputs=((1, 3, 32, 32),),
     ),
     "vit-block": Plan(
@@ -58,10 +62,16 @@ PLANS = {
         inputs=((1, 3, 16, 16),),
     ),
     "int8-unet": Plan(
-        make=lambda: int8_unet("int8-unet"),
+        make=lambda: unet("int8-unet", int8=True),
         bodies=everywhere(int8_unet_body),
-        outputs=(("executorch", "int8"), ("litert", "int8"), ("coreml", "w8")),
+        outputs=(("executorch", "int8"), ("litert", "int8"), ("coreml", "w8"), ("coreml", "int8")),
         inputs=((1, 3, 16, 16),),
+    ),
+    "odd-layers": Plan(
+        make=lambda: odd("odd-layers"),
+        bodies=everywhere(odd_body),
+        outputs=(("executorch", "fp32"), ("litert", "fp32"), ("coreml", "fp16")),
+        inputs=((1, 1, 16, 16),),
     ),
     "two-inputs": Plan(
         make=lambda: mobile("two-inputs", awkward=False),
@@ -80,7 +90,7 @@ def export(spike: Spike, net: Net, plan: Plan, target: str, precision: str, shap
     ranges = None
     if precision == "int8":
         net, ranges = calibrated(spike, net, plan.bodies["litert"], images)
-    dialect = {"w8": "w8", "int8": "int8-q" if target == "litert" else "int8"}.get(precision, "float")
+    dialect = {"w8": "w8", "int8": INT8_DIALECTS[target]}.get(precision, "float")
     module = Deployed(spike, net, body, dialect, ranges).eval()
     with muted(), torch.no_grad():
         want = module(images[:1]).numpy()
@@ -89,10 +99,10 @@ def export(spike: Spike, net: Net, plan: Plan, target: str, precision: str, shap
         elif target == "litert":
             files = exporters.litert(module, example, int8=precision == "int8")
         else:
-            files = exporters.coreml(module, example, half=precision != "fp32")
+            files = exporters.coreml(module, example, half=precision != "fp32", int8=precision == "int8")
         got = exporters.run(files, images[:1].numpy())
     artifact = Artifact(target=target, precision=precision, net=net.id, input_shape=shape, files=files)
-    expected = constants(spike, net, precision)
+    expected = constants(spike, net, precision, int32_bias=target != "coreml")
     seen = look(artifact, expected)
     if seen.missing and precision == "int8":
         floats = {constant.master for constant in seen.missing if constant.kind == "integers"}
@@ -111,13 +121,13 @@ def report(seen: Seen, decibels: float | None) -> None:
         f"{artifact.id}: {size} bytes, constants {seen.verbatim_bytes}/{seen.constant_bytes} verbatim, template "
         f"{len(seen.template)} → {bare} deflated ({named} with names), {against_torch}"
     )
-    used = {}
-    for constant in artifact.constants:
-        for place in constant.places:
-            key = constant.kind, place.dtype, constant.values.ndim, "".join(map(str, place.layout))
-            used[key] = used.get(key, 0) + 1
-    for (kind, dtype, rank, layout), count in sorted(used.items()):
-        print(f"    {kind:14} {dtype:10} rank {rank} {layout:5} × {count}")
+    used = Counter(
+        (c.kind, p.dtype, "".join(map(str, p.layout)), "rows" if p.rows < len(c.values) else "")
+        for c in artifact.constants
+        for p in c.places
+    )
+    for (kind, dtype, layout, rows), count in sorted(used.items()):
+        print(f"    {kind:18} {dtype:10} {layout:5} {rows:4} × {count}")
     for constant in seen.missing:
         print(
             f"    MISSING {constant.kind} of {constant.master} {constant.values.shape}: {constant.values.ravel()[:4]}"

@@ -3,100 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-from arithmetic import bias, cut, fold
-from described import Float32, Fold, Master, Net, Parts, Spike
+from arithmetic import fold, positions, weight
+from described import Float32, Fold, Master, Net, Part, Spike
 from layers import Deployed
 from torch import Tensor
 from torch.nn import functional as F
 
 
 class Maker:
-    """Collects axes and masters by name; the same seed gives the same numbers."""
+    """Collects parts and masters by name; the same seed gives the same numbers."""
 
-    def __init__(self, seed: int, axes: Mapping[str, Parts]) -> None:
+    def __init__(self, seed: int, sizes: Mapping[str, int], optional: Sequence[str] = ()) -> None:
         self.random = np.random.default_rng(seed)
-        self.index = {name: number for number, name in enumerate(axes)}
-        self.axes = tuple(tuple(parts) for parts in axes.values())
+        self.index = {name: number for number, name in enumerate(sizes)}
+        self.parts = tuple(Part(name=name, size=size, optional=name in optional) for name, size in sizes.items())
         self.masters: list[Master] = []
 
     def normal(self, shape: Sequence[int], deviation: float, mean: float = 0.0) -> Float32:
         return self.random.normal(mean, deviation, shape).astype(np.float32)
 
-    def add(self, name: str, axes: str, role: str = "weight", *, rows_axis: int = 0, groups: int = 1) -> None:
-        chosen = tuple(self.index[axis] for axis in axes.split())
-        shape = [sum(self.axes[axis]) for axis in chosen]
-        fan_in = int(np.prod(shape)) // shape[rows_axis]
-        deviation = (2 / fan_in) ** 0.5 if role == "weight" else 0.2
-        affine = role == "weight" and len(shape) == 1  # a norm without a layer: ones, that the fold scales and shifts
-        values = np.ones(shape, np.float32) if affine else self.normal(shape, deviation)
+    def weight(self, name: str, axes: str, *, rows: int = 0, groups: int = 1, bias: bool = False) -> None:
+        """``axes`` are separated by spaces, the parts of one by ``+``. A bias is a tensor along the outputs."""
+        chosen, shape = self._axes(axes)
+        fan_in = int(np.prod(shape)) // shape[rows]
+        values = self.normal(shape, (2 / fan_in) ** 0.5)
+        bias_name = f"{name}_bias" if bias else None
         self.masters.append(
-            Master(
-                name=name,
-                role=role,
-                values=values,
-                axes=chosen,
-                rows_axis=rows_axis,
-                groups=groups,
-            )
+            Master(name=name, role="weight", values=values, axes=chosen, rows=rows, groups=groups, bias=bias_name)
         )
+        if bias_name:
+            self.tensor(bias_name, axes.split()[rows])
 
-    def spike(self, name: str) -> Spike:
-        return Spike(name=name, axes=self.axes, masters=tuple(self.masters), nets=())
+    def tensor(self, name: str, axes: str) -> None:
+        chosen, shape = self._axes(axes)
+        self.masters.append(Master(name=name, role="tensor", values=self.normal(shape, 0.2), axes=chosen))
 
-    def net(self, spike: Spike, name: str, narrower: Mapping[str, Parts], normed: Sequence[str]) -> Net:
-        """A net with random BatchNorms, as folded, behind ``normed``; about one scale in thirty is negative."""
-        cuts = [tuple(parts) for parts in self.axes]
-        for axis, parts in narrower.items():
-            cuts[self.index[axis]] = tuple(parts)
-        folds: dict[str, Fold] = {}
+    def own(self, name: str, axes: str) -> None:
+        self.masters.append(Master(name=name, role="own", values=None, axes=self._axes(axes)[0]))
+
+    def _axes(self, axes: str) -> tuple[tuple[tuple[int, ...], ...], list[int]]:
+        chosen = tuple(tuple(self.index[part] for part in axis.split("+")) for axis in axes.split())
+        return chosen, [sum(self.parts[part].size for part in axis) for axis in chosen]
+
+    def spike(self, name: str, nets: Sequence[Net] = ()) -> Spike:
+        return Spike(name=name, parts=self.parts, masters=tuple(self.masters), nets=tuple(nets))
+
+    def net(self, name: str, narrower: Mapping[str, int], normed: Sequence[str]) -> Net:
+        """A net with random BatchNorms, as folded, behind ``normed``; about one scale in a hundred is negative."""
+        net = Net(id=name, cut=tuple(narrower.get(part.name, part.size) for part in self.parts), folds={})
+        spike, folds = self.spike(""), {}
         for master in self.masters:
-            if master.role == "weight":
-                rows = sum(cuts[master.axes[master.rows_axis]])
-                has = master.name in normed
-                scale, shift = (self.normal([rows], 0.35, 0.8), self.normal([rows], 0.4)) if has else (None, None)
-                folds[master.name] = fold(scale=scale, shift=shift)
-        return Net(id=name, cuts=tuple(cuts), folds=folds)
+            if master.name in normed:
+                rows = len(positions(spike, net, master.axes[master.rows]))
+                folds[master.name] = fold(scale=self.normal([rows], 0.35, 0.8), shift=self.normal([rows], 0.4))
+            elif master.role == "own":
+                shape = [len(positions(spike, net, axis)) for axis in master.axes]
+                folds[master.name] = fold(own=self.normal(shape, 0.3, 0.9))
+        return replace(net, folds=folds)
 
 
 # MobileNetV2, with a grouped convolution
 
-MOBILE_AXES: dict[str, Parts] = {
-    "rgb": (3,), "k": (3,), "1": (1,), "stem": (16,), "narrow": (6, 6), "expanded": (32,),
-    "grouped": (8, 8), "column": (6,), "head": (32,), "class": (10,),
+MOBILE = {
+    "rgb": 3, "k": 3, "1": 1, "stem": 16, "narrow": 6, "expanded": 32, "grouped": 8, "head": 32, "class": 10
 }  # fmt: skip
-MOBILE_HALF: dict[str, Parts] = {
-    "stem": (8,), "narrow": (3, 3), "expanded": (16,), "grouped": (4, 4), "column": (3,), "head": (24,)
-}  # fmt: skip
+MOBILE_HALF = {"stem": 8, "narrow": 3, "expanded": 16, "grouped": 4, "head": 24}
 MOBILE_NORMED = ("stem", "dw1", "project1", "expand2", "dw2", "project2", "head")
 
 
 def mobile(name: str, *, awkward: bool) -> Spike:
-    """``awkward``: a dead channel, one nearly dead, one whose int32 bias is large, negative scales."""
-    make = Maker(1, MOBILE_AXES)
-    make.add("stem", "stem rgb k k")
-    make.add("dw1", "stem 1 k k", groups=16)
-    make.add("project1", "narrow stem 1 1")
-    make.add("expand2", "expanded narrow 1 1")
-    make.add("dw2", "expanded 1 k k", groups=32)
-    make.add("project2", "narrow expanded 1 1")
-    make.add("grouped", "grouped column k k", groups=2)
-    make.add("grouped", "grouped", "own")
-    make.add("head", "head grouped 1 1")
-    make.add("classes", "class head")
-    make.add("classes", "class", "own")
-    spike = make.spike(name)
-    nets = [make.net(spike, "0500", MOBILE_HALF, MOBILE_NORMED), make.net(spike, "1000", {}, MOBILE_NORMED)]
+    """``awkward``: a dead channel, one nearly dead, one whose int32 bias is above 2^22, negative scales.
+
+    Two groups: the channels in front of and in the grouped convolution are the same part twice.
+    """
+    make = Maker(1, MOBILE)
+    make.weight("stem", "stem rgb k k")
+    make.weight("dw1", "stem 1 k k", groups=16)
+    make.weight("project1", "narrow+narrow stem 1 1")
+    make.weight("expand2", "expanded narrow+narrow 1 1")
+    make.weight("dw2", "expanded 1 k k", groups=32)
+    make.weight("project2", "narrow+narrow expanded 1 1")
+    make.weight("grouped", "grouped+grouped narrow k k", groups=2, bias=True)
+    make.weight("head", "head grouped+grouped 1 1")
+    make.weight("classes", "class head", bias=True)
+    nets = [make.net("0500", MOBILE_HALF, MOBILE_NORMED), make.net("1000", {}, MOBILE_NORMED)]
     for net in nets if awkward else []:
-        scales = {layer: net.folds[layer].scale for layer in MOBILE_NORMED}
-        scales["expand2"][3] = 0
-        scales["dw2"][5] = -0.4
-        scales["stem"][2] = 1e-8
-        scales["project2"][1] = 2e-3
+        net.folds["expand2"].scale[3] = 0
+        net.folds["dw2"].scale[5] = -0.4
+        net.folds["stem"].scale[2] = 1e-8
+        net.folds["project2"].scale[1] = 2e-3
         net.folds["project2"].shift[1] = 1.75
-    return Spike(name=name, axes=spike.axes, masters=spike.masters, nets=tuple(nets))
+    return make.spike(name, nets)
 
 
 def mobile_body(d: Deployed, image: Tensor) -> Tensor:
@@ -115,45 +116,40 @@ def mobile_body(d: Deployed, image: Tensor) -> Tensor:
 
 # A U-Net: skip concatenations, a transposed convolution, a PReLU
 
-UNET_AXES: dict[str, Parts] = {
-    "rgb": (3,), "k": (3,), "up": (2,), "1": (1,), "skip1": (8,), "skip2": (16,), "mid": (12,), "raised": (16,),
-    "cat2": (16, 16), "dec2": (8,), "cat1": (8, 8), "dec1": (8,), "mask": (2,),
+UNET = {
+    "rgb": 3, "k": 3, "up": 2, "1": 1, "skip1": 8, "skip2": 16, "mid": 12, "raised": 16, "dec2": 8, "dec1": 8, "mask": 2
 }  # fmt: skip
-UNET_NORMED = ("enc1", "enc2", "mid", "lift", "affine2", "dec2", "dec1")
+UNET_HALF = {"skip1": 4, "skip2": 8, "mid": 6, "raised": 8, "dec2": 4, "dec1": 4}
+WIDE_SKIP = {"skip1": 7, "skip2": 5, "mid": 12, "raised": 9, "dec2": 3, "dec1": 6}
+UNET_NORMED = ("enc1", "enc2", "mid", "lift", "dec2", "dec1")
 
 
-def unet_cut(skip1: int, skip2: int, mid: int, raised: int, dec2: int, dec1: int) -> dict[str, Parts]:
-    """Cuts of all axes; a concatenation has a part per source, in the order of the concatenation."""
-    return {
-        "skip1": (skip1,), "skip2": (skip2,), "mid": (mid,), "raised": (raised,),
-        "cat2": (raised, skip2), "dec2": (dec2,), "cat1": (dec2, skip1), "dec1": (dec1,),
-    }  # fmt: skip
+def unet(name: str, *, int8: bool = False) -> Spike:
+    """Two widths and a vector of channels that cuts the two sources of a concatenation differently.
 
-
-def unet(name: str) -> Spike:
-    """Two widths and a vector of channels whose two parts of a concatenation are cut differently."""
-    make = Maker(3, UNET_AXES)
-    make.add("enc1", "skip1 rgb k k")
-    make.add("slope", "skip1", "tensor")
-    make.add("enc2", "skip2 skip1 k k")
-    make.add("mid", "mid skip2 k k")
-    make.add("lift", "mid raised up up", rows_axis=1)
-    make.add("affine2", "cat2", groups=32)
-    make.add("dec2", "dec2 cat2 k k")
-    make.add("dec1", "dec1 cat1 k k")
-    make.add("mask", "mask dec1 1 1")
-    make.add("mask", "mask", "own")
-    spike = make.spike(name)
+    ``int8``: without what int8 kernels lack, a PReLU and a norm that has no layer.
+    """
+    make = Maker(3, UNET)
+    make.weight("enc1", "skip1 rgb k k")
+    make.weight("enc2", "skip2 skip1 k k")
+    make.weight("mid", "mid skip2 k k")
+    make.weight("lift", "mid raised up up", rows=1)
+    make.weight("dec2", "dec2 raised+skip2 k k")
+    make.weight("dec1", "dec1 dec2+skip1 k k")
+    make.weight("mask", "mask dec1 1 1", bias=True)
+    if not int8:
+        make.tensor("slope", "skip1")
+        make.own("norm_scale", "raised+skip2")
+        make.own("norm_shift", "raised+skip2")
     nets = [
-        make.net(spike, "0500", unet_cut(4, 8, 6, 8, 4, 4), UNET_NORMED),
-        make.net(spike, "1000", {}, UNET_NORMED),
-        make.net(spike, "wide-skip", unet_cut(7, 5, 12, 9, 3, 6), UNET_NORMED),
+        make.net(net, narrower, UNET_NORMED)
+        for net, narrower in (("0500", UNET_HALF), ("1000", {}), ("wide-skip", WIDE_SKIP))
     ]
     for net in nets:
         net.folds["enc1"].scale[1] = 0.0  # products are 0 and −0
         net.folds["enc2"].scale[2] = 3e-8  # less than float16 has
         net.folds["dec2"].shift[0] = 1e-9
-    return Spike(name=name, axes=spike.axes, masters=spike.masters, nets=tuple(nets))
+    return make.spike(name, nets)
 
 
 def unet_body(d: Deployed, image: Tensor) -> Tensor:
@@ -161,21 +157,12 @@ def unet_body(d: Deployed, image: Tensor) -> Tensor:
     skip2 = F.relu(d.conv(skip1, "enc2", stride=2, padding=1))
     x = F.relu(d.conv(skip2, "mid", stride=2, padding=1))
     x = F.relu(d.deconv(x, "lift", stride=2))
-    x = F.relu(d.affine(torch.cat((x, skip2), 1), "affine2"))
+    x = torch.cat((x, skip2), 1)
+    x = F.relu(x * d.tensor("norm_scale").reshape(1, -1, 1, 1) + d.tensor("norm_shift").reshape(1, -1, 1, 1))
     x = F.relu(d.conv(x, "dec2", padding=1))
     x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
     x = F.relu(d.conv(torch.cat((x, skip1), 1), "dec1", padding=1))
     return d.conv(x, "mask")
-
-
-def int8_unet(name: str) -> Spike:
-    """The same without what int8 kernels lack (PReLU, affine)."""
-    full = unet(name)
-    masters = tuple(master for master in full.masters if master.name not in ("slope", "affine2"))
-    nets = tuple(
-        Net(id=net.id, cuts=net.cuts, folds={k: v for k, v in net.folds.items() if k != "affine2"}) for net in full.nets
-    )
-    return Spike(name=name, axes=full.axes, masters=masters, nets=nets)
 
 
 def int8_unet_body(d: Deployed, image: Tensor) -> Tensor:
@@ -195,51 +182,41 @@ def int8_unet_body(d: Deployed, image: Tensor) -> Tensor:
 
 # One ViT block, LayerNorms folded into the linears behind them
 
-VIT_AXES: dict[str, Parts] = {
-    "rgb": (3,), "patch": (4,), "token": (16,), "channel": (16,), "qkv": (16, 16, 16), "heads": (8, 8),
-    "mlp": (32,), "class": (10,),
+VIT = {
+    "rgb": 3, "patch": 4, "token": 16, "channel": 16, "head1": 8, "head2": 8, "mlp": 32, "class": 10
 }  # fmt: skip
-VIT_HALF: dict[str, Parts] = {"channel": (8,), "qkv": (8, 8, 8), "heads": (8, 0), "mlp": (16,)}
+VIT_HALF = {"channel": 8, "head2": 0, "mlp": 16}
 HEAD_SIZE = 8
+HEADS = "head1+head2"
 
 
 def vit(name: str) -> Spike:
-    """Two heads of eight: at half width the second is cut to nothing, in q, k and v and in the columns behind."""
-    make = Maker(4, VIT_AXES)
-    make.add("patch", "channel rgb patch patch")
-    make.add("patch", "channel", "own")
-    make.add("position", "token channel", "tensor")
-    make.add("qkv", "qkv channel")
-    make.add("qkv", "qkv", "own")
-    make.add("attended", "channel heads")
-    make.add("attended", "channel", "own")
-    make.add("lift", "mlp channel")
-    make.add("lift", "mlp", "own")
-    make.add("lower", "channel mlp")
-    make.add("lower", "channel", "own")
-    make.add("classes", "class channel")
-    make.add("classes", "class", "own")
-    spike = make.spike(name)
-    nets = []
-    for net_id, narrower in (("0500", VIT_HALF), ("1000", {})):
-        net = make.net(spike, net_id, narrower, ())
-        folds = dict(net.folds)
+    """Two heads of eight in one fused master of q, k and v; half width leaves the second head out."""
+    make = Maker(4, VIT, optional=["head2"])
+    make.weight("patches", "channel rgb patch patch", bias=True)
+    make.tensor("position", "token channel")
+    make.weight("qkv", f"{HEADS}+{HEADS}+{HEADS} channel")
+    make.weight("attended", f"channel {HEADS}", bias=True)
+    make.weight("lift", "mlp channel")
+    make.weight("lower", "channel mlp", bias=True)
+    make.weight("classes", "class channel")
+    nets = [make.net(net, narrower, ()) for net, narrower in (("0500", VIT_HALF), ("1000", {}))]
+    for net in nets:
         for layer in ("qkv", "lift", "classes"):
-            folds[layer] = _norm_folded(make, spike, net, layer)
-        nets.append(Net(id=net.id, cuts=net.cuts, folds=folds))
-    return Spike(name=name, axes=spike.axes, masters=spike.masters, nets=tuple(nets))
+            net.folds[layer] = _norm_folded(make, net, layer)
+    return make.spike(name, nets)
 
 
-def _norm_folded(make: Maker, spike: Spike, net: Net, layer: str) -> Fold:
+def _norm_folded(make: Maker, net: Net, layer: str) -> Fold:
     """A LayerNorm in front: its gamma scales the columns, its beta goes through them; 1/√d scales the rows of q."""
-    master = next(m for m in spike.masters if m.name == layer and m.role == "weight")
-    columns, rows = cut(master.values, master, spike, net), bias(master, spike, net)
-    gamma, beta = make.normal(columns.shape[1:], 0.2, 1.0), make.normal(columns.shape[1:], 0.2)
-    shift = rows + columns @ beta
+    columns = weight(next(master for master in make.masters if master.name == layer), make.spike(""), net)
+    rows, width = columns.shape
+    gamma, beta = make.normal([width], 0.2, 1.0), make.normal([width], 0.2)
+    shift = make.normal([rows], 0.2) + columns @ beta
     if layer != "qkv":
         return fold(in_scale=gamma, shift=shift)
-    scale = np.ones(len(rows), np.float32)
-    scale[: len(rows) // 3] = HEAD_SIZE**-0.5
+    scale = np.ones(rows, np.float32)
+    scale[: rows // 3] = HEAD_SIZE**-0.5
     return fold(in_scale=gamma, scale=scale, shift=shift * scale)
 
 
@@ -259,7 +236,7 @@ def vit_body_of_linears(d: Deployed, image: Tensor) -> Tensor:
 
 
 def _vit(d: Deployed, image: Tensor, norm: Callable[[Tensor], Tensor]) -> Tensor:
-    x = d.conv(image, "patch", stride=4)
+    x = d.conv(image, "patches", stride=4)
     height, width = x.shape[2:]
     x = x.flatten(2).transpose(1, 2) + d.tensor("position")
     q, k, v = _heads(d.linear(norm(x), "qkv"))
@@ -276,3 +253,37 @@ def _heads(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     tokens, size = x.shape[1], x.shape[2] // 3
     parts = [x[:, :, i * size : (i + 1) * size].reshape(tokens, -1, HEAD_SIZE).transpose(0, 1) for i in range(3)]
     return parts[0], parts[1], parts[2]
+
+
+# Layers that rarely stand in a net, each of which an exporter might store in its own way
+
+ODD = {"gray": 1, "k": 3, "up": 2, "1": 1, "stem": 8, "more": 16, "pair": 4, "raised": 6, "mixed": 12, "class": 5}
+ODD_HALF = {"stem": 4, "more": 8, "pair": 2, "raised": 3, "mixed": 6}
+
+
+def odd(name: str) -> Spike:
+    """One input channel, a channel multiplier, no bias, a bias of zeros, groups of a transposed convolution."""
+    make = Maker(5, ODD)
+    make.weight("stem", "stem gray k k")
+    make.weight("doubled", "more 1 k k", groups=8)
+    make.weight("bare", "pair+pair more 1 1")
+    make.weight("lift", "pair+pair raised up up", rows=1, groups=2)
+    make.weight("zeros", "mixed raised+raised 1 1", bias=True)
+    make.tensor("gain", "mixed")
+    make.weight("twice", "mixed mixed 1 1", bias=True)
+    make.weight("classes", "class mixed", bias=True)
+    for master in make.masters:
+        if master.name == "zeros_bias":
+            master.values[:] = 0
+    nets = [make.net(net, narrower, ("stem", "doubled")) for net, narrower in (("0500", ODD_HALF), ("1000", {}))]
+    return make.spike(name, nets)
+
+
+def odd_body(d: Deployed, image: Tensor) -> Tensor:
+    x = F.relu(d.conv(image, "stem", stride=2, padding=1))
+    x = F.relu(d.conv(x, "doubled", padding=1, groups=x.shape[1]))
+    x = F.hardswish(d.conv(x, "bare"))
+    x = F.relu(d.deconv(x, "lift", stride=2, groups=2))
+    x = F.relu(d.conv(x, "zeros")) * d.tensor("gain").reshape(1, -1, 1, 1)
+    x = F.relu(d.conv(F.relu(d.conv(x, "twice")), "twice"))
+    return d.linear(x.mean((2, 3), keepdim=True).flatten(1), "classes")
