@@ -142,7 +142,7 @@ def save(spike: Spike, folder: Path) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
     np.savez_compressed(folder / "arrays.npz", **arrays)
-    (folder / "spike.json").write_text(json.dumps(document, indent=1) + "\n")
+    (folder / "spike.json").write_text(json.dumps(document, separators=(",", ":")) + "\n")
 
 
 def load(folder: Path) -> Spike:

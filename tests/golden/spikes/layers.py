@@ -77,6 +77,9 @@ class Deployed(nn.Module):
     def tensor(self, name: str) -> Tensor:
         return self.get_buffer(name)
 
+    def has(self, name: str) -> bool:
+        return name in self._buffers
+
     def size(self, name: str, axis: int) -> int:
         return self.get_buffer(name).shape[axis]
 
@@ -127,7 +130,8 @@ def calibrated(spike: Spike, net: Net, body: Body, images: Tensor) -> tuple[Net,
     """Ranges of the float net's activations on ``images``; the net with the input scale of every weight."""
     observed = Deployed(spike, net, body).eval()
     with torch.no_grad():
-        observed(images)
+        for image in images:
+            observed(image[None])
     ranges: dict[str, Range] = {}
     for name, (low, high) in observed.seen.items():
         scale = F32((F32(high) - F32(low)) / F32(255))

@@ -35,6 +35,8 @@ class Plan:
     inputs: tuple[tuple[int, int, int, int], ...]
 
 
+INT8 = (("executorch", "int8"), ("litert", "int8"), ("coreml", "w8"), ("coreml", "int8"))
+FLOAT = (("executorch", "fp32"), ("litert", "fp32"), ("coreml", "fp16"))
 INT8_DIALECTS = {"executorch": "int8", "litert": "int8-litert", "coreml": "int8-coreml"}
 
 
@@ -46,37 +48,43 @@ PLANS = {
     "int8-mobilenet": Plan(
         make=lambda: mobile("int8-mobilenet", awkward=True),
         bodies=everywhere(mobile_body),
-        outputs=(("executorch", "int8"), ("litert", "int8"), ("coreml", "w8"), ("coreml", "int8")),
+        outputs=INT8,
         inputs=((1, 3, 32, 32),),
     ),
     "vit-block": Plan(
-        make=lambda: vit("vit-block"),
+        make=lambda: vit("vit-block", folded=True),
         bodies=everywhere(vit_body) | {"executorch": vit_body_of_linears},
         outputs=(("executorch", "fp32"), ("litert", "fp32"), ("coreml", "fp32")),
+        inputs=((1, 3, 16, 16),),
+    ),
+    "int8-vit": Plan(
+        make=lambda: vit("int8-vit", folded=False),
+        bodies=everywhere(vit_body) | {"executorch": vit_body_of_linears},
+        outputs=INT8,
         inputs=((1, 3, 16, 16),),
     ),
     "unet": Plan(
         make=lambda: unet("unet"),
         bodies=everywhere(unet_body),
-        outputs=(("executorch", "fp32"), ("litert", "fp32"), ("coreml", "fp16")),
+        outputs=FLOAT,
         inputs=((1, 3, 16, 16),),
     ),
     "int8-unet": Plan(
         make=lambda: unet("int8-unet", int8=True),
         bodies=everywhere(int8_unet_body),
-        outputs=(("executorch", "int8"), ("litert", "int8"), ("coreml", "w8"), ("coreml", "int8")),
+        outputs=INT8,
         inputs=((1, 3, 16, 16),),
     ),
     "odd-layers": Plan(
         make=lambda: odd("odd-layers"),
         bodies=everywhere(odd_body),
-        outputs=(("executorch", "fp32"), ("litert", "fp32"), ("coreml", "fp16")),
+        outputs=FLOAT,
         inputs=((1, 1, 16, 16),),
     ),
     "two-inputs": Plan(
         make=lambda: mobile("two-inputs", awkward=False),
         bodies=everywhere(mobile_body),
-        outputs=(("executorch", "fp32"), ("litert", "fp32"), ("coreml", "fp16")),
+        outputs=FLOAT,
         inputs=((1, 3, 32, 32), (1, 3, 24, 40)),
     ),
 }

@@ -188,21 +188,29 @@ VIT = {
 VIT_HALF = {"channel": 8, "head2": 0, "mlp": 16}
 HEAD_SIZE = 8
 HEADS = "head1+head2"
+VIT_NORMS = {"norm1": "qkv", "norm2": "lift", "norm3": "classes"}  # and the linears behind
 
 
-def vit(name: str) -> Spike:
-    """Two heads of eight in one fused master of q, k and v; half width leaves the second head out."""
+def vit(name: str, *, folded: bool) -> Spike:
+    """Two heads of eight in one fused master of q, k and v; half width leaves the second head out.
+
+    ``folded``: LayerNorms' factors and offsets, and 1/√d, are in the linears behind. LiteRT folds them itself where
+    they are not, except in front of an int8 linear; int8 wants them unfolded, its integers go without input scales.
+    """
     make = Maker(4, VIT, optional=["head2"])
     make.weight("patches", "channel rgb patch patch", bias=True)
     make.tensor("position", "token channel")
-    make.weight("qkv", f"{HEADS}+{HEADS}+{HEADS} channel")
+    for norm in () if folded else VIT_NORMS:
+        make.tensor(f"{norm}_gamma", "channel")
+        make.tensor(f"{norm}_beta", "channel")
+    make.weight("qkv", f"{HEADS}+{HEADS}+{HEADS} channel", bias=not folded)
     make.weight("attended", f"channel {HEADS}", bias=True)
-    make.weight("lift", "mlp channel")
+    make.weight("lift", "mlp channel", bias=not folded)
     make.weight("lower", "channel mlp", bias=True)
-    make.weight("classes", "class channel")
+    make.weight("classes", "class channel", bias=not folded)
     nets = [make.net(net, narrower, ()) for net, narrower in (("0500", VIT_HALF), ("1000", {}))]
-    for net in nets:
-        for layer in ("qkv", "lift", "classes"):
+    for net in nets if folded else []:
+        for layer in VIT_NORMS.values():
             net.folds[layer] = _norm_folded(make, net, layer)
     return make.spike(name, nets)
 
@@ -222,30 +230,38 @@ def _norm_folded(make: Maker, net: Net, layer: str) -> Fold:
 
 def vit_body(d: Deployed, image: Tensor) -> Tensor:
     """With aten's LayerNorm."""
-    return _vit(d, image, lambda x: F.layer_norm(x, x.shape[-1:]))
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        affine = (d.tensor(f"{name}_gamma"), d.tensor(f"{name}_beta")) if d.has(f"{name}_gamma") else ()
+        return F.layer_norm(x, x.shape[-1:], *affine)
+
+    return _vit(d, image, norm)
 
 
 def vit_body_of_linears(d: Deployed, image: Tensor) -> Tensor:
     """LayerNorm as two averaging linears: XNNPACK takes it whole."""
 
-    def norm(x: Tensor) -> Tensor:
+    def norm(x: Tensor, name: str) -> Tensor:
         x = x - d.average(x)
-        return x * torch.rsqrt(d.average(x * x) + 1e-5)
+        x = x * torch.rsqrt(d.average(x * x) + 1e-5)
+        return x * d.tensor(f"{name}_gamma") + d.tensor(f"{name}_beta") if d.has(f"{name}_gamma") else x
 
     return _vit(d, image, norm)
 
 
-def _vit(d: Deployed, image: Tensor, norm: Callable[[Tensor], Tensor]) -> Tensor:
-    x = d.conv(image, "patches", stride=4)
+def _vit(d: Deployed, image: Tensor, norm: Callable[[Tensor, str], Tensor]) -> Tensor:
+    x = d.act(d.conv(d.act(image, "image"), "patches", stride=4), "patches")
     height, width = x.shape[2:]
     x = x.flatten(2).transpose(1, 2) + d.tensor("position")
-    q, k, v = _heads(d.linear(norm(x), "qkv"))
-    weights = torch.softmax(torch.bmm(q, k.transpose(1, 2)), -1)
+    q, k, v = _heads(d.act(d.linear(d.act(norm(x, "norm1"), "norm1"), "qkv"), "qkv"))
+    scores = torch.bmm(q, k.transpose(1, 2))
+    weights = torch.softmax(scores * HEAD_SIZE**-0.5 if d.has("norm1_gamma") else scores, -1)
     y = torch.bmm(weights, v).transpose(0, 1).reshape(1, height * width, -1)
-    x = x + d.linear(y, "attended")
-    x = x + d.linear(F.gelu(d.linear(norm(x), "lift")), "lower")
-    x = norm(x).transpose(1, 2).reshape(1, -1, height, width).mean((2, 3), keepdim=True).flatten(1)
-    return d.linear(x, "classes")
+    x = x + d.act(d.linear(d.act(y, "heads"), "attended"), "attended")
+    y = d.act(F.gelu(d.act(d.linear(d.act(norm(x, "norm2"), "norm2"), "lift"), "lift")), "gelu")
+    x = x + d.act(d.linear(y, "lower"), "lower")
+    x = norm(x, "norm3").transpose(1, 2).reshape(1, -1, height, width).mean((2, 3), keepdim=True).flatten(1)
+    return d.act(d.linear(d.act(x, "pool"), "classes"), "logits")
 
 
 def _heads(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
