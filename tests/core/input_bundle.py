@@ -1,8 +1,8 @@
 """Another made-up bundle: what the manifest can say beside the simple case of ``small_bundle``.
 
-    inputs     8 (an image) · 6x10 (an image that is not square, and a plain tensor)
-    nets       0500 (also called 0.505) · 1000 · searched (a vector of channels, without int8 numbers)
-    variants   executorch-fp32-8 · executorch-int8-8 (integers in and out) · litert-fp32-6x10 (two inputs, two outputs)
+inputs     8 (an image) · 6x10 (an image that is not square, and a plain tensor)
+nets       0500 (also called 0.505) · 1000 · searched (a vector of channels, without int8 numbers)
+variants   executorch-fp32-8 · executorch-int8-8 (integers in and out) · litert-fp32-6x10 (two inputs, two outputs)
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from small_bundle import EXTRA, INFO, INPUT, Contents, artifact, counts, folds, 
 
 from edgeslim.core.cut import master_cut
 from edgeslim.core.manifest import (
-    ImageInput,
     Images,
     InputInfo,
     InputTensor,
@@ -24,6 +23,7 @@ from edgeslim.core.manifest import (
     TensorInfo,
     Variant,
 )
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.recipe import Rule
 from edgeslim.core.width import Width
 from edgeslim.press.build import BundleBuilder, MasterSet
@@ -33,7 +33,7 @@ WIDE = InputInfo(
     tensors=(
         InputTensor(
             name="picture",
-            image=ImageInput(
+            image=ImageContract(
                 channels=1,
                 height=6,
                 width=10,
@@ -45,6 +45,7 @@ WIDE = InputInfo(
                 interpolation="nearest",
                 antialias=False,
                 range="video",
+                pad=0,
             ),
             tensor=None,
         ),

@@ -150,7 +150,12 @@ def test_what_names_one_artifact(ask: Callable[[SlimManifest], Any], expected: s
         ),
         (lambda m: addressing.by_id(m, "0500"), UsageError, "no artifact '0500'", ""),
         (lambda m: addressing.resolve(m, Width(600)), WidthError, r"no width 0\.6: the nearest are 0\.5 and 1\.0", ""),
-        (lambda m: addressing.resolve(m, 400), WidthError, r"the nearest are 0\.5; the bundle has 0\.5, 1\.0", "choose"),
+        (
+            lambda m: addressing.resolve(m, 400),
+            WidthError,
+            r"the nearest are 0\.5; the bundle has 0\.5, 1\.0",
+            "choose",
+        ),
         (lambda m: addressing.resolve(m, "serched"), WidthError, "no net 'serched'", "did you mean 'searched'"),
         (lambda m: addressing.one(m, "litert", 500), UsageError, "nothing for 'litert'; it has coreml, executor", ""),
         (lambda m: addressing.one(m, "executorch", 500, "fp23-8"), UsageError, "no variant 'fp23-8'", "did you mean"),

@@ -310,8 +310,9 @@ def test_every_constant_is_that_of_the_text(data: st.DataObject, quantised: bool
         word.quant = Quant(
             input_scale=data.draw(st.floats(2.0**-40, 2.0**40, width=32)) * np.ones(1, np.float32),
             scale=np.maximum(np.abs(data.draw(floats(outputs))), DEAD_BELOW) if master.integers == "own" else None,
-            correction=np.array(data.draw(st.lists(st.integers(-32768, 32767), min_size=outputs, max_size=outputs)))
-            .astype(np.int16)
+            correction=np.array(
+                data.draw(st.lists(st.integers(-32768, 32767), min_size=outputs, max_size=outputs))
+            ).astype(np.int16)
             if master.correction
             else None,
         )
