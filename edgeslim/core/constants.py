@@ -3,6 +3,7 @@
     masters ─ cut ─► C ─ · in_scale ─ · scale ─► weight        shift or cut ─► bias, vector
                      └─ / step, rounded ─ · sign ─► integers   step · |scale| ─► weight scale
                                                                · input scale ─► bias scale, int32 bias
+    integers · weight scale, int32 bias · bias scale ─► dequantised: what float operations in an int8 file hold
 
 Every step is one float32 operation rounded to nearest even, subnormal results kept: no fused multiply-add, no flush to
 zero. So the bits are the same in every language. A product that is not finite is refused: infinity times zero is a NaN
@@ -44,6 +45,8 @@ class Kind(IntEnum):
     INPUT_SCALE = 5
     BIAS_SCALE = 6
     BIAS_INTEGERS = 7
+    DEQUANTISED_WEIGHT = 8
+    DEQUANTISED_BIAS = 9
 
 
 INTEGER_KINDS = frozenset({Kind.INTEGERS, Kind.BIAS_INTEGERS})
@@ -171,14 +174,14 @@ def has(master: Master, kind: Kind, *, quantised: bool) -> bool:
         return True
     if kind is Kind.BIAS:
         return biased
-    if kind in (Kind.INTEGERS, Kind.WEIGHT_SCALE):
+    if kind in (Kind.INTEGERS, Kind.WEIGHT_SCALE, Kind.DEQUANTISED_WEIGHT):
         return master.integers == "shared" or (master.integers == "own" and quantised)
-    return master.integers != "none" and quantised and (kind is not Kind.BIAS_INTEGERS or biased)
+    return master.integers != "none" and quantised and (biased or kind in (Kind.INPUT_SCALE, Kind.BIAS_SCALE))
 
 
 def shape_of(cut: MasterCut, kind: Kind) -> tuple[int, ...]:
     """The shape of a constant."""
-    if kind in (Kind.WEIGHT, Kind.VECTOR, Kind.INTEGERS):
+    if kind in (Kind.WEIGHT, Kind.VECTOR, Kind.INTEGERS, Kind.DEQUANTISED_WEIGHT):
         return cut.shape
     return (1,) if kind is Kind.INPUT_SCALE else (cut.outputs,)
 
@@ -211,6 +214,8 @@ def values(
         return _weight(net, constant.master, rows, axes)
     if constant.kind is Kind.INTEGERS:
         return _integers(net, constant.master, rows).transpose(axes)
+    if constant.kind is Kind.DEQUANTISED_WEIGHT:
+        return _dequantised(net, constant.master, rows).transpose(axes)
     return _per_channel(net, constant)[rows]
 
 
@@ -298,6 +303,16 @@ def _integers(net: NetConstants, index: int, rows: slice) -> Array:
     return (integers * _along(signs, cut, master.rows, rows)).astype(np.int8)
 
 
+def _dequantised(net: NetConstants, index: int, rows: slice) -> Float32:
+    cut = net.cuts[index]
+    with np.errstate(over="ignore"):
+        product: Float32 = _integers(net, index, rows).astype(np.float32) * _along(
+            _scales(net, index)[0], cut, cut.master.rows, rows
+        )
+    _check_finite(product, cut.master)
+    return product
+
+
 def _per_channel(net: NetConstants, constant: Constant) -> Array:
     """The one-axis constants of a weight, whole."""
     index, kind = constant.master, constant.kind
@@ -318,6 +333,12 @@ def _one_axis(net: NetConstants, index: int, kind: Kind) -> Array:
     assert quant is not None
     if kind is Kind.INPUT_SCALE:
         return quant.input_scale
+    if kind is Kind.DEQUANTISED_BIAS:
+        integers = _per_channel(net, Constant(index, Kind.BIAS_INTEGERS))
+        with np.errstate(over="ignore"):
+            product: Float32 = integers.astype(np.float32) * _per_channel(net, Constant(index, Kind.BIAS_SCALE))
+        _check_finite(product, cut.master)
+        return product
     with np.errstate(over="ignore"):
         bias_scale: Float32 = _scales(net, index)[0] * quant.input_scale
     _check_finite(bias_scale, cut.master)

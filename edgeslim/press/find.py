@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeslim.core.constants import Constant, Kind, NetConstants, is_integer, values
+from edgeslim.core.constants import Constant, Kind, NetConstants, is_integer, shape_of, values
 from edgeslim.core.cut import permutation
 from edgeslim.core.deflate import TemplateReader, deflated_template
 from edgeslim.core.manifest import FileEntry
@@ -48,8 +48,12 @@ _LAYOUTS = {1: range(1), 2: range(2), 3: range(6), 4: (0, 3, 6, 9, 16, 17)}
 
 Array = npt.NDArray[Any]
 
-# What may stand for a weight, a bias, a vector: any of the alternatives explains it.
-_ALTERNATIVES = {Kind.WEIGHT: Kind.INTEGERS, Kind.BIAS: Kind.BIAS_INTEGERS}
+# What may stand in a file instead of a weight or a bias, and which scales are expected only beside which integers.
+_INSTEAD = {
+    Kind.WEIGHT: {Kind.INTEGERS, Kind.DEQUANTISED_WEIGHT},
+    Kind.BIAS: {Kind.BIAS_INTEGERS, Kind.DEQUANTISED_BIAS},
+}
+_BESIDE = {Kind.WEIGHT_SCALE: Kind.INTEGERS, Kind.BIAS_SCALE: Kind.BIAS_INTEGERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +107,17 @@ def find_constants(
 def _pieces(wanted: _Wanted, net: NetConstants) -> list[_Wanted]:
     """The groups of a grouped layer, or the parts that stand along axis 0, each for itself."""
     cut = net.cuts[wanted.constant.master]
-    if cut.master.role != "weight" or cut.master.rows != 0:
+    if cut.master.role != "weight":
         return []
-    if cut.group is not None:
-        edges = np.flatnonzero(np.diff(cut.group, prepend=-1)).tolist()
+    axis = 0 if len(shape_of(cut, wanted.constant.kind)) > 1 else cut.master.rows  # along which its rows run
+    if cut.group is None:
+        rows = [last - first for first, last in cut.runs[axis]]
     else:
-        edges = np.cumsum([0, *(last - first for first, last in cut.runs[0])])[:-1].tolist()
-    rows = [after - before for before, after in itertools.pairwise([*edges, cut.shape[0]])]
+        rows = np.bincount(cut.group).tolist() if axis == 0 else [cut.shape[1]] * cut.groups_kept
     if not 1 < len(rows) <= _MAX_SPLIT or min(rows) == 1:
         return []
-    return [replace(wanted, first_row=edge, rows=count) for edge, count in zip(edges, rows, strict=True)]
+    edges = itertools.accumulate(rows, initial=0)
+    return [replace(wanted, first_row=edge, rows=count) for edge, count in zip(edges, rows, strict=False)]
 
 
 class _Search:
@@ -130,7 +135,7 @@ class _Search:
         if wanted:
             self._take(self._scan(wanted))
             for one in sorted(wanted, key=lambda w: -self._numbers(w).size):
-                if one not in self.found:
+                if one not in self.found and self._numbers(one).any():  # zeros stand anywhere
                     self._take(self._search_gaps(one))
 
     def _numbers(self, wanted: _Wanted) -> Array:
@@ -293,17 +298,15 @@ class _Search:
 
     def _explained_otherwise(self, constant: Constant) -> bool:
         """Whether a constant stands there as another kind, or belongs to a form that the file does not have."""
-        kinds = {one.constant.kind for one in self.found if one.constant.master == constant.master}
-        if constant.kind in _ALTERNATIVES:
-            return _ALTERNATIVES[constant.kind] in kinds
-        if constant.kind is Kind.VECTOR:
+        kinds = self._kinds_of(constant.master)
+        if constant.kind in kinds:  # some pieces of it stand there: the others are expected too
+            return False
+        if constant.kind is Kind.VECTOR:  # counted as the bias of its weight
             name = self.net.cuts[constant.master].master.name
-            return any(
-                cut.master.bias == name and Kind.BIAS_INTEGERS in self._kinds_of(index)
-                for index, cut in enumerate(self.net.cuts)
-            )
-        integers = Kind.INTEGERS in kinds  # without integers, their scales are not expected
-        return not integers or (constant.kind is Kind.BIAS_INTEGERS and Kind.BIAS in kinds)
+            return any(cut.master.bias == name for cut in self.net.cuts)
+        if constant.kind is Kind.WEIGHT or constant.kind is Kind.BIAS:
+            return bool(kinds & _INSTEAD[constant.kind])
+        return _BESIDE.get(constant.kind) not in kinds
 
     def _kinds_of(self, master: int) -> set[Kind]:
         return {one.constant.kind for one in self.found if one.constant.master == master}

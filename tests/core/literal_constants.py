@@ -20,13 +20,13 @@ F = np.float32
 Array = np.ndarray[Any, Any]
 
 
-class NotFinite(Exception):
+class NotFiniteError(Exception):
     """A product that the format refuses."""
 
 
 def finite(number: F) -> F:
     if not math.isfinite(number):
-        raise NotFinite
+        raise NotFiniteError
     return number
 
 
@@ -183,11 +183,20 @@ class Literal:
             out.append(number)
         return np.array(out, np.int32)
 
+    def dequantised_weight(self) -> Array:
+        out, integers, scales = np.zeros(self.shape(), F), self.integers(), self.scales()[0]
+        for index, _ in self.places():
+            out[index] = finite(F(integers[index]) * scales[self.output(index)])
+        return out
+
+    def dequantised_bias(self) -> list[F]:
+        return [finite(F(n) * scale) for n, scale in zip(self.bias_integers(), self.bias_scale(), strict=True)]
+
     def constant(self, kind: Kind) -> Array:
         """Any of them.
 
         Raises:
-            NotFinite: a product is.
+            NotFiniteError: a product is.
         """
         make = {
             Kind.WEIGHT: self.weight,
@@ -198,6 +207,8 @@ class Literal:
             Kind.INPUT_SCALE: lambda: self.quant.input_scale,
             Kind.BIAS_SCALE: self.bias_scale,
             Kind.BIAS_INTEGERS: self.bias_integers,
+            Kind.DEQUANTISED_WEIGHT: self.dequantised_weight,
+            Kind.DEQUANTISED_BIAS: self.dequantised_bias,
         }[kind]
         with np.errstate(all="ignore"):
             found = make()

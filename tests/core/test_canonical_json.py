@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import input_bundle
 import pytest
+import small_bundle
 from hypothesis import given
 from hypothesis import strategies as st
-import input_bundle
-import small_bundle
 
 from edgeslim.core.canonical_json import MAX_INT, canonical_bytes, decimal_text, is_decimal, parse_canonical
 from edgeslim.core.manifest_rules import parse_manifest

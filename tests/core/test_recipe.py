@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from edgeslim.core.slicing import Cut, folded_weight
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_bundle import builder

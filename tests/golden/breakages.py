@@ -676,7 +676,7 @@ register("bad-recipe", "recipe-not-shortest", recipe(lambda content: bytes([cont
 register("bad-recipe", "recipe-large-number", recipe(lambda content: content[:1] + leb(2**53) + content[2:]), READ)
 register("bad-recipe", "recipe-too-many", recipe(lambda content: leb(8193) + bytes(4 * 8193)), READ)
 register("bad-recipe", "recipe-count", recipe(lambda content: leb(1_000) + content[1:]), READ)
-register("unknown-code", "unknown-kind", recipe(lambda content: leb(1, 0, 0, 8, 0)), READ)
+register("unknown-code", "unknown-kind", recipe(lambda content: leb(1, 0, 0, 10, 0)), READ)
 register("unknown-code", "unknown-rule", recipe(lambda content: leb(1, 0, 0, 0, 5 << 2)), READ)
 register("unknown-code", "unknown-layout", recipe(lambda content: leb(1, 0, 0, 0, 24 << 5)), READ)
 register("unknown-code", "unknown-layout-of-one-axis", recipe(lambda content: leb(1, 0, 6, 2, 1 << 5)), READ)

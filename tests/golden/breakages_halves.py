@@ -349,3 +349,7 @@ def _(raw: Raw) -> None:
     name = "recipe/executorch-fp32-8/1000"
     content = raw.content(name)
     raw.set_stored(name, zlib.compress(content[:9], 9) + zlib.compress(content[9:], 9))
+
+
+register("bad-reference", "reference-dequantised", recipe(lambda content: leb(1, 0, 0, 8, 0)), READ)
+register("bad-reference", "reference-dequantised-bias", recipe(lambda content: leb(1, 0, 5, 9, 0)), READ)
