@@ -3,6 +3,7 @@
     masters ─ cut ─► C ─ · in_scale ─ · scale ─► weight        shift or cut ─► bias, vector
                      └─ / step, rounded ─ · sign ─► integers   step · |scale| ─► weight scale
                                                                · input scale ─► bias scale, int32 bias
+    integers · weight scale, int32 bias · bias scale ─► dequantised: what float operations in an int8 file hold
 
 Every step is one float32 operation rounded to nearest even, subnormal results kept: no fused multiply-add, no flush to
 zero. So the bits are the same in every language. A product that is not finite is refused: infinity times zero is a NaN
@@ -181,9 +182,7 @@ def has(master: Master, kind: Kind, *, quantised: bool) -> bool:
         return biased
     if kind in (Kind.INTEGERS, Kind.WEIGHT_SCALE, Kind.DEQUANTISED_WEIGHT):
         return master.integers == "shared" or (master.integers == "own" and quantised)
-    return (
-        master.integers != "none" and quantised and (kind not in (Kind.BIAS_INTEGERS, Kind.DEQUANTISED_BIAS) or biased)
-    )
+    return master.integers != "none" and quantised and (biased or kind in (Kind.INPUT_SCALE, Kind.BIAS_SCALE))
 
 
 def shape_of(cut: MasterCut, kind: Kind) -> tuple[int, ...]:
@@ -222,9 +221,7 @@ def values(
     if constant.kind is Kind.INTEGERS:
         return _integers(net, constant.master, rows).transpose(axes)
     if constant.kind is Kind.DEQUANTISED_WEIGHT:
-        integers = _integers(net, constant.master, rows).astype(np.float32)
-        scales = _scales(net, constant.master)[0]
-        return (integers * _along(scales, cut, cut.master.rows, rows)).transpose(axes)
+        return _dequantised(net, constant.master, rows).transpose(axes)
     return _per_channel(net, constant)[rows]
 
 
@@ -312,6 +309,16 @@ def _integers(net: NetConstants, index: int, rows: slice) -> Array:
     return (integers * _along(signs, cut, master.rows, rows)).astype(np.int8)
 
 
+def _dequantised(net: NetConstants, index: int, rows: slice) -> Float32:
+    cut = net.cuts[index]
+    with np.errstate(over="ignore"):
+        product: Float32 = _integers(net, index, rows).astype(np.float32) * _along(
+            _scales(net, index)[0], cut, cut.master.rows, rows
+        )
+    _check_finite(product, cut.master)
+    return product
+
+
 def _per_channel(net: NetConstants, constant: Constant) -> Array:
     """The one-axis constants of a weight, whole."""
     index, kind = constant.master, constant.kind
@@ -332,15 +339,17 @@ def _one_axis(net: NetConstants, index: int, kind: Kind) -> Array:
     assert quant is not None
     if kind is Kind.INPUT_SCALE:
         return quant.input_scale
+    if kind is Kind.DEQUANTISED_BIAS:
+        integers = _per_channel(net, Constant(index, Kind.BIAS_INTEGERS))
+        with np.errstate(over="ignore"):
+            product: Float32 = integers.astype(np.float32) * _per_channel(net, Constant(index, Kind.BIAS_SCALE))
+        _check_finite(product, cut.master)
+        return product
     with np.errstate(over="ignore"):
         bias_scale: Float32 = _scales(net, index)[0] * quant.input_scale
     _check_finite(bias_scale, cut.master)
     if kind is Kind.BIAS_SCALE:
         return bias_scale
-    if kind is Kind.DEQUANTISED_BIAS:
-        integers32 = _per_channel(net, Constant(index, Kind.BIAS_INTEGERS))
-        dequantised: Float32 = integers32.astype(np.float32) * bias_scale
-        return dequantised
     with np.errstate(over="ignore"):
         exact = (_bias(net, index) * (np.float32(1) / bias_scale)).astype(np.float64)
     rounded = np.rint(np.clip(exact, -(2.0**31), 2.0**31)).astype(np.int64)

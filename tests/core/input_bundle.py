@@ -14,7 +14,6 @@ from small_bundle import EXTRA, INFO, INPUT, Contents, artifact, counts, folds, 
 
 from edgeslim.core.cut import master_cut
 from edgeslim.core.manifest import (
-    ImageInput,
     Images,
     InputInfo,
     InputTensor,
@@ -24,6 +23,7 @@ from edgeslim.core.manifest import (
     TensorInfo,
     Variant,
 )
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.recipe import Rule
 from edgeslim.core.width import Width
 from edgeslim.press.build import BundleBuilder, MasterSet
@@ -33,7 +33,7 @@ WIDE = InputInfo(
     tensors=(
         InputTensor(
             name="picture",
-            image=ImageInput(
+            image=ImageContract(
                 channels=1,
                 height=6,
                 width=10,
@@ -45,6 +45,7 @@ WIDE = InputInfo(
                 interpolation="nearest",
                 antialias=False,
                 range="video",
+                pad=0,
             ),
             tensor=None,
         ),

@@ -183,6 +183,15 @@ class Literal:
             out.append(number)
         return np.array(out, np.int32)
 
+    def dequantised_weight(self) -> Array:
+        out, integers, scales = np.zeros(self.shape(), F), self.integers(), self.scales()[0]
+        for index, _ in self.places():
+            out[index] = finite(F(integers[index]) * scales[self.output(index)])
+        return out
+
+    def dequantised_bias(self) -> list[F]:
+        return [finite(F(n) * scale) for n, scale in zip(self.bias_integers(), self.bias_scale(), strict=True)]
+
     def constant(self, kind: Kind) -> Array:
         """Any of them.
 
@@ -198,6 +207,8 @@ class Literal:
             Kind.INPUT_SCALE: lambda: self.quant.input_scale,
             Kind.BIAS_SCALE: self.bias_scale,
             Kind.BIAS_INTEGERS: self.bias_integers,
+            Kind.DEQUANTISED_WEIGHT: self.dequantised_weight,
+            Kind.DEQUANTISED_BIAS: self.dequantised_bias,
         }[kind]
         with np.errstate(all="ignore"):
             found = make()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import input_bundle
 import pytest
+import small_bundle
 from hypothesis import given
 from hypothesis import strategies as st
-from small_bundle import builder
 
 from edgeslim.core.canonical_json import MAX_INT, canonical_bytes, decimal_text, is_decimal, parse_canonical
 from edgeslim.core.manifest_rules import parse_manifest
@@ -73,6 +74,7 @@ def test_what_cannot_be_written_as_decimal(value: float) -> None:
         decimal_text(value)
 
 
-def test_manifests_come_back() -> None:
-    manifest = builder()[0].content().manifest
+@pytest.mark.parametrize("maker", [small_bundle, input_bundle])
+def test_manifests_come_back(maker: Any) -> None:
+    manifest = maker.builder()[0].content().manifest
     assert parse_manifest(manifest.to_bytes()) == manifest

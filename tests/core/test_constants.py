@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,8 +41,8 @@ from edgeslim.core.width import Width
 from edgeslim.errors import FormatError
 
 WEIGHT = Master(
-    name="it", role="weight", dtype="f32", axes=((0,), (1,)), rows=0, groups=1, in_scale=False, scale=False, shift=False,
-    bias=None, integers="none", correction=False, of=None, sha256=None, step_sha256=None,
+    name="it", role="weight", dtype="f32", axes=((0,), (1,)), rows=0, groups=1, in_scale=False, scale=False,
+    shift=False, bias=None, integers="none", correction=False, of=None, sha256=None, step_sha256=None,
 )  # fmt: skip
 TENSOR = replace(WEIGHT, name="bias", role="tensor")
 F = np.float32
@@ -245,6 +247,17 @@ def test_products_that_are_not_finite_are_refused(made: NetConstants, kind: Kind
         values(Constant(0, kind), made)
 
 
+def test_what_float_operations_in_an_int8_file_hold() -> None:
+    """127 · (0.1 · 3) is not (127 · 0.1) · 3; an int32 bias above 2^24 is rounded before the product."""
+    fold = Fold(scale=F([3]), shift=F([2e7]))
+    made = net([[1, 127]], fold, dtype="i8", step=[0.1], integers="shared", correction=True, quant=q(correction=[1]))
+    assert bits(got(made, Kind.DEQUANTISED_WEIGHT)) == bits([F(0.1) * F(3), F(127) * (F(0.1) * F(3))])
+    (integer,) = got(made, Kind.BIAS_INTEGERS)
+    assert integer > 1 << 24
+    assert integer % 2
+    assert bits(got(made, Kind.DEQUANTISED_BIAS)) == bits(F(integer) * F(got(made, Kind.BIAS_SCALE)[0]))
+
+
 @pytest.mark.parametrize("step", [-1.0, float("nan"), float("inf")])
 def test_steps_are_finite_and_not_negative(step: float) -> None:
     with pytest.raises(FormatError, match="bad-quant"):
@@ -253,7 +266,7 @@ def test_steps_are_finite_and_not_negative(step: float) -> None:
 
 def test_which_constants_there_are() -> None:
     """Rows: what the master is. Columns: kinds without a quant, and with one."""
-    floats_, w8 = {Kind.WEIGHT}, {Kind.WEIGHT, Kind.INTEGERS, Kind.WEIGHT_SCALE}
+    floats_, w8 = {Kind.WEIGHT}, {Kind.WEIGHT, Kind.INTEGERS, Kind.WEIGHT_SCALE, Kind.DEQUANTISED_WEIGHT}
     int8 = w8 | {Kind.INPUT_SCALE, Kind.BIAS_SCALE}
     table = [
         (TENSOR, {Kind.VECTOR}, {Kind.VECTOR}),
@@ -265,7 +278,7 @@ def test_which_constants_there_are() -> None:
         (
             replace(WEIGHT, integers="shared", bias="b"),
             w8 | {Kind.BIAS},
-            int8 | {Kind.BIAS, Kind.BIAS_INTEGERS},
+            int8 | {Kind.BIAS, Kind.BIAS_INTEGERS, Kind.DEQUANTISED_BIAS},
         ),
     ]
     for master, without, with_quant in table:
@@ -411,5 +424,8 @@ def test_the_ends_of_the_range_are_allowed(scale: float) -> None:
 
 def test_every_kind_is_in_the_table_of_the_text() -> None:
     """``constants.Kind`` counts as FORMAT.md §5 does."""
-    names = ["WEIGHT", "BIAS", "VECTOR", "INTEGERS", "WEIGHT_SCALE", "INPUT_SCALE", "BIAS_SCALE", "BIAS_INTEGERS"]
-    assert [constants.Kind(index).name for index in range(len(Kind))] == names
+    text = (Path(constants.__file__).parent / "FORMAT.md").read_text()
+    rows = re.findall(r"^\| ([0-9]) \| ([a-z0-9 ]+?)(?:: .*)? \| (?:float|integer)", text, re.MULTILINE)
+    names = {Kind.BIAS_INTEGERS: "int32 bias"}
+    expected = [(str(int(kind)), names.get(kind, kind.name.lower().replace("_", " "))) for kind in Kind]
+    assert rows == expected

@@ -14,30 +14,38 @@ import io
 import json
 import sys
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "core")]
 
+import breakages_halves  # noqa: E402, F401  (adds to BREAKAGES)
+import input_bundle  # noqa: E402
+import layout_bundle  # noqa: E402
+import small_bundle  # noqa: E402
 from breakages import BREAKAGES  # noqa: E402
 from raw_bundle import Raw  # noqa: E402
-from small_bundle import builder  # noqa: E402
 
 from edgeslim.press.build import bundle_parts  # noqa: E402
 
-GOOD = {
-    "tiny-f32": {},
-    "tiny-f16": {"weights": "f16"},
-    "tiny-int8": {"int8": True},  # integers made from float masters, hashed names
-    "tiny-i8": {"weights": "i8", "int8": True},  # integers that are the masters
-    "tiny-blocks": {"filler": 30_000},  # templates of several blocks, with a base
+GOOD: dict[str, Callable[[], Any]] = {
+    "tiny-f32": small_bundle.builder,
+    "tiny-f16": partial(small_bundle.builder, weights="f16"),
+    "tiny-int8": partial(small_bundle.builder, int8=True),  # integers made from float masters, hashed names
+    "tiny-i8": partial(small_bundle.builder, weights="i8", int8=True),  # integers that are the masters
+    "tiny-blocks": partial(small_bundle.builder, filler=30_000),  # templates of several blocks, with a base
+    "tiny-layouts": layout_bundle.builder,  # corners of cuts, layouts and halves
+    "tiny-inputs": partial(input_bundle.builder, filler=0),  # corners of the manifest
 }
 OUT = HERE / "bundles"
 
 
 def good(name: str) -> tuple[bytes, list[dict[str, object]]]:
     """The bundle and its artifacts' files, without writing anything."""
-    made, contents = builder(**GOOD[name])  # type: ignore[arg-type]
+    made, contents = GOOD[name]()
     stream = io.BytesIO()
     for part in bundle_parts(made.content()):
         stream.write(part)
