@@ -9,7 +9,9 @@ One slowdown ``xi`` (measured latency over the table's, Q20) and its upward devi
 in ALERT (Wan et al., USENIX ATC 2020); the safety factor ``k`` (Q10) on the deviation follows the observed misses, as
 in adaptive conformal inference (Gibbs and Candès, NeurIPS 2021): at rest 4 of 256 samples miss. A width fits when its
 time x (xi + k·dev) is within the deadline less 1/32. The controller narrows at once and widens one rung after a dwell;
-a widening that fails doubles the next wait (the idea of WebRTC's overuse detector). Heat caps the width, a forecast of
+a widening that fails doubles the next wait (the idea of WebRTC's overuse detector). Where latency has narrowed and then
+fell by less than half of what the table says (a queue, a busy processor), narrower is not faster: it widens again as
+long as the latency itself leaves room. Heat caps the width, a forecast of
 heat also forbids widening, and neither is ever a reason to widen. Unknown holds the last level, never "cool".
 
 Only ``+ - *``, comparisons, arithmetic ``>>`` and division of non-negative by positive numbers; inputs are clamped
@@ -78,6 +80,14 @@ class ControllerState:
     thermal_down: int = -1
     thermal_hold: int = 0
     thermal_wait: int
+    last_us: int = 0
+    before_us: int = 0
+    """The last two latencies at this rung, 0 where there are none yet."""
+    left: int = -1
+    """The rung that latency drove from, first of a descent; ``left_us``: what an inference took there."""
+    left_us: int = 0
+    flat: int = 0
+    """1: since then the latency fell by less than half of what the table says. Narrower is not faster here."""
 
     @classmethod
     def at_start(cls, policy: Policy) -> ControllerState:
@@ -154,6 +164,8 @@ class WidthController:
         own = observed_rung == s.rung
         missed = obs > deadline
         s.miss_run = s.miss_run + 1 if missed and own else 0
+        if own:
+            s.before_us, s.last_us = s.last_us, obs
         if s.settle_left > 0 and own:  # the first sample after a switch pays for cold caches: it teaches nothing
             s.settle_left -= 1
             return
@@ -270,19 +282,26 @@ class WidthController:
             reasons |= LATENCY
             new = max(fit, low)
             if new < w:
+                self._leave(w)
                 self._back_off_latency(now)
         elif s.miss_run >= p.panic_misses and w > low:  # the model is wrong: trust the clock
             reasons |= LATENCY | PANIC
             new = w - 1
+            self._leave(w)
             self._back_off_latency(now)
         elif w < low:
             new = low
         elif w < cap:
-            s.up_run = s.up_run + 1 if t[w + 1] * scale <= (usable - (usable >> p.widen_shift)) << 20 else 0
+            room = (usable - (usable >> p.widen_shift)) << 20
+            fits = t[w + 1] * scale <= room
+            s.up_run = s.up_run + 1 if fits or (s.flat and t[w] * scale <= room) else 0
             if s.up_run >= p.dwell_frames:
                 if self._may_widen(now, forecast):
                     new = w + 1
                     reasons |= WIDENED
+                    if not fits:  # the latency is taken to stay what it is
+                        s.xi = max(s.xi * t[w] // t[new], XI_MIN)
+                        s.dev = max(s.dev * t[w] // t[new], ONE >> p.dev_floor_shift)
                 else:
                     reasons |= HOLD
         else:
@@ -291,8 +310,15 @@ class WidthController:
             if new > w and s.started:
                 s.last_up = now
             s.last_switch = now
-            s.up_run = s.miss_run = 0
+            s.up_run = s.miss_run = s.last_us = s.before_us = 0
             s.settle_left = p.settle_samples
+        if new >= s.left:
+            s.left = -1
+        if s.left >= 0:
+            here_us = min(s.xi * t[new] >> 20, MAX_TIME_US)
+            s.flat = 1 if 2 * here_us * t[s.left] >= s.left_us * (t[s.left] + t[new]) else 0
+        else:
+            s.flat = 0
         previous = w if s.started else -1
         s.rung = new
         s.started = 1
@@ -304,6 +330,13 @@ class WidthController:
         if s.level == 4:
             skip = max(skip, p.critical_skip)
         return self._decision(new, skip, reasons, previous, s.level, cap)
+
+    def _leave(self, w: int) -> None:
+        """Latency drives from rung ``w``: remember what it was (no outlier), to see whether narrowing helps."""
+        s = self.state
+        if s.left < 0 or s.last_up > s.latency_down:
+            s.left = w
+            s.left_us = min(s.last_us, s.before_us) if s.before_us > 0 else min(s.xi * self._t[w] >> 20, MAX_TIME_US)
 
     def _may_widen(self, now: int, forecast: int) -> bool:
         """Whether every gate is open: dwell (longer when warm), both back-offs, no heat ahead."""

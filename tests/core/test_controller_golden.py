@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 import make_controller
 
 GOLDEN = Path(make_controller.__file__).parent
-FILES = sorted((GOLDEN / "controller").glob("*.jsonl"))
-SCENARIOS = [path.stem for path in FILES if path.stem != "adapters"]
+FILES = sorted((GOLDEN / "controller").glob("*.json*"))
+OTHERS = {"adapters", "last_until", "policies", "reasons"}
+SCENARIOS = [path.stem for path in FILES if path.stem not in OTHERS]
 
 
 def load(name: str) -> tuple[dict[str, Any], list[list[int]]]:
