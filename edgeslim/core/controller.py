@@ -83,8 +83,8 @@ class ControllerState:
     last_us: int = 0
     before_us: int = 0
     """The last two latencies at this rung, 0 where there are none yet."""
-    left: int = -1
-    """The rung that latency drove from, first of a descent; ``left_us``: what an inference took there."""
+    left: int = 0
+    """The rung that latency drove from, first of a descent (0: none); ``left_us``: what an inference took there."""
     left_us: int = 0
     flat: int = 0
     """1: since then the latency fell by less than half of what the table says. Narrower is not faster here."""
@@ -139,7 +139,17 @@ class WidthController:
         self._t = tuple(rung.t_us for rung in self.ladder.rungs)
         self._e = tuple(rung.energy_uj for rung in self.ladder.rungs)
         self._top = len(self._t) - 1
+        self._limits = tuple(self._limits_at(held) for held in range(5))
+        self._thermal_caps = tuple(self._top * thirds // 3 for thirds in self.policy.thermal_thirds)
+        self._battery_caps = tuple(self._top * thirds // 3 for thirds in self.policy.battery_thirds)
+        self._saving_cap = self._top * self.policy.low_power_thirds // 3
         self._decisions: dict[tuple[int, ...], Decision] = {}
+
+    def _limits_at(self, held: int) -> tuple[int, ...]:
+        """Headroom from which each level 1..4 holds: less for levels not above the one ``held``. Level 0 has none."""
+        p = self.policy
+        lower = (p.headroom_hysteresis_milli if level <= held else 0 for level in (1, 2, 3, 4))
+        return (0, *(limit - less for limit, less in zip(p.headroom_milli, lower, strict=True)))
 
     def step(self, x: Reading) -> Decision:
         """What to run for the next frame; ``x`` says what happened since the last one."""
@@ -186,11 +196,13 @@ class WidthController:
 
     def _level_of(self, milli: int) -> int:
         """Thermal level of a headroom, with hysteresis below the level held; 0 for unknown."""
-        held, p = self.state.level, self.policy
-        for level in (4, 3, 2, 1):
-            if milli >= p.headroom_milli[level - 1] - (p.headroom_hysteresis_milli if held >= level else 0):
+        limits = self._limits[self.state.level]
+        if milli < limits[1]:
+            return 0
+        for level in (4, 3, 2):
+            if milli >= limits[level]:
                 return level
-        return 0
+        return 1
 
     def _feel_heat(self, x: Reading, now: int) -> None:
         """Up at once, down one level at a time; an input that turns unknown keeps its last level for a while."""
@@ -229,10 +241,10 @@ class WidthController:
     def _cap(self, x: Reading, forecast: int) -> tuple[int, int]:
         """The widest rung allowed, and the bits of what allows no more."""
         s, p, top = self.state, self.policy, self._top
-        thermal = top * p.thermal_thirds[s.level] // 3
-        ahead = top * p.thermal_thirds[forecast - 1] // 3 if forecast >= p.veto_level else top
-        battery = top * p.battery_thirds[s.band] // 3
-        saving = top * p.low_power_thirds // 3 if x.low_power and not x.charging else top
+        thermal = self._thermal_caps[s.level]
+        ahead = self._thermal_caps[forecast - 1] if forecast >= p.veto_level else top
+        battery = self._battery_caps[s.band]
+        saving = self._saving_cap if x.low_power and not x.charging else top
         power = top if x.power_mw < 0 else self._affordable(x)
         user = top if x.user_cap < 0 else min(x.user_cap, top)
         cap = min(thermal, ahead, battery, saving, power, user)
@@ -312,13 +324,12 @@ class WidthController:
             s.last_switch = now
             s.up_run = s.miss_run = s.last_us = s.before_us = 0
             s.settle_left = p.settle_samples
-        if new >= s.left:
-            s.left = -1
-        if s.left >= 0:
-            here_us = min(s.xi * t[new] >> 20, MAX_TIME_US)
-            s.flat = 1 if 2 * here_us * t[s.left] >= s.left_us * (t[s.left] + t[new]) else 0
-        else:
-            s.flat = 0
+        if s.left:
+            if new >= s.left:
+                s.left = s.flat = 0
+            else:
+                here_us = min(s.xi * t[new] >> 20, MAX_TIME_US)
+                s.flat = 1 if 2 * here_us * t[s.left] >= s.left_us * (t[s.left] + t[new]) else 0
         previous = w if s.started else -1
         s.rung = new
         s.started = 1
@@ -334,7 +345,7 @@ class WidthController:
     def _leave(self, w: int) -> None:
         """Latency drives from rung ``w``: remember what it was (no outlier), to see whether narrowing helps."""
         s = self.state
-        if s.left < 0 or s.last_up > s.latency_down:
+        if not s.left or s.last_up > s.latency_down:
             s.left = w
             s.left_us = min(s.last_us, s.before_us) if s.before_us > 0 else min(s.xi * self._t[w] >> 20, MAX_TIME_US)
 

@@ -131,7 +131,7 @@ def ladder(
     rows = _measured(one_per_artifact(chosen), dropped, notes, doubtful=doubtful)
     worths, metric = _worths(rows, table, accuracies, dropped, notes)
     rungs, estimated = _priced([row for row in rows if row.artifact in worths], worths, notes)
-    rungs = _thinned(_pareto(rungs, dropped), dropped)
+    rungs = thinned(_pareto(rungs, dropped), dropped)
     return Ladder(
         rungs=_energy_rising(rungs, notes),
         metric=metric,
@@ -259,7 +259,7 @@ def _pareto(rungs: list[Rung], dropped: list[DroppedArtifact]) -> list[Rung]:
     return kept
 
 
-def _thinned(rungs: list[Rung], dropped: list[DroppedArtifact]) -> list[Rung]:
+def thinned(rungs: list[Rung], dropped: list[DroppedArtifact]) -> list[Rung]:
     """The widest, and those below it that are worth most together and far enough apart.
 
     What a set is worth: for every time between the fastest and the widest, the best rung that fits in it, summed up

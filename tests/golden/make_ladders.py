@@ -24,6 +24,7 @@ from edgeslim.core.worth import worth
 from edgeslim.errors import TableError
 
 FOLDER = Path(__file__).with_name("ladder")
+PATTERN = "ladder/*.json"
 DEVICE = DeviceInfo(manufacturer="Golden", model="phone", soc=None, cores=8, ram_bytes=None, cpu_max_khz=())
 OTHER = dataclasses.replace(DEVICE, model="tablet")
 CPU = RuntimeInfo(

@@ -24,6 +24,7 @@ from edgeslim.core.width import MAX_PERMILLE, Width, parse_widths
 from edgeslim.errors import WidthError
 
 FILE = Path(__file__).with_name("widths.json")
+PATTERN = FILE.name
 
 PERMILLES = (1, 4, 25, 100, 249, 250, 251, 333, 350, 375, 500, 503, 625, 750, 875, 975, 999, 1000, 1001, 1500, 4000)
 FULLS = (1, 2, 3, 4, 7, 8, 12, 16, 24, 32, 64, 96, 144, 160, 320, 1000, 1280, 2048)
@@ -92,6 +93,11 @@ def text() -> str:
         for name, items in document().items()
     )
     return "{\n" + ",\n".join(sections) + "\n}\n"
+
+
+def documents() -> dict[str, str]:
+    """File name → text."""
+    return {FILE.name: text()}
 
 
 if __name__ == "__main__":
