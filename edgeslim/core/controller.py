@@ -329,7 +329,9 @@ class WidthController:
                 s.left = s.flat = 0
             else:
                 here_us = min(s.xi * t[new] >> 20, MAX_TIME_US)
-                s.flat = 1 if 2 * here_us * t[s.left] >= s.left_us * (t[s.left] + t[new]) else 0
+                # After a minute no more than was allowed: what a spike took says nothing about the rest.
+                left_us = s.left_us if now - s.last_switch < p.thermal_hold_us[0] else min(s.left_us, usable)
+                s.flat = 1 if 2 * here_us * t[s.left] >= left_us * (t[s.left] + t[new]) else 0
         previous = w if s.started else -1
         s.rung = new
         s.started = 1
@@ -347,7 +349,8 @@ class WidthController:
         s = self.state
         if not s.left or s.last_up > s.latency_down:
             s.left = w
-            s.left_us = min(s.last_us, s.before_us) if s.before_us > 0 else min(s.xi * self._t[w] >> 20, MAX_TIME_US)
+            took = min(s.last_us, s.before_us) if s.before_us > 0 else s.xi * self._t[w] >> 20
+            s.left_us = min(took, MAX_TIME_US)
 
     def _may_widen(self, now: int, forecast: int) -> bool:
         """Whether every gate is open: dwell (longer when warm), both back-offs, no heat ahead."""

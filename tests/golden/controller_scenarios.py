@@ -116,7 +116,7 @@ def optimistic_table() -> Iterator[Frame]:
 def queue() -> Iterator[Frame]:
     dice = Dice(61)
     for i, now in enumerate(clock(90, 20)):
-        took = 26_000 + dice.between(-1200, 1200) + (22_000 if i % 160 in (3, 4, 5) else 0)
+        took = 26_000 + dice.between(-1200, 1200) + (22_000 if i % 160 in (3, 4, 5) and i < 200 else 0)
         yield {"now_us": now, "deadline_us": 33_333, "slow": 1000, "late_us": took, "status": int(i > 1300)}
 
 
