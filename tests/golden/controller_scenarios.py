@@ -115,7 +115,7 @@ def optimistic_table() -> Iterator[Frame]:
 @scenario("narrower is not faster: every rung takes about 26 ms, with outliers; climbs back to 0.75x and stays")
 def queue() -> Iterator[Frame]:
     dice = Dice(61)
-    for i, now in enumerate(clock(90, 20)):
+    for i, now in enumerate(clock(140, 20)):
         took = 26_000 + dice.between(-1200, 1200) + (22_000 if i % 160 in (3, 4, 5) and i < 200 else 0)
         yield {"now_us": now, "deadline_us": 33_333, "slow": 1000, "late_us": took, "status": int(i > 1300)}
 
