@@ -38,8 +38,7 @@ def fold(net: StaticModel) -> SlicedModel:
     folded, layers = fold_layers(net, net.full_groups)
     assert isinstance(folded, StaticModel)
     return SlicedModel(
-        folded.features,
-        folded.classifier,
+        folded.network,
         spec=net.spec,
         selection=net.selection,
         counts=count(net),

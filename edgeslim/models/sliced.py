@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from edgeslim.core.slicing import Cut, Float32
 from edgeslim.models.count import Counts
 from edgeslim.models.selection import Selection
+from edgeslim.models.shell import Shell
 from edgeslim.models.spec import ModelSpec
 
 
@@ -55,30 +56,24 @@ class FoldedLayer:
         return np.ascontiguousarray(master[: self.out_channels])
 
 
-class SlicedModel(nn.Module):
-    """(N, C, H, W) float → (N, classes) logits; made by ``deploy.fold.fold``, always in evaluation mode.
+class SlicedModel(Shell):
+    """Made by ``deploy.fold.fold``, always in evaluation mode.
 
     ``counts`` are those of the net before folding (the published convention); ``layers`` are in module order.
     """
 
     def __init__(
         self,
-        features: nn.Module,
-        classifier: nn.Module,
+        network: nn.Module,
         *,
         spec: ModelSpec,
         selection: Selection,
         counts: Counts,
         layers: tuple[FoldedLayer, ...],
     ) -> None:
-        super().__init__()
-        self.features = features
-        self.classifier = classifier
+        super().__init__(network)
         self.spec = spec
         self.selection = selection
         self.counts = counts
         self.layers = layers
         self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x).flatten(1))  # type: ignore[no-any-return]

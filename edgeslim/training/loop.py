@@ -72,7 +72,6 @@ class Trainer:
         self.save_seconds, self.report = save_seconds, report
         if teacher is not None:
             teacher.to(self.device)
-        self.model.direct_gradients = self.device.type == "cpu"
         ranks.share_weights(model)
 
     def run(self) -> None:

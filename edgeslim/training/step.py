@@ -14,6 +14,7 @@ from edgeslim.models.devices import mixed
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.training.config import TrainConfig
 from edgeslim.training.distill import Teacher, hard_loss, soft_loss, soft_targets
+from edgeslim.training.engines import choose
 
 
 def accumulate_gradients(
@@ -35,7 +36,7 @@ def accumulate_gradients(
     losses = []
     for i, width in enumerate(widths):
         with model.at(width), mixed(images.device):
-            logits = model(images)
+            logits = choose(model, images).forward(model, images)
         if i == 0:
             loss = hard_loss(logits, labels, config.label_smoothing)
             targets = soft_targets(logits if taught is None else taught, labels, config.distill)
