@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from edgeslim.core.slicing import Cut, Float32
 from edgeslim.models.count import Counts
@@ -56,10 +57,44 @@ class FoldedLayer:
         return np.ascontiguousarray(master[: self.out_channels])
 
 
-class SlicedModel(Shell):
-    """Made by ``deploy.fold.fold``, always in evaluation mode.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployedTensor:
+    """Where one tensor of a deployed net comes from; ``name`` is its key in the net's state dict.
 
-    ``counts`` are those of the net before folding (the published convention); ``layers`` are in module order.
+    ``weight``: cut out of the master of the key ``master``, times an input scale per column (``in_scaled``), times a
+    scale per row (``scaled``). ``tensor``: cut out of ``master`` and nothing else. ``vector``: numbers of this net
+    alone, made from its statistics; there is no master.
+    """
+
+    name: str
+    kind: Literal["weight", "tensor", "vector"]
+    master: str | None = None
+    scaled: bool = False
+    in_scaled: bool = False
+
+
+class ChannelAffine(nn.Module):
+    """x · scale + shift per channel: a BatchNorm that no layer could take in. (…, C, …) → the same shape.
+
+    ``scale`` and ``shift`` have as many axes of length 1 behind the channels as ``trailing`` says (2 for images).
+    """
+
+    def __init__(self, channels: int, trailing: int) -> None:
+        super().__init__()
+        shape = (channels, *(1,) * trailing)
+        self.scale = nn.Parameter(torch.empty(shape, device="meta"), requires_grad=False)
+        self.shift = nn.Parameter(torch.empty(shape, device="meta"), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.shift
+
+
+class SlicedModel(Shell):
+    """Made by ``deploy.fold``, always in evaluation mode.
+
+    ``counts`` are those of the net before folding (the published convention); ``tensors`` say of every parameter and
+    buffer, in the order of the state dict, where it comes from; ``layers`` have the numbers of the convolutions and
+    linear layers, in module order, and are empty in a structure without numbers.
     """
 
     def __init__(
@@ -69,11 +104,13 @@ class SlicedModel(Shell):
         spec: ModelSpec,
         selection: Selection,
         counts: Counts,
-        layers: tuple[FoldedLayer, ...],
+        tensors: tuple[DeployedTensor, ...],
+        layers: tuple[FoldedLayer, ...] = (),
     ) -> None:
         super().__init__(network)
         self.spec = spec
         self.selection = selection
         self.counts = counts
+        self.tensors = tensors
         self.layers = layers
         self.eval()

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from edgeslim.core.slicing import folded_weight
 from edgeslim.core.width import Width
-from edgeslim.deploy.fold import fold, fold_layers
+from edgeslim.deploy.fold import filled, fold, fold_layers, structure
 from edgeslim.errors import CheckpointError, ModelError
 from edgeslim.models import create, names
 from edgeslim.models.count import count
-from edgeslim.models.sliced import SlicedModel
+from edgeslim.models.masters import masters_of as master_specs
+from edgeslim.models.sliced import ChannelAffine, SlicedModel
 from edgeslim.models.slimmable import SlimmableModel
 
 
@@ -134,15 +135,113 @@ def test_a_batchnorm_before_an_unpadded_convolution_folds(groups: int, after: bo
     assert np.array_equal(weight, folded[1].weight.numpy())
 
 
-def test_a_batchnorm_before_a_padded_convolution_is_refused() -> None:
-    net = nn.Sequential(noisy(nn.BatchNorm2d(4)), nn.Conv2d(4, 4, 3, padding=1))
-    with pytest.raises(ModelError, match="without padding"):
-        fold_layers(net)
+def same_output(net: nn.Module, x: Tensor) -> nn.Module:
+    """``net`` folded, after a look at whether it computes the same; no BatchNorm is left."""
+    folded, _ = fold_layers(net.eval())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    with torch.no_grad():
+        assert relative(folded(x), net(x)) <= 1e-5
+    return folded
 
 
-def test_a_batchnorm_with_nothing_beside_it_is_refused() -> None:
-    with pytest.raises(ModelError, match="no convolution stands beside it"):
-        fold_layers(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), noisy(nn.BatchNorm2d(4)), nn.ReLU()))
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [noisy(nn.BatchNorm2d(4)), nn.Conv2d(4, 4, 3, padding=1)],  # the padded zeros would have to be its shift
+        [nn.Conv2d(4, 4, 1), nn.ReLU(), noisy(nn.BatchNorm2d(4)), nn.ReLU()],
+        [noisy(nn.BatchNorm2d(4))],
+    ],
+)
+def test_a_batchnorm_that_no_layer_takes_in_stays_as_an_affine(layers: list[nn.Module]) -> None:
+    torch.manual_seed(0)
+    folded = same_output(nn.Sequential(*layers), torch.randn(2, 4, 8, 8))
+    (affine,) = (module for module in folded.modules() if isinstance(module, ChannelAffine))
+    assert affine.scale.shape == affine.shift.shape == (4, 1, 1)
+
+
+class Beside(nn.Module):
+    """Neighbours in a Sequential that are none in the graph, and the other way round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.misleading = nn.Sequential(nn.Conv2d(4, 4, 1), noisy(nn.BatchNorm2d(4)))
+        self.norm, self.far = noisy(nn.BatchNorm2d(4)), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv, norm = self.misleading
+        y = conv(x)
+        return y + norm(self.norm(self.far(y)))  # type: ignore[no-any-return]
+
+
+def test_beside_means_in_the_graph() -> None:
+    torch.manual_seed(0)
+    net = Beside()
+    folded = same_output(net, torch.randn(2, 4, 8, 8))
+    assert isinstance(folded.norm, nn.Identity)  # far's only reader
+    assert isinstance(folded.misleading[1], ChannelAffine)  # its convolution stands in front of it only in the list
+    assert torch.equal(folded.misleading[0].weight, net.misleading[0].weight)
+
+
+class Reread(Beside):
+    """Two read what the convolution gives, so its BatchNorm must not change it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.far(x)
+        return y + self.norm(y) + self.misleading(x)  # type: ignore[no-any-return]
+
+
+def test_an_output_that_others_read_too_is_left_alone() -> None:
+    torch.manual_seed(0)
+    folded = same_output(Reread(), torch.randn(2, 4, 8, 8))
+    assert isinstance(folded.norm, ChannelAffine)
+    assert isinstance(folded.misleading[1], nn.Identity)
+
+
+def test_a_layer_that_is_called_twice_takes_no_batchnorm_in() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 4, 1)
+    net = nn.Sequential(conv, noisy(nn.BatchNorm2d(4)), nn.ReLU(), conv, noisy(nn.BatchNorm2d(4)))
+    folded = same_output(net, torch.randn(2, 4, 8, 8))
+    assert sum(isinstance(module, ChannelAffine) for module in folded.modules()) == 2
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_structure_needs_no_statistics_and_takes_any_numbers(name: str) -> None:
+    """As a bundle has them: every tensor by its name, no BatchNorm anywhere."""
+    model = calibrated(name)
+    width = middle(model)
+    net = fold(model.static(width))
+    model.drop_statistics()
+    empty = structure(model.static(width))
+    assert all(tensor.is_meta for tensor in empty.state_dict().values())
+    assert [tensor.name for tensor in empty.tensors] == list(net.state_dict())
+    assert empty.tensors == net.tensors
+    again = filled(empty, {name: tensor.numpy() for name, tensor in net.state_dict().items()})
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(again(x), net(x))
+
+
+def test_every_tensor_says_where_it_comes_from() -> None:
+    net = fold(calibrated("us_mobilenet_v2").static(Width(500)))
+    origins = {tensor.name: tensor for tensor in net.tensors}
+    stem, head = origins["features.0.0.weight"], origins["classifier.0.weight"]
+    assert (stem.kind, stem.master, stem.scaled, stem.in_scaled) == ("weight", "features.0.0.weight", True, False)
+    assert (origins["features.0.0.bias"].kind, origins["features.0.0.bias"].master) == ("vector", None)
+    assert (head.kind, head.scaled) == ("weight", False)
+    assert (origins["classifier.0.bias"].kind, origins["classifier.0.bias"].master) == ("tensor", "classifier.0.bias")
+    known = {spec.name for spec in master_specs(calibrated("us_mobilenet_v2"))}
+    assert {tensor.master for tensor in net.tensors} - {None} <= known
+
+
+def test_numbers_that_do_not_fill_a_structure() -> None:
+    net = fold(calibrated("us_mobilenet_v1").static(Width(500)))
+    values = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    first = next(iter(values))
+    for wrong in ({n: v for n, v in values.items() if n != first}, {**values, "more": values[first]}):
+        with pytest.raises(ModelError, match="on one side only"):
+            filled(net, wrong)
+    with pytest.raises(ModelError, match=f"{first} has shape"):
+        filled(net, {**values, first: values[first][:1]})
 
 
 def test_a_width_without_statistics_is_refused() -> None:
@@ -192,3 +291,17 @@ def test_sliced_nets_export_as_plain_convolutions(name: str) -> None:
     assert torch.allclose(program.module()(x), net(x), atol=1e-6)
     traced = torch.jit.trace(net, x)
     assert torch.allclose(traced(x), net(x), atol=1e-6)
+
+
+def test_parameters_and_tables_of_any_other_module_are_deployed_too() -> None:
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept, self.factor = nn.PReLU(4), nn.Parameter(torch.full((4, 1, 1), 3.0))
+            self.register_buffer("table", torch.arange(4.0).view(4, 1, 1))
+            self.register_buffer("made", torch.ones(4, 1, 1), persistent=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.kept(x) * self.factor + self.table * self.made  # type: ignore[operator, no-any-return]
+
+    same_output(nn.Sequential(nn.Conv2d(4, 4, 1), noisy(nn.BatchNorm2d(4)), Table()), torch.randn(2, 4, 8, 8))

@@ -13,8 +13,8 @@ from edgeslim.models.registry import create
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.training.config import TrainConfig
 from edgeslim.training.distill import EmaTeacher, FixedTeacher, hard_loss, soft_loss, soft_targets
-from edgeslim.training.sandwich import Sandwich
 from edgeslim.training.engines import AUTOGRAD
+from edgeslim.training.sandwich import Sandwich
 from edgeslim.training.step import accumulate_gradients
 
 WIDTHS = (Width(500), Width(300), Width(125))
