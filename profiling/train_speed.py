@@ -108,7 +108,7 @@ def main() -> None:
         trainer.train_step(images, labels, 1e-3)
 
     def slim_alone(width: Width) -> None:
-        accumulate_gradients(model, images, labels, (width,), config)
+        accumulate_gradients(model, images, labels, (width,), trainer.task)
         model.zero_grad(set_to_none=True)
 
     jobs: dict[str, Callable[[], None]] = {"twin step": twin_step, "sandwich step": sandwich_step}
