@@ -8,7 +8,7 @@ plain Conv2d, BatchNorm2d and Linear at full width, channels_last, same optimise
     ratio = (time of the sandwich step / time of the twin's step) / (multiply-adds of the widths / those of the twin)
 
 1.0 is a step that costs exactly its share; less is possible, because the twin runs as PyTorch runs plain layers, while
-the slimmable net trains by pullbacks of its own (edgeslim/models/tape.py) with other kernels for the same products.
+the slimmable net trains by pullbacks of its own (edgeslim/training/engines) with other kernels for the same products.
 The two take turns within one run, so that heat and other load touch both; the ratio is that of medians, beside that of
 the fastest rounds. The table below it has every width by itself, as plain twin (what narrow nets cost with ordinary
 layers, as less of their time is multiply-adds) and as the slimmable net runs it, and the overheads: slicing (dense
@@ -106,7 +106,7 @@ def main() -> None:
         trainer.train_step(images, labels, 1e-3)
 
     def slim_alone(width: Width) -> None:
-        accumulate_gradients(model, images, labels, (width,), config)
+        accumulate_gradients(model, images, labels, (width,), trainer.task)
         model.zero_grad(set_to_none=True)
 
     jobs: dict[str, Callable[[], None]] = {"twin step": twin_step, "sandwich step": sandwich_step}

@@ -47,8 +47,12 @@ def command(
     else:
         net, chosen = _checkpoint(asked, widths, classes, console)
     size = net.spec.input_size if input_size is None else input_size
-    rows = _rows(net, chosen, size, layers=layers)
-    console.result({"model": net.spec.name, "input_size": size, "rows": rows}, _table(net.spec.name, size, rows))
+    rows, unsupported = _rows(net, chosen, size, layers=layers)
+    document = {"model": net.spec.name, "input_size": size, "rows": rows, "unsupported": unsupported}
+    console.result(document, _table(net.spec.name, size, rows))
+    if unsupported:
+        met = ", ".join(f"{operation} ({times}x)" for operation, times in unsupported.items())
+        console.warn(f"not counted: {met}")
 
 
 def _network(
@@ -84,12 +88,16 @@ def _checkpoint(
     return skeleton(checkpoint.spec), chosen or default_ladder(checkpoint.spec)
 
 
-def _rows(net: SlimmableModel, widths: tuple[Width, ...], size: int, *, layers: bool) -> list[dict[str, Any]]:
-    """One row per width, ascending; ``alias_of`` is the smaller width that is the same net, if there is one."""
+def _rows(
+    net: SlimmableModel, widths: tuple[Width, ...], size: int, *, layers: bool
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """One row per width, ascending; ``alias_of`` is the smaller width that is the same net, if there is one. And what
+    was not counted: operations, and how often each stands in the net."""
     from edgeslim.models.count import count
 
     alias_of = {alias: width for width, aliases in net.distinct(widths).items() for alias in aliases}
     rows: list[dict[str, Any]] = []
+    unsupported: dict[str, int] = {}
     for width in sorted(set(widths)):
         counts = count(net, width, size)
         same = alias_of.get(width)
@@ -103,7 +111,8 @@ def _rows(net: SlimmableModel, widths: tuple[Width, ...], size: int, *, layers: 
         if layers:
             row["layers"] = [asdict(layer) for layer in counts.layers]
         rows.append(row)
-    return rows
+        unsupported = dict(counts.unsupported)
+    return rows, unsupported
 
 
 def _table(name: str, size: int, rows: list[dict[str, Any]]) -> Any:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from edgeslim.models.spec import ModelSpec
     from edgeslim.models.warm_start import Source, WarmStart
     from edgeslim.training.config import TrainConfig
-    from edgeslim.training.distill import Teacher
     from edgeslim.training.loop import Trainer
+    from edgeslim.training.teachers import Teacher
 
 
 @click.command()
@@ -205,7 +205,7 @@ def _teacher_name(name: str) -> str:
 
 
 def _teacher(name: str, model: SlimmableModel, data: ImageSet) -> Teacher | None:
-    from edgeslim.training.distill import EmaTeacher, teacher_from_file
+    from edgeslim.training.teachers import EmaTeacher, teacher_from_file
 
     if name == "none":
         return None

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import copy
+import math
 
 import numpy as np
-import torch
-from torch import nn
 
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.constants import Constant, Kind, values
+from edgeslim.core.constants import Constant, Float32, Kind, values
 from edgeslim.core.manifest import Net
 from edgeslim.core.width import Width
-from edgeslim.deploy.fold import fold
+from edgeslim.deploy.fold import filled, structure
 from edgeslim.deploy.masters import part_name
 from edgeslim.errors import EdgeslimError, FormatError, UsageError
 from edgeslim.models.registry import from_spec
@@ -20,7 +18,6 @@ from edgeslim.models.selection import Selection
 from edgeslim.models.sliced import SlicedModel
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.spec import ModelSpec
-from edgeslim.models.static import StaticModel
 
 
 def folded_net(bundle: SlimBundle, entry: Net) -> SlicedModel:
@@ -35,14 +32,15 @@ def folded_net(bundle: SlimBundle, entry: Net) -> SlicedModel:
     try:
         spec = ModelSpec.from_json(bundle.manifest.model.spec)
         model = from_spec(spec)
-        net = fold(_with_neutral_statistics(model.static(_selection(bundle, model, entry))))
+        net = structure(model.static(_selection(bundle, model, entry), weights=False))
+        return filled(net, _numbers(bundle, entry, net))
+    except FormatError:
+        raise
     except EdgeslimError as error:
         raise UsageError(
             f"cannot build {bundle.manifest.model.id!r} to compare with: {error.message}",
             hint="install the package that brings this network, or the edgeslim that packed the bundle",
         ) from error
-    _put_parameters(bundle, entry, net)
-    return net
 
 
 def _selection(bundle: SlimBundle, model: SlimmableModel, entry: Net) -> Selection:
@@ -54,30 +52,22 @@ def _selection(bundle: SlimBundle, model: SlimmableModel, entry: Net) -> Selecti
     return model.selection(Selection.of(vector, entry.id))
 
 
-def _with_neutral_statistics(net: StaticModel) -> StaticModel:
-    """Statistics that any net has after one batch, so that it can be folded; the numbers are replaced afterwards."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.num_batches_tracked is not None:
-            module.num_batches_tracked.fill_(1)
-    return copy.deepcopy(net).eval()
-
-
-def _put_parameters(bundle: SlimBundle, entry: Net, net: SlicedModel) -> None:
-    """Replace every parameter of ``net`` by the bundle's numbers."""
+def _numbers(bundle: SlimBundle, entry: Net, net: SlicedModel) -> dict[str, Float32]:
+    """The bundle's numbers for every tensor of ``net``."""
     constants = bundle.constants(entry)
-    index = {master.name: position for position, master in enumerate(bundle.manifest.masters)}
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            owner = name.rpartition(".")[0]
-            weight = index.get(f"{owner}.weight")
-            if name in index:
-                position = index[name]
-                kind = Kind.WEIGHT if bundle.manifest.masters[position].role == "weight" else Kind.VECTOR
-            elif name == f"{owner}.bias" and weight is not None:
-                position, kind = weight, Kind.BIAS
-            else:
-                raise FormatError("bad-master", f"the bundle has no master for {name!r} of the network")
-            numbers = values(Constant(position, kind), constants)
-            if numbers.size != parameter.numel():
-                raise UsageError(f"{name} has {parameter.numel()} numbers here, {numbers.size} in the bundle")
-            parameter.copy_(torch.from_numpy(np.array(numbers, np.float32)).reshape(parameter.shape))
+    found = {}
+    for tensor in net.tensors:
+        if tensor.name in constants.arrays.index:
+            weight = tensor.kind == "weight"
+            constant = Constant(constants.arrays.index[tensor.name], Kind.WEIGHT if weight else Kind.VECTOR)
+        else:  # a bias that is a shift
+            owner = f"{tensor.name.rpartition('.')[0]}.weight"
+            if owner not in constants.arrays.index or not tensor.name.endswith(".bias"):
+                raise FormatError("bad-master", f"the bundle has no master for {tensor.name!r} of the network")
+            constant = Constant(constants.arrays.index[owner], Kind.BIAS)
+        numbers = np.asarray(values(constant, constants), np.float32)
+        shape = net.get_parameter(tensor.name).shape if tensor.kind == "vector" else numbers.shape
+        if numbers.size != math.prod(shape):
+            raise UsageError(f"{tensor.name} has {math.prod(shape)} numbers here, {numbers.size} in the bundle")
+        found[tensor.name] = numbers.reshape(shape)
+    return found

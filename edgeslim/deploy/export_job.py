@@ -95,7 +95,7 @@ def run(job: ExportJob) -> Exported:
     seconds = time.monotonic() - began
     files = [(file.path, artifact.path_of(file).read_bytes()) for file in artifact.files]
     whole = model.slimmable
-    masters = MasterSet(sources(whole, net.layers, checkpoint.state_dict))
+    masters = MasterSet(sources(whole, net, checkpoint.state_dict))
     packed = find_constants(files, constants(whole, net, masters), FLOAT_KINDS)
     contract = dataclasses.replace(image_input(checkpoint), height=job.size, width=job.size)
     images = seeded_pixels(IMAGES, height=job.size, width=job.size, channels=spec.in_channels)

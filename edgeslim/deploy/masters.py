@@ -1,8 +1,8 @@
 """From a checkpoint to what a bundle stores: full-size masters, and what every net does to them.
 
-Checkpoint ─► sources()        one MasterSource per parameter that deploys
-Selection  ─► part_counts()    how many of every part a net uses
-SlicedModel.layers ─► folds()  one Fold per master
+Checkpoint ─► sources()      one MasterSource per parameter that deploys, one per vector that is every net's own
+Selection  ─► part_counts()  how many of every part a net uses
+SlicedModel ─► folds()       one Fold per master
 """
 
 from __future__ import annotations
@@ -22,25 +22,27 @@ from edgeslim.models.channels import Channels
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.masters import MasterSpec, masters_of
 from edgeslim.models.selection import Net
-from edgeslim.models.sliced import FoldedLayer, SlicedModel
+from edgeslim.models.sliced import SlicedModel
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.press.build import MasterSet, MasterSource
 
 
 def sources(
     model: SlimmableModel,
-    layers: Sequence[FoldedLayer],
+    net: SlicedModel,
     state_dict: Mapping[str, Tensor],
     *,
     dtype: MasterDtype = "f32",
 ) -> list[MasterSource]:
-    """Every master of ``model``, in the order of its state dict; a bias that is folded into shifts has none.
+    """Every master of ``model``: its parameters in the order of its state dict, then the vectors of nets alone.
+
+    A bias that is folded into shifts has none.
 
     Args:
-        layers: those of any folded net: which numbers come with a net does not depend on its width.
+        net: any folded net: which numbers come with a net does not depend on its width.
         dtype: of the weights and their biases; round the checkpoint first (``with_fp16_masters``).
     """
-    folded = {layer.name: layer for layer in layers}
+    folded = {layer.name: layer for layer in net.layers}
     specs = masters_of(model)
     biases = {spec.name for spec in specs if spec.name.removesuffix(".bias") in folded and spec.name.endswith(".bias")}
     found = []
@@ -71,7 +73,17 @@ def sources(
                 bias=bias if owner.shift is None and bias in biases else None,
             )
         )
+    norms = model.norms()
+    for name in own_vectors(net):
+        channels = _parts(norms[name.rpartition(".")[0]].outputs, model.spec.high)
+        found.append(MasterSource(name=name, axes=(channels,), array=None, role="own"))
     return found
+
+
+def own_vectors(net: SlicedModel) -> list[str]:
+    """Vectors made from a net's statistics that are no layer's bias: scale and shift of norms that stand alone."""
+    biases = {f"{layer.name}.bias" for layer in net.layers}
+    return [tensor.name for tensor in net.tensors if tensor.kind == "vector" and tensor.name not in biases]
 
 
 def _parts(axis: Channels | int, net: Net) -> tuple[Part, ...]:
@@ -109,8 +121,12 @@ def part_counts(specs: Sequence[MasterSpec], net: Net) -> dict[str, int]:
 def folds(net: SlicedModel, masters: MasterSet) -> list[Fold]:
     """What ``net`` brings to every master, in their order."""
     folded = {layer.name: layer for layer in net.layers}
+    tensors = net.state_dict()
     found = []
     for master in masters.masters:
+        if master.role == "own":
+            found.append(Fold(own=tensors[master.name].numpy().reshape(-1)))
+            continue
         layer = folded.get(master.name.rpartition(".")[0]) if master.role == "weight" else None
         if layer is None:
             found.append(Fold())

@@ -156,9 +156,9 @@ def _builder(plan: PackPlan, info: BundleInfo) -> BundleBuilder:
     """Masters, and cut and fold of every net."""
     model = plan.model.slimmable
     sliced = {net.id: plan.model.slice(net.selection) for net in plan.nets}
-    layers = next(iter(sliced.values())).layers
+    any_net = next(iter(sliced.values()))
     dtype: MasterDtype = "f32" if plan.weights == "fp32" else "f16"
-    masters = MasterSet(sources(model, layers, plan.checkpoint.state_dict, dtype=dtype))
+    masters = MasterSet(sources(model, any_net, plan.checkpoint.state_dict, dtype=dtype))
     builder = BundleBuilder(info, masters)
     specs = masters_of(model)
     for net in plan.nets:

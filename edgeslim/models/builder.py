@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgeslim.core.width import Width
 from edgeslim.errors import ModelError
-from edgeslim.models.blocks import Residual
+from edgeslim.models.blocks import Apply, Residual
 from edgeslim.models.channels import Channels, Rule
 from edgeslim.models.layers import NetCell, PrivateBatchNorm2d, SharedBatchNorm2d, SlimConv2d, SlimLinear
 from edgeslim.models.spec import ModelSpec
+
+Activation = type[nn.Module] | Callable[[Tensor], Tensor]
 
 
 class Builder:
@@ -75,9 +80,13 @@ class Builder:
         stride: int = 1,
         groups: int = 1,
         depthwise: bool = False,
-        activation: type[nn.Module] | None = None,
+        activation: Activation | None = None,
     ) -> list[nn.Module]:
-        """Convolution, its BatchNorm as the next neighbour (an Identity without normalisation), activation."""
+        """Convolution, its BatchNorm as the next neighbour (an Identity without normalisation), activation.
+
+        Args:
+            activation: a class of modules (``nn.ReLU``; in place where it can be) or a function (``F.silu``).
+        """
         batch = self.spec.norm == "batch"
         conv = SlimConv2d(
             self.cell,
@@ -92,7 +101,7 @@ class Builder:
             gain=1.0 if activation is None else 2.0,
         )
         norm = self.norm(outputs.blocks(groups)) if batch else nn.Identity()
-        return [conv, norm, *([activation(inplace=True)] if activation is not None else [])]
+        return [conv, norm, *([_module(activation)] if activation is not None else [])]
 
     def norm(self, outputs: Channels) -> nn.Module:
         """The BatchNorm of the net's family."""
@@ -105,6 +114,14 @@ class Builder:
         return nn.Sequential(
             SlimLinear(self.cell, self.spec.high, inputs, self.fixed("classes", self.spec.num_classes))
         )
+
+
+def _module(activation: Activation) -> nn.Module:
+    if not isinstance(activation, type):
+        return Apply(activation)
+    in_place = "inplace" in inspect.signature(activation).parameters
+    made: nn.Module = activation(inplace=True) if in_place else activation()
+    return made
 
 
 def initialise(net: nn.Module, spec: ModelSpec) -> None:

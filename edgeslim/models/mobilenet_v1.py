@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from torch import nn
 
-from edgeslim.models.blocks import Chain
+from edgeslim.models.blocks import Chain, Classifier
 from edgeslim.models.builder import Builder
 
 # (channels at 1.0, repetitions, stride of the first)
 STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
 
 
-def build(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
-    """Features ending in the global pool, and the classifier."""
+def build(b: Builder) -> nn.Module:
+    """The network."""
     stem_stride, *stage_strides = b.strides(2, *(stride for _, _, stride in STAGES))
     channels = b.channels("stem", 32)
     layers: list[nn.Module] = [
@@ -33,4 +33,4 @@ def build(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
             )
             layers.append(Chain(body))
     layers.append(nn.AdaptiveAvgPool2d(1))
-    return nn.Sequential(*layers), b.classifier(channels)
+    return Classifier(nn.Sequential(*layers), b.classifier(channels))

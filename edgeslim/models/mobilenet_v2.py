@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from edgeslim.models.blocks import Chain, Residual
+from edgeslim.models.blocks import Chain, Classifier, Residual
 from edgeslim.models.builder import Builder
 from edgeslim.models.channels import Channels
 
@@ -29,8 +29,8 @@ def _block(b: Builder, name: str, inputs: Channels, outputs: Channels, *, expans
     return Residual(body) if inputs is outputs else Chain(body)
 
 
-def build(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
-    """Features ending in the global pool, and the classifier."""
+def build(b: Builder) -> nn.Module:
+    """The network."""
     stem_stride, *stage_strides = b.strides(2, *(stride for *_, stride in STAGES))
     channels = b.channels("stem", 32)
     layers: list[nn.Module] = [
@@ -50,4 +50,4 @@ def build(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
     tail = b.fixed("tail", TAIL_CHANNELS)
     layers.append(nn.Sequential(*b.conv_norm(channels, tail, activation=nn.ReLU6)))
     layers.append(nn.AdaptiveAvgPool2d(1))
-    return nn.Sequential(*layers), b.classifier(tail)
+    return Classifier(nn.Sequential(*layers), b.classifier(tail))

@@ -22,7 +22,7 @@ from edgeslim.models.spec import ModelSpec, Norm
 class Network:
     """How a network is built and which widths it has unless told otherwise."""
 
-    build: Callable[[Builder], tuple[nn.Sequential, nn.Sequential]]
+    build: Callable[[Builder], nn.Module]
     ladder: tuple[Width, ...]  # the published widths
     listed: bool  # S family: only the listed widths exist
     rule: Rule = "round8"
@@ -121,8 +121,7 @@ def from_spec(spec: ModelSpec) -> SlimmableModel:
     if entry.listed != bool(spec.widths):
         raise ModelError(f"{spec.name} {'needs' if entry.listed else 'has no'} listed widths")
     builder = Builder(spec, entry.rule)
-    features, classifier = entry.build(builder)
-    model = SlimmableModel(spec, builder, features, classifier)
+    model = SlimmableModel(spec, builder, entry.build(builder))
     initialise(model, spec)
     return model
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from edgeslim.models.blocks import Residual
+from edgeslim.models.blocks import Classifier, Residual
 from edgeslim.models.builder import Builder
 from edgeslim.models.channels import Channels
 
@@ -47,7 +47,7 @@ def _stem(b: Builder, channels: Channels, stride: int, pool_stride: int) -> nn.S
     return nn.Sequential(*layers)
 
 
-def _build(b: Builder, repetitions: tuple[int, ...], *, bottleneck: bool) -> tuple[nn.Sequential, nn.Sequential]:
+def _build(b: Builder, repetitions: tuple[int, ...], *, bottleneck: bool) -> nn.Module:
     stem_stride, pool_stride, *stage_strides = b.strides(2, 2, 1, 2, 2, 2)
     channels = b.channels("stem", STAGE_CHANNELS[0])
     layers: list[nn.Module] = [_stem(b, channels, stem_stride, pool_stride)]
@@ -68,14 +68,14 @@ def _build(b: Builder, repetitions: tuple[int, ...], *, bottleneck: bool) -> tup
             layers.append(Residual(nn.Sequential(*body), shortcut=shortcut, activation=nn.ReLU(inplace=True)))
             channels = stage
     layers.append(nn.AdaptiveAvgPool2d(1))
-    return nn.Sequential(*layers), b.classifier(channels)
+    return Classifier(nn.Sequential(*layers), b.classifier(channels))
 
 
-def build18(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
-    """Features ending in the global pool, and the classifier, of ResNet-18."""
+def build18(b: Builder) -> nn.Module:
+    """ResNet-18."""
     return _build(b, (2, 2, 2, 2), bottleneck=False)
 
 
-def build50(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
-    """Features ending in the global pool, and the classifier, of ResNet-50."""
+def build50(b: Builder) -> nn.Module:
+    """ResNet-50."""
     return _build(b, (3, 4, 6, 3), bottleneck=True)

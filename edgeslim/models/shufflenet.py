@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgeslim.models.blocks import Repeat, Shuffle
+from edgeslim.models.blocks import Classifier, Repeat, Shuffle
 from edgeslim.models.builder import Builder
 from edgeslim.models.channels import Channels
 
@@ -68,8 +68,8 @@ def _unit(
     return unit, outputs
 
 
-def build(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
-    """Features ending in the global pool, and the classifier."""
+def build(b: Builder) -> nn.Module:
+    """The network."""
     stem_stride, pool_stride, *stage_strides = b.strides(2, 2, 2, 2, 2)
     stem = b.channels("stem", STEM_CHANNELS // GROUPS, ratio=GROUPS, movable=False)
     image = b.repeated(b.fixed("image", b.spec.in_channels), GROUPS)
@@ -84,4 +84,4 @@ def build(b: Builder) -> tuple[nn.Sequential, nn.Sequential]:
             unit, channels = _unit(b, f"features.{len(layers)}", channels, base, stride, whole=len(layers) == 1)
             layers.append(unit)
     layers.append(nn.AdaptiveAvgPool2d(1))
-    return nn.Sequential(*layers), b.classifier(channels)
+    return Classifier(nn.Sequential(*layers), b.classifier(channels))

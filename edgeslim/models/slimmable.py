@@ -17,46 +17,33 @@ from torch import Tensor, nn
 
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, ModelError, WidthError, did_you_mean
-from edgeslim.models import tape
 from edgeslim.models.builder import Builder
 from edgeslim.models.channels import Channels
 from edgeslim.models.layers import SlimBatchNorm2d, SlimConv2d, SlimLayer, SlimLinear
 from edgeslim.models.selection import Net, Selection
+from edgeslim.models.shell import Shell
 from edgeslim.models.spec import ModelSpec
 from edgeslim.models.static import StaticModel, Statistics, set_statistics
 
 
-class SlimmableModel(nn.Module):
+class SlimmableModel(Shell):
     """One network, all widths of ``spec``; starts at the widest.
 
-    Input (N, in_channels, H, W) float, normalised; output (N, num_classes) logits. In training mode BatchNorms use
-    the batch's statistics; in evaluation mode a net without statistics raises ``CheckpointError``.
+    ``network`` is what a builder's layers were put into, with a forward of its own: (N, in_channels, H, W) float,
+    normalised → its outputs. In training mode BatchNorms use the batch's statistics; in evaluation mode a net without
+    statistics raises ``CheckpointError``.
     """
 
-    def __init__(self, spec: ModelSpec, builder: Builder, features: nn.Sequential, classifier: nn.Sequential) -> None:
-        super().__init__()
+    def __init__(self, spec: ModelSpec, builder: Builder, network: nn.Module) -> None:
+        super().__init__(network)
         self.spec = spec
         self._cell = builder.cell
-        self.features = features
-        self.classifier = classifier
         self._layers = {name: module for name, module in self.named_modules() if isinstance(module, SlimLayer)}
         self._groups = _groups(self._layers)
         self._selections: dict[Width, Selection] = {}
         self._checked: set[Selection] = set()
-        self.direct_gradients = False
-        """Whether training on a CPU may go by the pullbacks of ``models.direct`` instead of autograd.
-
-        Off at first, as everything autograd promises then holds. A training loop that only calls ``backward`` once and
-        reads ``.grad`` may switch it on: the same gradients up to rounding, faster. Hooks on modules and parameters
-        do not run, so DistributedDataParallel must not be used with it.
-        """
         self._check_prefixes()
         self._cell.selection = self.selection(spec.high)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.direct_gradients and tape.suits(self, x):
-            return tape.forward(self.features, self.classifier, x)
-        return self.classifier(self.features(x).flatten(1))  # type: ignore[no-any-return]
 
     # -- nets --------------------------------------------------------------------------------------------------------
 
@@ -225,17 +212,10 @@ class SlimmableModel(nn.Module):
         chosen = self.selection(net)
         twins = {name: layer.twin(chosen) for name, layer in self._layers.items()}
         memo = {id(layer): twins[name] for name, layer in self._layers.items()}
-        full_groups = {
-            name: layer.full_groups if isinstance(layer, SlimConv2d) else 1
-            for name, layer in self._layers.items()
-            if isinstance(layer, SlimConv2d | SlimLinear)
-        }
         plain = StaticModel(
-            copy.deepcopy(self.features, memo),  # containers are copied, every slimmable layer becomes its twin
-            copy.deepcopy(self.classifier, memo),
+            copy.deepcopy(self.network, memo),  # containers are copied, every slimmable layer becomes its twin
             spec=self.spec,
             selection=chosen,
-            full_groups=full_groups,
         )
         plain.train(self.training)
         if not weights:

@@ -9,37 +9,23 @@ from torch import Tensor, nn
 
 from edgeslim.errors import CheckpointError
 from edgeslim.models.selection import Selection
+from edgeslim.models.shell import Shell
 from edgeslim.models.spec import ModelSpec
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """BatchNorm name → (mean, population variance), each of shape (channels,)."""
 
 
-class StaticModel(nn.Module):
-    """One net as plain ``Conv2d``, ``BatchNorm2d`` and ``Linear``: (N, C, H, W) float → (N, classes) logits.
+class StaticModel(Shell):
+    """One net as plain modules of torch (``Conv2d``, ``BatchNorm2d``, ``Linear``).
 
-    ``full_groups`` gives for every convolution and linear layer the number of groups of the master it was cut from
-    (``core.slicing``). A BatchNorm whose ``num_batches_tracked`` is 0 has no statistics yet.
+    A BatchNorm whose ``num_batches_tracked`` is 0 has no statistics yet.
     """
 
-    def __init__(
-        self,
-        features: nn.Module,
-        classifier: nn.Module,
-        *,
-        spec: ModelSpec,
-        selection: Selection,
-        full_groups: Mapping[str, int],
-    ) -> None:
-        super().__init__()
-        self.features = features
-        self.classifier = classifier
+    def __init__(self, network: nn.Module, *, spec: ModelSpec, selection: Selection) -> None:
+        super().__init__(network)
         self.spec = spec
         self.selection = selection
-        self.full_groups = dict(full_groups)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x).flatten(1))  # type: ignore[no-any-return]
 
 
 def batch_norms(net: nn.Module) -> dict[str, nn.BatchNorm2d]:

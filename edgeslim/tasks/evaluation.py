@@ -1,15 +1,17 @@
-"""Loss and accuracy on a set of images, of a net or of anything else that answers with logits."""
+"""A task's measurements on a set of images, of a net or of anything else that answers with its outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgeslim.data.images import ImageSet
+from edgeslim.tasks.base import Metric, Target, Task, named
+from edgeslim.tasks.classify import Accuracy, Classify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,18 @@ class Score:
 
 
 @torch.inference_mode()
+def measure(
+    task: Task,
+    predict: Callable[[Tensor], Any],
+    batches: Iterable[tuple[Tensor, Target]],
+) -> Metric:
+    """The task's metric of ``predict`` (input → outputs of the task) over ``batches`` of inputs and targets."""
+    metric = task.metric()
+    for images, target in batches:
+        metric.add(named(task, predict(images)), target)
+    return metric
+
+
 def score(
     predict: Callable[[Tensor], Tensor],
     data: ImageSet,
@@ -31,18 +45,9 @@ def score(
     device: torch.device | str = "cpu",
 ) -> Score:
     """Score ``predict`` (normalised images (B, C, S, S) on ``device`` → logits (B, classes)) on all of ``data``."""
-    loss = torch.zeros((), dtype=torch.float64)
-    answers: list[Tensor] = []
-    in_five = 0
-    for images, labels in data.batches(batch_size, device):
-        logits = predict(images)
-        loss += F.cross_entropy(logits, labels, reduction="sum").double().cpu()
-        best = logits.topk(min(5, logits.shape[1]), dim=1).indices
-        answers.append(logits.argmax(dim=1).cpu())
-        in_five += int((best == labels.unsqueeze(1)).sum())
-    chosen = torch.cat(answers)
-    right = int((chosen == data.labels).sum())
-    return Score(loss=loss.item() / len(data), top1=right / len(data), top5=in_five / len(data), answers=chosen)
+    metric = measure(Classify(), predict, data.batches(batch_size, device))
+    assert isinstance(metric, Accuracy)
+    return Score(answers=metric.answers, **metric.result())
 
 
 def evaluate(net: nn.Module, data: ImageSet, *, batch_size: int = 128) -> dict[str, float]:

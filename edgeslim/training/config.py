@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeslim.data.augment import Augment
 from edgeslim.errors import UsageError
-from edgeslim.training.distill import Distill
+from edgeslim.tasks.classify import Classify, Distill
 from edgeslim.training.optim import OptimConfig
 from edgeslim.training.sandwich import Sandwich
 
@@ -17,8 +17,8 @@ class TrainConfig:
     """One run. Two runs with equal settings on one machine give equal losses, bit by bit.
 
     ``data``: what the images are called; ``data_sha256``: of their content, where that is cheap; ``batch_size``: over
-    all processes; ``label_smoothing``: of the widest's hard labels; ``distill``: what the narrower widths learn, see
-    ``distill.soft_targets``; ``teacher``: where those come from (``inplace``, ``ema``, or the SHA-256 of a checkpoint).
+    all processes; ``label_smoothing``: of the widest's hard labels; ``distill``: what the narrower widths learn
+    (``tasks.classify``); ``teacher``: where that comes from (``inplace``, ``ema``, or the SHA-256 of a checkpoint).
 
     Raises:
         UsageError: a value out of its range.
@@ -43,6 +43,10 @@ class TrainConfig:
             raise UsageError(f"--batch-size is at least 2, got {self.batch_size}")
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"--label-smoothing is in [0, 1), got {self.label_smoothing}")
+
+    def task(self) -> Classify:
+        """The task with these settings."""
+        return Classify(smoothing=self.label_smoothing, distill=self.distill)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, widths in permille."""

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 from edgeslim.files import write_atomically
+from edgeslim.models.selection import Selection
 from edgeslim.training.distributed import Ranks
 
 
@@ -29,16 +29,16 @@ class RunLog:
     def __init__(self, path: Path | None, ranks: Ranks, *, first_step: int = 0) -> None:
         """Go on with the log at ``path`` (None: nowhere) from ``first_step``; later lines are dropped."""
         self._ranks = ranks
-        self._pending: list[tuple[dict[str, Any], tuple[Width, ...], Tensor]] = []
+        self._pending: list[tuple[dict[str, Any], tuple[Selection, ...], Tensor]] = []
         self._path = path if ranks.first else None
         if self._path is not None:
             kept = [line for line in _lines(self._path) if line["step"] < first_step]
             with write_atomically(self._path, overwrite=True) as stream:
                 stream.write("".join(json.dumps(line) + "\n" for line in kept).encode())
 
-    def add(self, step: int, epoch: int, lr: float, widths: tuple[Width, ...], losses: Tensor) -> None:
-        """Remember one step; ``losses``: (len(widths),) on any device."""
-        self._pending.append(({"step": step, "epoch": epoch, "lr": lr}, widths, losses))
+    def add(self, step: int, epoch: int, lr: float, nets: tuple[Selection, ...], losses: Tensor) -> None:
+        """Remember one step; ``losses``: (len(nets),) on any device."""
+        self._pending.append(({"step": step, "epoch": epoch, "lr": lr}, nets, losses))
 
     def flush(self) -> list[dict[str, Any]]:
         """Write what is pending, durably.
@@ -50,9 +50,9 @@ class RunLog:
             return []
         losses = self._ranks.mean(torch.cat([losses for _, _, losses in self._pending])).tolist()
         lines = []
-        for line, widths, _ in self._pending:
-            mine, losses = losses[: len(widths)], losses[len(widths) :]
-            lines.append({**line, "losses": {str(w.permille): loss for w, loss in zip(widths, mine, strict=True)}})
+        for line, nets, _ in self._pending:
+            mine, losses = losses[: len(nets)], losses[len(nets) :]
+            lines.append({**line, "losses": {net.name: loss for net, loss in zip(nets, mine, strict=True)}})
         self._pending.clear()
         for line in lines:
             if not all(math.isfinite(loss) for loss in line["losses"].values()):

@@ -18,16 +18,19 @@ from torch import Tensor
 from edgeslim import __version__
 from edgeslim.data.batch_plan import BatchPlan
 from edgeslim.data.images import ImageSet
-from edgeslim.data.stream import batches
+from edgeslim.data.source import ImageSource, Source
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.selection import Selection
 from edgeslim.models.slimmable import SlimmableModel
+from edgeslim.tasks.base import Target, Task
 from edgeslim.training.config import TrainConfig
-from edgeslim.training.distill import Teacher
 from edgeslim.training.distributed import ALONE, Ranks
 from edgeslim.training.log import RunLog
 from edgeslim.training.optim import set_lr
 from edgeslim.training.resume import RunFiles, RunState
+from edgeslim.training.sandwich import Sampler
 from edgeslim.training.step import accumulate_gradients
+from edgeslim.training.teachers import Teacher
 
 FLUSH_STEPS = 10  # steps between two looks at the losses
 
@@ -44,7 +47,11 @@ class Progress:
 
 
 class Trainer:
-    """Trains ``model`` on ``data``; everything it does follows from ``config`` and the step number."""
+    """Trains ``model`` on ``data``; everything it does follows from ``config`` and the step number.
+
+    ``task``, ``sampler`` and ``source`` stand in for what ``config`` says: another task, nets chosen by another rule
+    than the sandwich of widths (any ``Selection``), batches from anywhere (``data`` then only describes the input).
+    """
 
     def __init__(
         self,
@@ -52,6 +59,9 @@ class Trainer:
         data: ImageSet,
         config: TrainConfig,
         *,
+        task: Task | None = None,
+        sampler: Sampler | None = None,
+        source: Source | None = None,
         teacher: Teacher | None = None,
         ranks: Ranks = ALONE,
         files: RunFiles | None = None,
@@ -62,16 +72,21 @@ class Trainer:
         self.device = torch.device(device)
         self.model = model.to(device=self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.data, self.config, self.teacher, self.ranks, self.files = data, config, teacher, ranks, files
-        self.plan = BatchPlan(
-            images=len(data), batch_size=config.batch_size, seed=config.seed, rank=ranks.rank, ranks=ranks.count
+        self.task: Task = task or config.task()
+        self.sampler: Sampler = sampler or config.sandwich
+        self.source: Source = source or ImageSource(
+            data=data,
+            plan=BatchPlan(
+                images=len(data), batch_size=config.batch_size, seed=config.seed, rank=ranks.rank, ranks=ranks.count
+            ),
+            augment=config.augment,
         )
-        self.steps = config.epochs * self.plan.steps_per_epoch
+        self.steps = config.epochs * self.source.steps_per_epoch
         self.optimizer = config.optim.build(model)
         self.step = 0
         self.save_seconds, self.report = save_seconds, report
         if teacher is not None:
             teacher.to(self.device)
-        self.model.direct_gradients = self.device.type == "cpu"
         ranks.share_weights(model)
 
     def run(self) -> None:
@@ -81,29 +96,31 @@ class Trainer:
             UsageError: the loss is not finite any more.
         """
         log = RunLog(self.files.log if self.files else None, self.ranks, first_step=self.step)
-        stream = batches(self.data, self.plan, self.config.augment, range(self.step, self.steps), self.device)
+        stream = self.source.batches(range(self.step, self.steps), self.device)
         saved = flushed = time.monotonic()
-        for images, labels in stream:
-            step, epoch = self.step, self.step // self.plan.steps_per_epoch
-            lr = self.config.optim.lr_at(step, self.steps, self.plan.steps_per_epoch)
-            widths = self.config.sandwich.widths_at(self.config.seed, step)
-            losses = self.train_step(images, labels, lr)
-            log.add(step, epoch, lr, widths, losses)
+        for images, target in stream:
+            step, epoch = self.step, self.step // self.source.steps_per_epoch
+            lr = self.config.optim.lr_at(step, self.steps, self.source.steps_per_epoch)
+            losses = self.train_step(images, target, lr)
+            log.add(step, epoch, lr, self.nets_at(step), losses)
             self.step += 1
             last = self.step == self.steps
             if last or self.step % FLUSH_STEPS == 0:
                 lines, now = log.flush(), time.monotonic()
-                speed = len(lines) * self.plan.size / max(now - flushed, 1e-9)
+                speed = len(lines) * self.source.examples_per_step / max(now - flushed, 1e-9)
                 self._report(lines[-1]["losses"], epoch, speed)
                 flushed = now
                 if last or now - saved >= self.save_seconds:
                     self.save()
                     saved = now
 
-    def train_step(self, images: Tensor, labels: Tensor, lr: float) -> Tensor:
-        """One optimiser step; returns the loss per width on the device."""
-        widths = self.config.sandwich.widths_at(self.config.seed, self.step)
-        losses = accumulate_gradients(self.model, images, labels, widths, self.config, self.teacher)
+    def nets_at(self, step: int) -> tuple[Selection, ...]:
+        """The nets of a step, widest first."""
+        return self.sampler.nets_at(self.model, self.config.seed, step)
+
+    def train_step(self, images: Tensor, target: Target, lr: float) -> Tensor:
+        """One optimiser step; returns the loss per net on the device."""
+        losses = accumulate_gradients(self.model, images, target, self.nets_at(self.step), self.task, self.teacher)
         self.ranks.average_gradients(self.model.parameters())
         self.apply_gradients(lr)
         return losses
@@ -128,6 +145,7 @@ class Trainer:
             model=dict(self.model.state_dict()),
             optimizer=self.optimizer.state_dict(),
             teacher=self.teacher.state() if self.teacher else {},
+            source=self.source.state(),
         ).save(self.files.resume)
 
     def resume(self) -> bool:
@@ -143,6 +161,7 @@ class Trainer:
         self.optimizer.load_state_dict(state.optimizer)
         if self.teacher is not None:
             self.teacher.load(state.teacher)
+        self.source.load(state.source)
         self.step = state.step
         return True
 

@@ -1,7 +1,7 @@
 """The state of an unfinished run, so that a killed one goes on as if nothing had happened.
 
 us.pt              the result, when the run is done
-us.pt.resume       weights, optimiser, teacher, step; replaced whole while training; removed at the end
+us.pt.resume       weights, optimiser, teacher, data source, step; replaced whole while training; removed at the end
 us.log.jsonl       losses per step (log.py)
 """
 
@@ -18,7 +18,7 @@ from edgeslim.files import write_atomically
 from edgeslim.models.checkpoint import RESUME_FORMAT
 from edgeslim.models.checkpoint_reading import read_document
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,7 @@ class RunState:
     model: dict[str, Any]
     optimizer: dict[str, Any]
     teacher: dict[str, Any]
+    source: dict[str, Any]
 
     def save(self, path: Path) -> None:
         document = {

@@ -10,10 +10,21 @@ soft target of the others.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from edgeslim.core.width import Width
 from edgeslim.data import rng
 from edgeslim.errors import WidthError
+from edgeslim.models.selection import Selection
+from edgeslim.models.slimmable import SlimmableModel
+
+
+class Sampler(Protocol):
+    """Chooses the nets of every step: any choice of channels, by (seed, step) alone, so that a run can go on."""
+
+    def nets_at(self, model: SlimmableModel, seed: int, step: int) -> tuple[Selection, ...]:
+        """Distinct nets of step ``step``, the widest (whose outputs the others learn from) first."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +69,10 @@ class Sandwich:
         fixed = {self.low, self.high} if self.bounds else set()
         drawn = self._draw(self.per_step - len(fixed), seed, step, fixed)
         return tuple(sorted(fixed | drawn, reverse=True))
+
+    def nets_at(self, model: SlimmableModel, seed: int, step: int) -> tuple[Selection, ...]:
+        """The same as nets of ``model`` (``Sampler``)."""
+        return tuple(model.selection(width) for width in self.widths_at(seed, step))
 
     def _draw(self, count: int, seed: int, step: int, taken: set[Width]) -> set[Width]:
         if self.ladder is None:

@@ -1,46 +1,49 @@
 """One sandwich step, up to the optimiser.
 
-widest ─ hard labels ─► loss, backward ─► its logits, detached ─┐
-others ─ soft targets ◄─ inplace, or a teacher's logits ◄────────┘ ─► loss, backward (gradients add up)
+widest ─ the task's loss ─► backward ─► its outputs, softened ─┐
+others ─ soft loss ◄─ inplace, or a teacher's outputs ◄────────┘ ─► backward (gradients add up)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from edgeslim.core.width import Width
 from edgeslim.models.devices import mixed
+from edgeslim.models.selection import Net
 from edgeslim.models.slimmable import SlimmableModel
-from edgeslim.training.config import TrainConfig
-from edgeslim.training.distill import Teacher, hard_loss, soft_loss, soft_targets
+from edgeslim.tasks.base import Outputs, Target, Task, named
+from edgeslim.training.engines import choose
+from edgeslim.training.teachers import Teacher
 
 
 def accumulate_gradients(
     model: SlimmableModel,
     images: Tensor,
-    labels: Tensor,
-    widths: tuple[Width, ...],
-    config: TrainConfig,
+    target: Target,
+    nets: Sequence[Net],
+    task: Task,
     teacher: Teacher | None = None,
 ) -> Tensor:
-    """Add the gradients of every width; returns their losses, float32 (len(widths),), still on the device.
+    """Add the gradients of every net; returns their losses, float32 (len(nets),), still on the device.
 
-    ``widths`` come widest first. It learns the labels, smoothed; the others the soft targets of ``config.distill``.
+    ``nets`` come widest first. It learns the target; the others what the task makes of its outputs, or a teacher's.
     """
-    taught: Tensor | None = None
-    if teacher is not None and len(widths) > 1:
+    taught: Outputs | None = None
+    if teacher is not None and len(nets) > 1:
         with mixed(images.device):
-            taught = teacher.logits(images)
+            taught = named(task, teacher.outputs(images))
     losses = []
-    for i, width in enumerate(widths):
-        with model.at(width), mixed(images.device):
-            logits = model(images)
+    for i, net in enumerate(nets):
+        with model.at(net), mixed(images.device):
+            out = named(task, choose(model, images).forward(model, images))
         if i == 0:
-            loss = hard_loss(logits, labels, config.label_smoothing)
-            targets = soft_targets(logits if taught is None else taught, labels, config.distill)
+            loss = task.loss(out, target)
+            soft = task.soften(out if taught is None else taught, target)
         else:
-            loss = soft_loss(logits, targets)
+            loss = task.soft_loss(out, soft)
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     return torch.stack(losses)

@@ -49,7 +49,7 @@ def one_step(device: str) -> tuple[Tensor, set[tuple[torch.dtype, bool]]]:
     for module in run.model.modules():
         if isinstance(module, SlimConv2d):
             module.register_forward_hook(note)
-    losses = accumulate_gradients(run.model, images, labels, (HIGH, LOW), run.config)
+    losses = accumulate_gradients(run.model, images, labels, (HIGH, LOW), run.task)
     assert all(bool(p.grad.isfinite().all()) for p in run.model.parameters() if p.grad is not None)
     return losses.cpu(), seen
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from edgeslim.core.slicing import folded_weight
 from torch import Tensor, nn
 
+from edgeslim.core.constants import Constant, Kind, values
 from edgeslim.core.width import Width
-from edgeslim.deploy.fold import fold, fold_layers
+from edgeslim.deploy.fold import filled, fold, fold_layers, structure
+from edgeslim.deploy.masters import constants, own_vectors, sources
 from edgeslim.errors import CheckpointError, ModelError
 from edgeslim.models import create, names
 from edgeslim.models.count import count
-from edgeslim.models.sliced import SlicedModel
+from edgeslim.models.masters import masters_of as master_specs
+from edgeslim.models.sliced import ChannelAffine, SlicedModel
 from edgeslim.models.slimmable import SlimmableModel
+from edgeslim.press.build import MasterSet
 
 
 def calibrated(name: str, **settings: object) -> SlimmableModel:
@@ -33,10 +36,6 @@ def calibrated(name: str, **settings: object) -> SlimmableModel:
 
 def middle(model: SlimmableModel) -> Width:
     return model.spec.widths[1] if model.spec.widths else Width(500)
-
-
-def masters_of(model: SlimmableModel) -> dict[str, np.ndarray]:
-    return {key: tensor.numpy() for key, tensor in model.state_dict().items()}
 
 
 def relative(a: Tensor, b: Tensor) -> float:
@@ -61,28 +60,39 @@ def test_slimmable_static_and_folded_nets_agree(name: str) -> None:
 @pytest.mark.parametrize("name", names())
 def test_numpy_alone_makes_the_same_bits_from_the_masters(name: str) -> None:
     model = calibrated(name)
-    masters = masters_of(model)
     for width in (middle(model), model.spec.high):
         net = fold(model.static(width))
         modules = dict(net.named_modules())
         assert [layer.name for layer in net.layers] == [
             name for name, module in modules.items() if isinstance(module, nn.Conv2d | nn.Linear)
         ]
+        masters = MasterSet(sources(model, net, model.state_dict()))
+        made = constants(model, net, masters)
+        index = {master.name: position for position, master in enumerate(masters.masters)}
         for layer in net.layers:
-            assert layer.weight_master == f"weight/{layer.name}"
-            weight = folded_weight(
-                masters[f"{layer.name}.weight"], layer.cut, scale=layer.scale, in_scale=layer.in_scale
-            )
-            bias = layer.bias(None if layer.bias_master is None else masters[f"{layer.name}.bias"])
-            deployed = modules[layer.name]
-            assert np.array_equal(weight.view(np.uint32), deployed.weight.numpy().view(np.uint32)), layer.name
-            assert np.array_equal(bias.view(np.uint32), deployed.bias.numpy().view(np.uint32)), layer.name
+            position = index[f"{layer.name}.weight"]
+            weight, bias = (values(Constant(position, kind), made) for kind in (Kind.WEIGHT, Kind.BIAS))
+            assert np.array_equal(modules[layer.name].weight.numpy().view(np.uint32), weight.view(np.uint32))
+            assert np.array_equal(modules[layer.name].bias.numpy().view(np.uint32), bias.view(np.uint32))
+
+
+def test_scale_and_shift_of_a_norm_that_stands_alone_come_with_the_net() -> None:
+    model = calibrated("us_resnet50" if "us_resnet50" in names() else names()[0])
+    net = fold(model.static(middle(model)))
+    alone = [name for name, module in net.named_modules() if isinstance(module, ChannelAffine)]
+    assert own_vectors(net) == [f"{name}.{part}" for name in alone for part in ("scale", "shift")]
+    masters = MasterSet(sources(model, net, model.state_dict()))
+    made = constants(model, net, masters)
+    for position, master in enumerate(masters.masters):
+        if master.role == "own":
+            numbers = values(Constant(position, Kind.VECTOR), made)
+            assert np.array_equal(numbers, net.get_parameter(master.name).numpy().ravel())
 
 
 def test_without_batchnorm_the_masters_are_deployed_as_they_are() -> None:
     model = calibrated("us_mobilenet_v2", norm="none")
     net = fold(model.static(Width(500)))
-    assert all(layer.scale is None and layer.shift is None and layer.bias_master for layer in net.layers)
+    assert all(layer.scale is None and layer.shift is None for layer in net.layers)
     x = torch.randn(1, 3, 32, 32)
     with torch.no_grad(), model.at(Width(500)):
         assert relative(net(x), model(x)) <= 1e-5
@@ -130,19 +140,120 @@ def test_a_batchnorm_before_an_unpadded_convolution_folds(groups: int, after: bo
     x = torch.randn(2, 6, 8, 8)
     with torch.no_grad():
         assert relative(folded(x), net(x)) <= 1e-5
-    weight = folded_weight(net[1].weight.detach().numpy(), layer.cut, scale=layer.scale, in_scale=layer.in_scale)
+    columns = layer.in_scale.reshape(groups, -1).repeat(12 // groups, axis=0)[:, :, None, None]
+    weight = net[1].weight.detach().numpy() * columns
+    if layer.scale is not None:
+        weight = weight * layer.scale[:, None, None, None]
     assert np.array_equal(weight, folded[1].weight.numpy())
 
 
-def test_a_batchnorm_before_a_padded_convolution_is_refused() -> None:
-    net = nn.Sequential(noisy(nn.BatchNorm2d(4)), nn.Conv2d(4, 4, 3, padding=1))
-    with pytest.raises(ModelError, match="without padding"):
-        fold_layers(net)
+def same_output(net: nn.Module, x: Tensor) -> nn.Module:
+    """``net`` folded, after a look at whether it computes the same; no BatchNorm is left."""
+    folded, _ = fold_layers(net.eval())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    with torch.no_grad():
+        assert relative(folded(x), net(x)) <= 1e-5
+    return folded
 
 
-def test_a_batchnorm_with_nothing_beside_it_is_refused() -> None:
-    with pytest.raises(ModelError, match="no convolution stands beside it"):
-        fold_layers(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), noisy(nn.BatchNorm2d(4)), nn.ReLU()))
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [noisy(nn.BatchNorm2d(4)), nn.Conv2d(4, 4, 3, padding=1)],  # the padded zeros would have to be its shift
+        [nn.Conv2d(4, 4, 1), nn.ReLU(), noisy(nn.BatchNorm2d(4)), nn.ReLU()],
+        [noisy(nn.BatchNorm2d(4))],
+    ],
+)
+def test_a_batchnorm_that_no_layer_takes_in_stays_as_an_affine(layers: list[nn.Module]) -> None:
+    torch.manual_seed(0)
+    folded = same_output(nn.Sequential(*layers), torch.randn(2, 4, 8, 8))
+    (affine,) = (module for module in folded.modules() if isinstance(module, ChannelAffine))
+    assert affine.scale.shape == affine.shift.shape == (4, 1, 1)
+
+
+class Beside(nn.Module):
+    """Neighbours in a Sequential that are none in the graph, and the other way round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.misleading = nn.Sequential(nn.Conv2d(4, 4, 1), noisy(nn.BatchNorm2d(4)))
+        self.norm, self.far = noisy(nn.BatchNorm2d(4)), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv, norm = self.misleading
+        y = conv(x)
+        return y + norm(self.norm(self.far(y)))  # type: ignore[no-any-return]
+
+
+def test_beside_means_in_the_graph() -> None:
+    torch.manual_seed(0)
+    net = Beside()
+    folded = same_output(net, torch.randn(2, 4, 8, 8))
+    assert isinstance(folded.norm, nn.Identity)  # far's only reader
+    assert isinstance(folded.misleading[1], ChannelAffine)  # its convolution stands in front of it only in the list
+    assert torch.equal(folded.misleading[0].weight, net.misleading[0].weight)
+
+
+class Reread(Beside):
+    """Two read what the convolution gives, so its BatchNorm must not change it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.far(x)
+        return y + self.norm(y) + self.misleading(x)  # type: ignore[no-any-return]
+
+
+def test_an_output_that_others_read_too_is_left_alone() -> None:
+    torch.manual_seed(0)
+    folded = same_output(Reread(), torch.randn(2, 4, 8, 8))
+    assert isinstance(folded.norm, ChannelAffine)
+    assert isinstance(folded.misleading[1], nn.Identity)
+
+
+def test_a_layer_that_is_called_twice_takes_no_batchnorm_in() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 4, 1)
+    net = nn.Sequential(conv, noisy(nn.BatchNorm2d(4)), nn.ReLU(), conv, noisy(nn.BatchNorm2d(4)))
+    folded = same_output(net, torch.randn(2, 4, 8, 8))
+    assert sum(isinstance(module, ChannelAffine) for module in folded.modules()) == 2
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_structure_needs_no_statistics_and_takes_any_numbers(name: str) -> None:
+    """As a bundle has them: every tensor by its name, no BatchNorm anywhere."""
+    model = calibrated(name)
+    width = middle(model)
+    net = fold(model.static(width))
+    model.drop_statistics()
+    empty = structure(model.static(width))
+    assert all(tensor.is_meta for tensor in empty.state_dict().values())
+    assert [tensor.name for tensor in empty.tensors] == list(net.state_dict())
+    assert empty.tensors == net.tensors
+    again = filled(empty, {name: tensor.numpy() for name, tensor in net.state_dict().items()})
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(again(x), net(x))
+
+
+def test_every_tensor_says_where_it_comes_from() -> None:
+    net = fold(calibrated("us_mobilenet_v2").static(Width(500)))
+    origins = {tensor.name: tensor for tensor in net.tensors}
+    stem, head = origins["features.0.0.weight"], origins["classifier.0.weight"]
+    assert (stem.kind, stem.master, stem.scaled, stem.in_scaled) == ("weight", "features.0.0.weight", True, False)
+    assert (origins["features.0.0.bias"].kind, origins["features.0.0.bias"].master) == ("vector", None)
+    assert (head.kind, head.scaled) == ("weight", False)
+    assert (origins["classifier.0.bias"].kind, origins["classifier.0.bias"].master) == ("tensor", "classifier.0.bias")
+    known = {spec.name for spec in master_specs(calibrated("us_mobilenet_v2"))}
+    assert {tensor.master for tensor in net.tensors} - {None} <= known
+
+
+def test_numbers_that_do_not_fill_a_structure() -> None:
+    net = fold(calibrated("us_mobilenet_v1").static(Width(500)))
+    values = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    first = next(iter(values))
+    for wrong in ({n: v for n, v in values.items() if n != first}, {**values, "more": values[first]}):
+        with pytest.raises(ModelError, match="on one side only"):
+            filled(net, wrong)
+    with pytest.raises(ModelError, match=f"{first} has shape"):
+        filled(net, {**values, first: values[first][:1]})
 
 
 def test_a_width_without_statistics_is_refused() -> None:
@@ -192,3 +303,17 @@ def test_sliced_nets_export_as_plain_convolutions(name: str) -> None:
     assert torch.allclose(program.module()(x), net(x), atol=1e-6)
     traced = torch.jit.trace(net, x)
     assert torch.allclose(traced(x), net(x), atol=1e-6)
+
+
+def test_parameters_and_tables_of_any_other_module_are_deployed_too() -> None:
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept, self.factor = nn.PReLU(4), nn.Parameter(torch.full((4, 1, 1), 3.0))
+            self.register_buffer("table", torch.arange(4.0).view(4, 1, 1))
+            self.register_buffer("made", torch.ones(4, 1, 1), persistent=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.kept(x) * self.factor + self.table * self.made  # type: ignore[operator, no-any-return]
+
+    same_output(nn.Sequential(nn.Conv2d(4, 4, 1), noisy(nn.BatchNorm2d(4)), Table()), torch.randn(2, 4, 8, 8))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from edgeslim.core.width import Width
 from edgeslim.errors import ModelError
 from edgeslim.models import create, names
+from edgeslim.models.blocks import Classifier
 from edgeslim.models.builder import Builder
 from edgeslim.models.channels import Channels
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
@@ -61,7 +62,7 @@ def skip_model() -> SlimmableModel:
     b = builder()
     features = nn.Sequential(Skip(b), nn.AdaptiveAvgPool2d(1))
     three = features[0].three[0].outputs
-    model = SlimmableModel(b.spec, b, features, b.classifier(three))
+    model = SlimmableModel(b.spec, b, Classifier(features, b.classifier(three)))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
@@ -132,7 +133,8 @@ def test_groups_of_a_layer_divide_its_channels() -> None:
     b = builder()
     wide = b.channels("wide", 24, movable=False)
     layers = b.conv_norm(b.fixed("image", 3), wide) + b.conv_norm(wide, b.channels("next", 24), groups=3)
-    model = SlimmableModel(b.spec, b, nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1)), b.classifier(layers[3].outputs))
+    features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
+    model = SlimmableModel(b.spec, b, Classifier(features, b.classifier(layers[3].outputs)))
     with pytest.raises(ModelError, match="wide of net mine: 10 channels do not divide by 3 groups"):
         model.selection(Selection.of({"wide": 10, "next": 12}, label="mine"))
     with pytest.raises(ModelError, match="runs at its listed widths only"):

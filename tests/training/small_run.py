@@ -15,12 +15,12 @@ from edgeslim.data.named import load_data
 from edgeslim.models.registry import create
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.training.config import TrainConfig
-from edgeslim.training.distill import EmaTeacher
 from edgeslim.training.distributed import ALONE, Ranks, joined
 from edgeslim.training.loop import Trainer
 from edgeslim.training.optim import OptimConfig
 from edgeslim.training.resume import RunFiles
 from edgeslim.training.sandwich import Sandwich
+from edgeslim.training.teachers import EmaTeacher
 
 BATCH = 16
 

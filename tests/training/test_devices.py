@@ -9,14 +9,13 @@ from torch import Tensor
 from edgeslim.core.width import Width
 from edgeslim.data.augment import Augment
 from edgeslim.data.named import load_data
-from edgeslim.data.stream import batches
 from edgeslim.errors import HostError, UsageError
 from edgeslim.models.devices import exact, mixed, pick
 from edgeslim.models.registry import create
 from edgeslim.training.config import TrainConfig
-from edgeslim.training.distill import EmaTeacher, FixedTeacher
 from edgeslim.training.loop import Trainer
 from edgeslim.training.sandwich import Sandwich
+from edgeslim.training.teachers import EmaTeacher, FixedTeacher
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -39,7 +38,7 @@ def test_a_whole_step_runs_on_the_device_it_was_given(kind: str) -> None:
         kind, lambda: FixedTeacher(model.static(high))
     )()
     trainer = Trainer(model, data, config, teacher=teacher, device="meta")
-    for images, labels in batches(data, trainer.plan, config.augment, range(2), trainer.device):
+    for images, labels in trainer.source.batches(range(2), trainer.device):
         assert images.is_contiguous(memory_format=torch.channels_last)
         losses = trainer.train_step(images, labels, 0.1)
         assert losses.device.type == "meta"

@@ -10,7 +10,6 @@ import torch
 from small_run import BATCH, small_trainer, start
 from torch import Tensor
 
-from edgeslim.data.stream import batches
 from edgeslim.training.step import accumulate_gradients
 
 STEPS = 4
@@ -49,15 +48,15 @@ def test_with_batchnorm_they_are_one_that_normalises_the_same_halves(tmp_path: P
     orders of summation could not be told from two different runs."""
     trainer = small_trainer(network, "batch", STEPS, double=True)
     config, model = trainer.config, trainer.model
-    stream = batches(trainer.data, trainer.plan, config.augment, range(STEPS), trainer.device)
+    stream = trainer.source.batches(range(STEPS), trainer.device)
     for step, (images, labels) in enumerate(stream):
-        widths = config.sandwich.widths_at(config.seed, step)
+        nets = trainer.nets_at(step)
         for half in (slice(0, BATCH // 2), slice(BATCH // 2, BATCH)):
-            accumulate_gradients(model, images[half], labels[half], widths, config, trainer.teacher)
+            accumulate_gradients(model, images[half], labels[half], nets, trainer.task, trainer.teacher)
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter.grad /= 2
-        trainer.apply_gradients(config.optim.lr_at(step, STEPS, trainer.plan.steps_per_epoch))
+        trainer.apply_gradients(config.optim.lr_at(step, STEPS, trainer.source.steps_per_epoch))
         trainer.step += 1
     both = two_processes(tmp_path / "out.pt", network, "batch", double=True)
     assert largest_difference(dict(model.state_dict()), both) < 1e-5

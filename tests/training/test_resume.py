@@ -15,6 +15,7 @@ from small_run import start
 
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, UsageError
+from edgeslim.models.selection import Selection
 from edgeslim.training.distributed import ALONE
 from edgeslim.training.log import RunLog
 from edgeslim.training.resume import RunFiles, RunState
@@ -58,11 +59,15 @@ def test_killed_and_resumed_equals_unbroken(tmp_path: Path) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def net(permille: int) -> Selection:
+    return Selection.uniform((), Width(permille))
+
+
 def test_later_lines_and_half_lines_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "run.log.jsonl"
     path.write_text('{"step": 0}\n{"step": 1}\n{"step": 2}\n{"ste')
     log = RunLog(path, ALONE, first_step=2)
-    log.add(2, 0, 0.5, (Width(500), Width(250)), torch.tensor([1.0, 2.0]))
+    log.add(2, 0, 0.5, (net(500), net(250)), torch.tensor([1.0, 2.0]))
     log.flush()
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
         {"step": 0},
@@ -73,7 +78,7 @@ def test_later_lines_and_half_lines_are_dropped(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     log = RunLog(tmp_path / "run.log.jsonl", ALONE)
-    log.add(0, 0, 0.5, (Width(500),), torch.tensor([float("nan")]))
+    log.add(0, 0, 0.5, (net(500),), torch.tensor([float("nan")]))
     with pytest.raises(UsageError, match="diverged: a loss of step 0"):
         log.flush()
 
@@ -82,7 +87,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
 def state(tmp_path: Path) -> Path:
     path = tmp_path / "run.pt.resume"
     settings = {"epochs": 2, "optim": {"lr": 0.1}}
-    RunState(settings=settings, step=3, model={"w": torch.ones(2)}, optimizer={}, teacher={}).save(path)
+    RunState(settings=settings, step=3, model={"w": torch.ones(2)}, optimizer={}, teacher={}, source={}).save(path)
     return path
 
 

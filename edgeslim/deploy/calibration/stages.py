@@ -1,6 +1,6 @@
 """How a network is walked from BatchNorm to BatchNorm.
 
-    nn.Module ─► trace (torch.fx, in-place operations undone) ─► probe (bytes per image of every value) ─► stages
+    nn.Module ─► graph.symbolic (in-place operations undone) ─► probe (bytes per image of every value) ─► stages
 
 The statistics of a BatchNorm are final only after all images have passed everything before it, so the graph is cut
 into stages: stage k has the moments taken of every BatchNorm with k BatchNorms on the longest way before it. Branches
@@ -22,6 +22,8 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgeslim.errors import ModelError
+from edgeslim.models.graph import symbolic
+from edgeslim.models.shell import Shell
 
 _OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
     operator.iadd: operator.add,
@@ -61,11 +63,8 @@ class TracedNet:
     """
 
     def __init__(self, net: nn.Module, device: torch.device) -> None:
-        self.module = _private_copy(net, device)
-        try:
-            graph = fx.Tracer().trace(self.module)  # the graph is enough; a GraphModule would write and compile code
-        except Exception as error:  # torch.fx has no error class of its own for untraceable code
-            raise ModelError(f"cannot follow the data through this network: {error}") from error
+        self.module = _private_copy(net.network if isinstance(net, Shell) else net, device)
+        graph = symbolic(self.module)
         _undo_in_place(self.module, graph)
         self.nodes: tuple[fx.Node, ...] = tuple(graph.nodes)
         self._called = {

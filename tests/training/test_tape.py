@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from edgeslim.core.width import Width
-from edgeslim.models import create, names, tape
-from edgeslim.models.blocks import Residual
+from edgeslim.models import create, names
+from edgeslim.models.blocks import Classifier, Residual
+from edgeslim.models.builder import Builder
+from edgeslim.models.registry import make_spec
 from edgeslim.models.slimmable import SlimmableModel
+from edgeslim.training.engines import AUTOGRAD, choose, tape
+from edgeslim.training.engines.tape import Pullbacks
 
 
 def gradients(model: SlimmableModel, x: Tensor, widths: tuple[Width, ...], *, direct: bool) -> dict[str, Tensor | None]:
     for width in widths:
         with model.at(width):
-            logits = tape.forward(model.features, model.classifier, x) if direct else model(x)
+            logits = (Pullbacks() if direct else AUTOGRAD).forward(model, x)
         logits.logsumexp(1).sum().backward()  # type: ignore[no-untyped-call]
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
@@ -68,23 +73,63 @@ def test_gradient_of_the_images() -> None:
     assert (found[0] - found[1]).abs().max() <= 1e-9 * found[0].abs().max()
 
 
-def test_the_switch() -> None:
-    """On: the pullbacks answer in training, autograd wherever they do not suit."""
+def test_pullbacks_are_chosen_where_they_suit() -> None:
     torch.manual_seed(0)
     model = create("us_mobilenet_v2", num_classes=10, input_size=32).train()
     x = torch.randn(2, 3, 32, 32)
-    assert "Net" not in model(x).grad_fn.name()
-    model.direct_gradients = True
-    assert "Net" in model(x).grad_fn.name()
+    assert "Net" not in model(x).grad_fn.name()  # a model by itself is plain PyTorch
+    assert choose(model, x).name == "pullbacks"
+    assert "Net" in choose(model, x).forward(model, x).grad_fn.name()
     with torch.no_grad():
-        assert model(x).grad_fn is None
-    assert "Net" not in model.double()(x.double()).grad_fn.name()
+        assert choose(model, x).name == "autograd"
+    assert choose(model.eval(), x).name == "autograd"
+    assert choose(model.double().train(), x.double()).name == "autograd"
+
+
+def test_a_network_with_a_forward_of_its_own_goes_by_autograd() -> None:
+    """A subclass may do anything, so only exact types count."""
+
+    class Twice(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    b = Builder(make_spec("us_mobilenet_v1", num_classes=10, input_size=32))
+    stem = b.channels("stem", 16)
+    features = nn.Sequential(*b.conv_norm(b.fixed("image", 3), stem), nn.AdaptiveAvgPool2d(1))
+    model = SlimmableModel(b.spec, b, Twice(features, b.classifier(stem)))
+    assert choose(model, torch.randn(2, 3, 8, 8)).name == "autograd"
+
+
+def squared(x: Tensor) -> Tensor:
+    return x * x.abs()
+
+
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.GELU, nn.Hardswish, nn.SiLU, nn.LeakyReLU, nn.Mish, nn.PReLU, nn.ELU, squared)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: a.__name__)
+def test_any_activation_trains(activation: Any) -> None:
+    """In place where it can be, also after the sum of a residual block."""
+    torch.manual_seed(0)
+    b = Builder(make_spec("us_mobilenet_v1", num_classes=10, input_size=32))
+    image, stem = b.fixed("image", 3), b.channels("stem", 16)
+    made = b.conv_norm(stem, stem, 3, activation=activation)
+    features = nn.Sequential(
+        *b.conv_norm(image, stem, 3, activation=activation),
+        Residual(nn.Sequential(*made), activation=copy.deepcopy(made[2])),
+        nn.AdaptiveAvgPool2d(1),
+    )
+    model = SlimmableModel(b.spec, b, Classifier(features, b.classifier(stem)))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    assert choose(model.train(), torch.randn(2, 3, 8, 8)).name == "pullbacks"
+    check(model, torch.randn(4, 3, 8, 8).double(), (Width(500), Width(1000)))
 
 
 def test_a_second_backward_says_why_not() -> None:
     model = create("us_mobilenet_v1", num_classes=10, input_size=32).train()
-    model.direct_gradients = True
-    loss = model(torch.randn(2, 3, 32, 32)).sum()
+    loss = Pullbacks().forward(model, torch.randn(2, 3, 32, 32)).sum()
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="second backward"):
         loss.backward()

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgeslim.models import direct
-from edgeslim.models.direct import Step
+from edgeslim.training.engines import direct
+from edgeslim.training.engines.direct import Step
 
 Layer = Callable[..., Step]
 

@@ -1,24 +1,18 @@
-"""Soft targets: where they come from and how far a net is from them.
+"""Where soft targets come from; what is learnt from them is the task's (``tasks``).
 
-inplace   the widest's own logits of this step, detached ("Universally Slimmable Networks", ICCV 2019, §3.3)
-ema       logits of an exponential moving average of the weights, at the widest
-a file    logits of another trained checkpoint at its widest, in evaluation mode
-
-A narrow net sums fewer features, so its logits are smaller than its teacher's, and matching them pushes up the weights
-that both share: an ignorant teacher grows sure of itself. Measured with plain soft targets (ResNet-18 at quarter width,
-CIFAR images, 100 steps at lr 0.01): the widest's loss rose from 2.31 to 2.87 while the narrow nets agreed with it. So a
-teacher is trusted, image by image, as far as it is right (``trusted``); ``plain`` takes its word, as the paper does.
+inplace   the widest's own outputs of this step, detached ("Universally Slimmable Networks", ICCV 2019, §3.3)
+ema       outputs of an exponential moving average of the weights, at the widest
+a file    outputs of another trained checkpoint at its widest, in evaluation mode
 """
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from edgeslim.core.width import Width
 from edgeslim.data.images import ImageSet
@@ -26,40 +20,13 @@ from edgeslim.errors import CheckpointError
 from edgeslim.models.checkpoint import load_checkpoint
 from edgeslim.models.slimmable import SlimmableModel
 
-Distill = Literal["trusted", "plain", "none"]
-
-
-def hard_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy with the labels, mean over the batch; float32 whatever the autocast type."""
-    return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
-
-
-def soft_targets(logits: Tensor, labels: Tensor, distill: Distill) -> Tensor:
-    """What the narrower widths learn, float32 (B, classes), without gradient.
-
-    ``plain``: the teacher's probabilities p. ``trusted``: t·p + (1 - t)·label with t = p[label], the probability that
-    the teacher gives to the right answer. ``none``: the labels.
-    """
-    hard = F.one_hot(labels, logits.shape[1]).float()
-    if distill == "none":
-        return hard
-    probabilities = logits.detach().float().softmax(dim=1)
-    if distill == "plain":
-        return probabilities
-    return torch.lerp(hard, probabilities, probabilities.gather(1, labels[:, None]))
-
-
-def soft_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy with the probabilities ``targets`` (temperature 1), mean over the batch."""
-    return F.cross_entropy(logits.float(), targets)
-
 
 class Teacher(Protocol):
-    """Gives soft targets from outside the step."""
+    """Gives outputs to learn from, from outside the step."""
 
     def to(self, device: torch.device) -> None: ...
 
-    def logits(self, images: Tensor) -> Tensor: ...
+    def outputs(self, images: Tensor) -> Any: ...
 
     def after_step(self, model: SlimmableModel, step: int) -> None: ...
 
@@ -83,10 +50,9 @@ class EmaTeacher:
         self._average.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
+    def outputs(self, images: Tensor) -> Any:
         with self._average.at(self._widest):
-            output: Tensor = self._average(images)
-        return output
+            return self._average(images)
 
     @torch.no_grad()
     def after_step(self, model: SlimmableModel, step: int) -> None:
@@ -110,9 +76,8 @@ class FixedTeacher:
         self._net.to(device)
 
     @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
-        output: Tensor = self._net(images)
-        return output
+    def outputs(self, images: Tensor) -> Any:
+        return self._net(images)
 
     def after_step(self, model: SlimmableModel, step: int) -> None:
         """It does not learn."""
