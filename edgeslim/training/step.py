@@ -35,10 +35,10 @@ def accumulate_gradients(
     if teacher is not None and len(nets) > 1:
         with mixed(images.device):
             taught = named(task, teacher.outputs(images))
-    losses = []
+    engine, losses = choose(model, images), []
     for i, net in enumerate(nets):
         with model.at(net), mixed(images.device):
-            out = named(task, choose(model, images).forward(model, images))
+            out = named(task, engine.forward(model, images))
         if i == 0:
             loss = task.loss(out, target)
             soft = task.soften(out if taught is None else taught, target)
