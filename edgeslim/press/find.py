@@ -53,6 +53,7 @@ _INSTEAD = {
     Kind.WEIGHT: {Kind.INTEGERS, Kind.DEQUANTISED_WEIGHT},
     Kind.BIAS: {Kind.BIAS_INTEGERS, Kind.DEQUANTISED_BIAS},
 }
+_FORMS = {kind: {kind, *others} for kind, others in _INSTEAD.items()}
 _BESIDE = {Kind.WEIGHT_SCALE: Kind.INTEGERS, Kind.BIAS_SCALE: Kind.BIAS_INTEGERS}
 
 
@@ -96,7 +97,7 @@ def find_constants(
         _Wanted(constant) for constant in net.all() if constant.kind in kinds and constant.kind != Kind.INPUT_SCALE
     ]
     search.look_for(whole)
-    missing = [wanted for wanted in whole if wanted not in search.found]
+    missing = [wanted for wanted in whole if not search.has_in_some_form(wanted)]
     search.look_for([piece for wanted in missing for piece in _pieces(wanted, net)])
     search.look_for_names()
     packed = search.packed(files, whole)
@@ -307,6 +308,12 @@ class _Search:
         if constant.kind is Kind.WEIGHT or constant.kind is Kind.BIAS:
             return bool(kinds & _INSTEAD[constant.kind])
         return _BESIDE.get(constant.kind) not in kinds
+
+    def has_in_some_form(self, wanted: _Wanted) -> bool:
+        """Whether a constant has been found, or what stands in its place."""
+        kind = wanted.constant.kind
+        forms = next((forms for forms in _FORMS.values() if kind in forms), {kind})
+        return wanted in self.found or bool(forms & self._kinds_of(wanted.constant.master))
 
     def _kinds_of(self, master: int) -> set[Kind]:
         return {one.constant.kind for one in self.found if one.constant.master == master}
