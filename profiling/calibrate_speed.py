@@ -25,6 +25,7 @@ import torch
 from PIL import Image
 
 import edgeslim.data.images as decoding
+from edgeslim.core.pixels import Pixels
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.data.images import ImageSet
 from edgeslim.data.named import load_data
@@ -92,7 +93,7 @@ def whole(checkpoint: Checkpoint, archive: Path, images: int, widths: tuple[Widt
     decoded: list[str] = []
     decode = decoding.decode
 
-    def counting(content: bytes, name: str, channels: int) -> torch.Tensor:
+    def counting(content: bytes, name: str, channels: int) -> Pixels:
         decoded.append(name)
         return decode(content, name, channels)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edgeslim.core.policy import Policy
 from edgeslim.host.sampling import timed_runs
-from edgeslim.runtime.measure import example_image
+from edgeslim.runtime.measure import example_inputs
 from edgeslim.runtime.session import SlimSession
 
 TURN = 50
@@ -36,16 +36,16 @@ def main() -> None:
     with SlimSession(
         arguments.bundle,
         arguments.target,
-        policy=Policy(name="overhead", max_permille=500),  # a fast net shows more of what is around it
+        policy=Policy(name="overhead", max_rung=1),  # a fast net shows more of what is around it
         cache_dir=arguments.cache_dir,
         threads=1,
     ) as session:
-        image = example_image(session.input)
+        inputs = example_inputs(session.inputs)
         clock = time.perf_counter_ns
         for frame in range(arguments.frames):
             switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
             start = clock()
-            result = session.run(image)
+            result = session.run(inputs)
             spent_us = (clock() - start) / 1000
             if resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw > switches:
                 preempted += 1  # the system gave our core to another process
@@ -56,7 +56,7 @@ def main() -> None:
                 runner = session._pool.current.runner
                 for _ in range(TURN):
                     switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
-                    (ns,) = timed_runs(lambda: runner.run(image), 1)  # noqa: B023
+                    (ns,) = timed_runs(lambda: runner.run(inputs), 1)  # noqa: B023
                     if resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw == switches:
                         direct_us.append(ns / 1000)
     outside_us.sort()

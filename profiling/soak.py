@@ -44,7 +44,7 @@ from edgeslim.core.signals import Signals
 from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError
 from edgeslim.runtime.deployment import Deployment
-from edgeslim.runtime.measure import example_image
+from edgeslim.runtime.measure import example_inputs
 from edgeslim.runtime.session import SlimSession
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "runtime"))
@@ -85,11 +85,11 @@ def live(bundle: Path, target: str, cache: Path, frames: int, seed: int) -> Repo
     report = Report()
     with SlimBundle.open(bundle) as opened:
         deployment = Deployment.of(opened, target)
-        image = example_image(deployment.input)
-        answers = right_answers(deployment, target, image)
+        inputs = example_inputs(deployment.inputs)
+        answers = right_answers(deployment, target, inputs)
         while report.frames < frames:
             _one_session(
-                opened, target, cache, image, answers, min(SESSION_FRAMES, frames - report.frames), rng, report
+                opened, target, cache, inputs, answers, min(SESSION_FRAMES, frames - report.frames), rng, report
             )
             report.sessions += 1
             every = max(frames // SAMPLES, 1)
@@ -102,7 +102,7 @@ def _one_session(
     bundle: SlimBundle,
     target: str,
     cache: Path,
-    image: NDArray[Any],
+    inputs: dict[str, NDArray[Any]],
     answers: dict[Width, NDArray[np.float32]],
     frames: int,
     rng: random.Random,
@@ -136,7 +136,7 @@ def _one_session(
                 if frame % SETTLE_EVERY == 0:
                     _let_the_loader_catch_up(session)
             try:
-                result = session.run(image)
+                result = session.run(inputs)
             except EdgeslimError as error:
                 report.errors.append(f"{type(error).__name__}: {error}")
                 report.frames += frames - frame
@@ -164,16 +164,18 @@ def _let_the_loader_catch_up(session: SlimSession) -> None:
 def random_signals(rng: random.Random) -> Signals:
     return Signals(
         status=rng.choice([-1, 0, 0, 0, 1, 2, 3, 4]),
-        head_milli=rng.choice([-1, -1, rng.randrange(1300)]),
-        fc_milli=rng.choice([-1, -1, rng.randrange(1300)]),
-        soc=rng.choice([-1, rng.randrange(1001)]),
+        headroom_milli=rng.choice([-1, -1, rng.randrange(1300)]),
+        forecast_milli=rng.choice([-1, -1, rng.randrange(1300)]),
+        battery_permille=rng.choice([-1, rng.randrange(1001)]),
         charging=rng.random() < 0.2,
         low_power=rng.random() < 0.1,
     )
 
 
-def right_answers(deployment: Deployment, target: str, image: NDArray[Any]) -> dict[Width, NDArray[np.float32]]:
-    """What every width answers to ``image``, from files rebuilt outside any cache."""
+def right_answers(
+    deployment: Deployment, target: str, inputs: dict[str, NDArray[Any]]
+) -> dict[Width, NDArray[np.float32]]:
+    """What every width answers to ``inputs``, from files rebuilt outside any cache."""
     runtime = PretendTarget() if target == PRETEND else targets.get(target)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -181,7 +183,7 @@ def right_answers(deployment: Deployment, target: str, image: NDArray[Any]) -> d
             out = Path(folder) / f"{width.permille}{deployment.variant.suffix}"
             deployment.build(width, out)
             runner = runtime.load(out, threads=1)
-            found[width] = runner.run(image)
+            (found[width],) = runner.run(inputs).values()
             runner.close()
     return found
 

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.width import Width
-from edgeslim.runtime.measure import example_image
+from edgeslim.runtime.measure import example_inputs
 from edgeslim.runtime.result import FrameResult
 from edgeslim.runtime.session import SlimSession
 
@@ -40,7 +40,7 @@ class Camera:
 
     def __init__(self, session: SlimSession, fps: float) -> None:
         self._session = session
-        self._image = example_image(session.input)
+        self._inputs = example_inputs(session.inputs)
         self._period_s = 1 / fps
         self._due_s = time.monotonic()
         self.frames = 0
@@ -53,7 +53,7 @@ class Camera:
         self._due_s = max(self._due_s, time.monotonic() - self._period_s) + self._period_s
         others = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
         start = time.perf_counter_ns()
-        result = self._session.run(self._image)
+        result = self._session.run(self._inputs)
         ms = (time.perf_counter_ns() - start) / 1e6
         self.frames += 1
         if resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw > others:
@@ -85,7 +85,7 @@ class Camera:
 
 
 def prefetched(session: SlimSession, camera: Camera, rounds: int) -> dict[str, object]:
-    wide, narrow = session.ladder.widths[-1], session.ladder.widths[-2]
+    wide, narrow = ladder_widths(session)[-1], ladder_widths(session)[-2]
     undisturbed: dict[Width, list[float]] = defaultdict(list)
     switch: list[tuple[Width, float]] = []
     after: list[tuple[Width, float]] = []
@@ -114,7 +114,7 @@ def prefetched(session: SlimSession, camera: Camera, rounds: int) -> dict[str, o
 
 
 def cold(session: SlimSession, camera: Camera, rounds: int) -> dict[str, object]:
-    wide, far = session.ladder.widths[-1], session.ladder.widths[0]
+    wide, far = ladder_widths(session)[-1], ladder_widths(session)[0]
     folder = session._pool._caches[0].folder / "artifacts"
     undisturbed: dict[Width, list[float]] = defaultdict(list)
     waiting: list[tuple[Width, float]] = []
@@ -148,6 +148,11 @@ def cold(session: SlimSession, camera: Camera, rounds: int) -> dict[str, object]
     }
 
 
+def ladder_widths(session: SlimSession) -> list[Width]:
+    """Narrow to wide."""
+    return [Width(int(artifact.rpartition("/")[2])) for artifact in session.ladder.artifacts]
+
+
 def ladder_by_macs(bundle: Path, target: str, cache_dir: Path) -> LatencyTable:
     """A table in which every width is a rung: latencies stand in the ratio of the multiply-adds.
 
@@ -157,7 +162,7 @@ def ladder_by_macs(bundle: Path, target: str, cache_dir: Path) -> LatencyTable:
         macs = session._opened.deployment.macs
         rows = []
         for row in session.table.rows:
-            ms = macs[row.width] / 1e7
+            ms = macs[Width(row.width_permille)] / 1e7
             names = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms", "max_ms")
             figures = dict.fromkeys(names, ms) | {"std_ms": 0.0}
             rows.append(dataclasses.replace(row, samples_ms=None, block_runs=None, **figures))
@@ -189,7 +194,7 @@ def main() -> None:
         arguments.bundle, arguments.target, table, cache_dir=arguments.cache_dir, threads=1, budget_ms=1000
     ) as session:
         if len(session.ladder.rungs) < 3:
-            raise SystemExit(f"three widths are needed, the ladder is {session.ladder.widths}")
+            raise SystemExit(f"three widths are needed, the ladder is {session.ladder.labels}")
         camera = Camera(session, arguments.fps)
         document = {
             "target": arguments.target,

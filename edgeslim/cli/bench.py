@@ -22,9 +22,9 @@ from edgeslim.core.events import Event, Note, Progress, RowDone, Sink
 from edgeslim.core.job import BURST_LIMIT_S, SUSTAINED_RUNS, SUSTAINED_SECONDS, Cell, Job
 from edgeslim.core.ladder import Ladder, ladder
 from edgeslim.core.latency import LatencyTable
+from edgeslim.core.quality import quality
 from edgeslim.core.strict_json import encode
 from edgeslim.core.width import Width
-from edgeslim.core.worth import quality
 from edgeslim.errors import EdgeslimError, HostError, TableError, UsageError
 from edgeslim.files import check_free, sha256_file, write_atomically
 
@@ -247,7 +247,7 @@ def _cells(
 def _target(name: str) -> str:
     from edgeslim import targets
 
-    return targets.get(name.strip()).name
+    return targets.get(name.strip()).info.name
 
 
 def _threads(text: str) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from edgeslim import targets
 from edgeslim.cli.bundle_options import file_rows, permille_of, target_name
 from edgeslim.cli.console import WIDTH, Console, common_options
 from edgeslim.core import addressing
@@ -19,7 +20,7 @@ from edgeslim.errors import UsageError
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--artifact", "identifier", help="which one, by its id (coreml-fp16-224/0500), as inspect lists them")
-@click.option("--target", help="executorch, coreml, litert (or tflite): with --width instead of --artifact")
+@click.option("--target", help=f"{targets.words()}: with --width instead of --artifact")
 @click.option("--width", type=WIDTH, help="0.35, 0.5 …, where exactly one artifact fits")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="file or .mlpackage to write")
 @click.option("--variant", help="which one, where the target has several (fp16-224)")

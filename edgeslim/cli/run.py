@@ -16,9 +16,10 @@ from typing import Any
 import click
 from rich.table import Table
 
+from edgeslim import targets
 from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.run_view import RunView
-from edgeslim.core.latency import Statistics
+from edgeslim.core.latency import LatencyStatistics
 from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.errors import PolicyError, UsageError
 from edgeslim.runtime.events import SessionEvent
@@ -32,7 +33,7 @@ _DEFAULT_FPS = 30.0
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--target", help="litert, executorch, coreml; default: the first in the bundle that runs here")
+@click.option("--target", help=f"{targets.words()}; default: the first in the bundle that runs here")
 @click.option("--variant", help="which one, where the target has several (fp16-224)")
 @click.option("--images", type=click.Path(path_type=Path), required=True, help="folder of images, taken in turn")
 @click.option(
@@ -165,7 +166,7 @@ class Tally:
     def document(self) -> dict[str, Any]:
         session, counts = self.session, self.session.counts
         frames = counts.frames
-        figures = Statistics.of([us / 1000 for us in self.latencies_us]) if frames else None
+        figures = LatencyStatistics.of([us / 1000 for us in self.latencies_us]) if frames else None
         seconds = max(self.ended_s - self.began_s, 1e-9)
         return {
             "bundle": str(session.bundle.path),
@@ -183,8 +184,13 @@ class Tally:
             "rows": [
                 {"permille": width.permille, "frames": counts.frames_at[width]} for width in sorted(counts.frames_at)
             ],
-            "ladder": [{"permille": rung.width.permille, "t_us": rung.t_us} for rung in session.ladder.rungs],
-            "dropped": [{"permille": item.width.permille, "reason": item.reason} for item in session.ladder.dropped],
+            "ladder": [
+                {"artifact": rung.artifact, "label": rung.label, "t_us": rung.t_us} for rung in session.ladder.rungs
+            ],
+            "dropped": [
+                {"artifact": item.artifact, "label": item.label, **item.reason.document()}
+                for item in session.ladder.dropped
+            ],
             "events": [_event(event) for event in session.events],
         }
 

@@ -1,4 +1,4 @@
-"""``edgeslim simulate``: which width a policy would choose, minute by minute, and what that is worth."""
+"""``edgeslim simulate``: which rung a policy would choose, minute by minute, and what that is worth."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 import click
 from rich.table import Table
 
+from edgeslim import targets
 from edgeslim.cli.console import Console, common_options
 from edgeslim.core.ladder import Ladder, ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import PRESETS, Policy
+from edgeslim.core.reasons import sentence
 from edgeslim.core.strict_json import encode
+from edgeslim.core.worth import STAND_INS
 from edgeslim.errors import UsageError
 from edgeslim.files import check_free
 from edgeslim.simulate import policies
@@ -23,17 +26,21 @@ from edgeslim.simulate.plots import write_plot
 from edgeslim.simulate.replay import LoggedFrame, read_log, repeats, replay
 from edgeslim.simulate.scenario import SCENARIOS, scenario
 from edgeslim.simulate.simulation import Row, Run, SimulationResult, ladder_used, summarise
-from edgeslim.simulate.tables import BUILTIN, STAND_INS, at_speed, in_percent
+from edgeslim.simulate.tables import BUILTIN, at_speed
 
+_ALWAYS_FITS = 4  # the hottest clock (1/2.2) and contention (1.8) together
+_TIGHT = 0.9
 _MOST_FRAMES = 3_000_000  # 28 hours at 30 frames per second; a run keeps about 250 bytes per frame
 
 
 @click.command()
 @click.argument("table", type=click.Path(path_type=Path), required=False)
 @click.option("--table", "named", help="'builtin' (the default), or the path of a table from bench")
-@click.option("--target", help="which rows of the table: litert, executorch, coreml")
+@click.option("--target", help=f"which rows of the table: {targets.words()}")
 @click.option("--precision", help="which rows of the table: fp32, fp16")
 @click.option("--threads", type=click.IntRange(min=1), help="which rows of the table")
+@click.option("--device", help="which rows of the table: a device's model")
+@click.option("--context", help="which rows of the table: app, shell, process")
 @click.option("--anyway", "doubtful", is_flag=True, help="use rows of the table that do not count, too")
 @click.option("--scenario", "where", default="room", show_default=True, help=", ".join(SCENARIOS))
 @click.option(
@@ -52,7 +59,8 @@ _MOST_FRAMES = 3_000_000  # 28 hours at 30 frames per second; a run keeps about 
 @click.option(
     "--widest-ms",
     type=click.FloatRange(0.1, 10_000),
-    help="reckon with a device on which the widest takes so long, for tables of fast machines",
+    help="reckon with a device on which the widest takes so long; default: the table's own, or 0.9 of a frame if that "
+    "always fits",
 )
 @click.option("--plot", type=click.Path(path_type=Path, file_okay=False), help="a folder for one picture per policy")
 @click.option("--overwrite", is_flag=True, help="replace pictures that are there")
@@ -64,6 +72,8 @@ def command(
     target: str | None,
     precision: str | None,
     threads: int | None,
+    device: str | None,
+    context: str | None,
     doubtful: bool,
     where: str,
     log: Path | None,
@@ -83,7 +93,15 @@ def command(
     TABLE is a latency table from `edgeslim bench`; without one, a built-in table stands in.
     """
     rungs = _ladder(
-        table, named, target=target, precision=precision, threads=threads, doubtful=doubtful, console=console
+        table,
+        named,
+        target=target,
+        precision=precision,
+        threads=threads,
+        device=device,
+        context=context,
+        doubtful=doubtful,
+        console=console,
     )
     if only_list:
         _list(rungs, console)
@@ -96,6 +114,8 @@ def command(
     frames = read_log(log) if log else None
     place = SCENARIOS.get(where) or scenario(where)
     setting = Setting(scenario=place.at(fps=fps), minutes=minutes, seed=seed, load_ms=load_ms)
+    if widest_ms is None and not log:
+        rungs = _as_tight_as_a_phone(rungs, setting.scenario.deadline_us, console)
     if minutes * 60 * setting.scenario.fps > _MOST_FRAMES:
         raise UsageError(
             f"{minutes:g} minutes at {setting.scenario.fps} frames per second are more than {_MOST_FRAMES} frames"
@@ -129,7 +149,7 @@ def command(
 
 
 def _ladder(table: Path | None, named: str | None, *, console: Console, **choice: Any) -> Ladder:
-    """The rungs to simulate on, in percent, with what the user should know about them."""
+    """The rungs to simulate on, with what the user should know about them."""
     if table is not None and named is not None:
         raise UsageError("two tables are given", hint="use either TABLE.json or --table")
     path = table if table is not None else None if named in (None, "builtin") else Path(str(named))
@@ -137,14 +157,28 @@ def _ladder(table: Path | None, named: str | None, *, console: Console, **choice
         return BUILTIN
     rungs = ladder(LatencyTable.read(path), **choice)
     for item in rungs.dropped:
-        console.detail(f"{item.width}x is not used: {item.reason}")
+        console.detail(f"{item.label} is not used: {sentence(item.reason)}")
     for note in rungs.notes:
-        console.say(note)
+        console.say(sentence(note))
     if rungs.metric in STAND_INS:
         console.say("accuracies count as a share of the widest's, in percent")
     if len(rungs.rungs) < 2:
-        console.warn(f"only {rungs.widths[0]}x of {path} is a rung (--verbose says why): every policy is the same")
-    return in_percent(rungs)
+        console.warn(f"only {rungs.labels[0]} of {path} is a rung (--verbose says why): every policy is the same")
+    return rungs
+
+
+def _as_tight_as_a_phone(rungs: Ladder, deadline_us: int, console: Console) -> Ladder:
+    """On a fast machine everything always fits and every policy is the same: then the widest is reckoned to fit its
+    frame only while the device is cool."""
+    took_us = rungs.rungs[-1].t_us
+    if _ALWAYS_FITS * took_us > deadline_us or len(rungs.rungs) < 2:
+        return rungs
+    widest_ms = round(_TIGHT * deadline_us / 1000, 1)
+    console.say(
+        f"this device is fast: {rungs.labels[-1]} takes {took_us / 1000:.3g} ms. Reckoned with one on which it takes "
+        f"{widest_ms:g} ms and fits only while cool; --widest-ms {max(took_us / 1000, 0.1):.3g} for this one"
+    )
+    return at_speed(rungs, widest_ms)
 
 
 def _policies(text: str, rungs: Ladder) -> list[str]:

@@ -250,7 +250,7 @@ class SlimBundle:
 
     def template(self, variant: Variant, artifact: ArtifactEntry) -> TemplateReader:
         """The literal bytes of an artifact, to be read in pieces."""
-        return template_reader(self.stored, variant, artifact)
+        return template_reader(self.manifest, self.stored, variant, artifact)
 
     # What one does with it
 
@@ -347,11 +347,14 @@ class SlimBundle:
             raise FormatError("hash-mismatch", f"template/{artifact_id(variant.id, artifact.net)} is damaged")
 
 
-def template_reader(stored: Callable[[str], Stored], variant: Variant, artifact: ArtifactEntry) -> TemplateReader:
+def template_reader(
+    manifest: SlimManifest, stored: Callable[[str], Stored], variant: Variant, artifact: ArtifactEntry
+) -> TemplateReader:
     """Reads a template out of the stored tensors, with its base beside it."""
     name = f"template/{artifact_id(variant.id, artifact.net)}"
-    base = None if artifact.base is None else variant.artifact(artifact.base)
-    beside = None if base is None else template_reader(stored, variant, base)
+    beside = (
+        None if artifact.base is None else template_reader(manifest, stored, *addressing.by_id(manifest, artifact.base))
+    )
     return TemplateReader(stored(name), artifact.template_bytes, name, beside)
 
 

@@ -50,6 +50,8 @@ class Kind(IntEnum):
 
 
 INTEGER_KINDS = frozenset({Kind.INTEGERS, Kind.BIAS_INTEGERS})
+WHOLE_KINDS = frozenset({Kind.WEIGHT, Kind.VECTOR, Kind.INTEGERS, Kind.DEQUANTISED_WEIGHT})
+"""Those of the shape of the cut; all others have one axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,14 @@ class MasterArrays:
 
     def __init__(self, masters: Sequence[Master], array: Callable[[str], Array], step: Callable[[str], Array]) -> None:
         self.masters = tuple(masters)
-        self.array = array
+        self._array = array
         self._step = step
         self._steps: dict[str, Float32] = {}
         self.index = {master.name: index for index, master in enumerate(masters)}
+
+    def tensor(self, master: Master) -> Array:
+        """The full-size array of ``master``."""
+        return self._array(master.of or master.name)
 
     def steps(self, master: Master) -> Float32:
         """How much one integer is worth in every output channel of the whole master.
@@ -109,11 +115,11 @@ class MasterArrays:
 
     def _read_steps(self, master: Master) -> Float32:
         if master.dtype == "i8":
-            steps = np.asarray(self._step(master.name), np.float32)
+            steps = np.asarray(self._step(master.of or master.name), np.float32)
             if not np.isfinite(steps).all() or (steps < 0).any():
                 raise FormatError("bad-quant", f"{master.name!r} has a step that is not finite, or below 0")
             return steps
-        array = np.asarray(self.array(master.name), np.float32)
+        array = np.asarray(self.tensor(master), np.float32)
         if master.rows == 1:  # outputs of all groups, group after group
             by_group = array.reshape(master.groups, -1, *array.shape[1:])
             largest = np.abs(by_group).max(axis=(1, *range(3, by_group.ndim))).reshape(-1)
@@ -182,7 +188,7 @@ def has(master: Master, kind: Kind, *, quantised: bool) -> bool:
 
 def shape_of(cut: MasterCut, kind: Kind) -> tuple[int, ...]:
     """The shape of a constant."""
-    if kind in (Kind.WEIGHT, Kind.VECTOR, Kind.INTEGERS, Kind.DEQUANTISED_WEIGHT):
+    if kind in WHOLE_KINDS:
         return cut.shape
     return (1,) if kind is Kind.INPUT_SCALE else (cut.outputs,)
 
@@ -236,7 +242,7 @@ def _weight(net: NetConstants, index: int, rows: slice, axes: tuple[int, ...]) -
     if master.role == "own":
         assert fold.own is not None
         return fold.own.reshape(cut.shape)[rows].transpose(axes)
-    part = cut_array(net.arrays.array(master.name), cut, rows).transpose(axes)
+    part = cut_array(net.arrays.tensor(master), cut, rows).transpose(axes)
     if master.role == "tensor":
         return part if master.dtype in ("i8", "i32") else part.astype(np.float32, copy=False)
     factors = [
@@ -289,7 +295,7 @@ def _integers(net: NetConstants, index: int, rows: slice) -> Array:
         _check_finite(floats, master)
         units = scales
     else:
-        part = cut_array(net.arrays.array(master.name), cut, rows)
+        part = cut_array(net.arrays.tensor(master), cut, rows)
         units = net.arrays.steps(master)[cut.output_positions]
         floats = part.astype(np.float32, copy=False)
     if master.dtype == "i8":

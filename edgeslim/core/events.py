@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgeslim.core.latency import DeviceInfo, LatencyRow, OsInfo
+from edgeslim.core.latency import LatencyRow
+from edgeslim.core.passport import DeviceInfo, OsInfo
 from edgeslim.core.wire import Vocabulary
 from edgeslim.errors import (
     DeviceError,

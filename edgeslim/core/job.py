@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeslim.core.latency import net_of
 from edgeslim.core.strict_json import StrictJsonError, canonical, decode, encode, parse
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
@@ -38,6 +39,11 @@ class Cell:
     def __str__(self) -> str:
         plural = "s" if self.threads > 1 else ""
         return f"{self.target} {Width(self.permille)}x, {self.threads} thread{plural}"
+
+    @property
+    def artifact(self) -> str:
+        """The id of what is measured, ``<variant>/<net>``."""
+        return f"{self.variant or f'{self.target}-{self.precision}'}/{net_of(self.permille)}"
 
     @property
     def key(self) -> tuple[str, int, int, str, tuple[int, ...]]:

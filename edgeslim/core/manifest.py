@@ -81,7 +81,8 @@ class Master:
     """One constant of the full-size network; ``axes`` are lists of indices into the manifest's parts.
 
     ``rows`` is the axis of output channels. ``in_scale``, ``scale`` and ``shift`` say which numbers every fold holds
-    for a weight; ``integers`` how an int8 net gets it, ``correction`` whether its int32 bias has corrections.
+    for a weight; ``integers`` how an int8 net gets it, ``correction`` whether its int32 bias has corrections. ``of`` is
+    the master whose tensor it shares.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Master:
     bias: str | None
     integers: Integers
     correction: bool
+    of: str | None
     sha256: str | None
     step_sha256: str | None
 
@@ -279,7 +281,7 @@ def expected_tensors(manifest: SlimManifest) -> dict[str, tuple[str, tuple[int, 
     """Every tensor that a bundle with this manifest holds: name → (dtype, shape); None: one dimension, any length."""
     tensors: dict[str, tuple[str, tuple[int, ...] | None]] = {"manifest": ("U8", None)}
     for master in manifest.masters:
-        if master.role != "own":
+        if master.role != "own" and master.of is None:
             tensors[f"master/{master.name}"] = master.dtype.upper(), full_shape(master, manifest.parts)
         if master.step_sha256 is not None:
             tensors[f"step/{master.name}"] = "F32", (full_outputs(master, manifest.parts),)

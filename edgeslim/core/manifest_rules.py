@@ -24,6 +24,7 @@ from edgeslim.core.manifest import (
     SlimManifest,
     TensorInfo,
     Variant,
+    artifact_id,
     full_outputs,
     full_shape,
     net_id,
@@ -38,6 +39,7 @@ MAX_CUT_ENTRIES = 1 << 18
 MAX_SIZE = 1 << 24  # of a part, an axis, a dimension of an input or output
 MAX_NUMBERS = 1 << 32  # of a master
 MAX_AXES = 6
+MAX_BASES = 4  # from a template to its base, to the base of that …
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,150}[A-Za-z0-9_])?")
 _INPUT_ID = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,30}[a-z0-9])?")
@@ -87,6 +89,7 @@ def check_manifest(manifest: SlimManifest) -> None:
     ascending([variant.id for variant in manifest.variants], "duplicate-variant", "variant-order", "variant")
     for variant in manifest.variants:
         _check_variant(variant, manifest)
+    _check_bases(manifest)
 
 
 def _check_images(images: Images | None) -> None:
@@ -147,6 +150,14 @@ def _check_masters(manifest: SlimManifest) -> None:
         if broken:
             raise FormatError("bad-master", f"master {master.name!r}: {broken}")
     _distinct([master.name for master in manifest.masters], "duplicate-master", "master")
+    earlier: dict[str, Master] = {}
+    for master in manifest.masters:
+        if master.of is not None:
+            shared = earlier.get(master.of)
+            if shared is None or _alike(shared, manifest) != _alike(master, manifest) or master.role == "own":
+                raise FormatError("bad-master", f"{master.name!r} cannot share the tensor of {master.of[:200]!r}")
+        else:
+            earlier[master.name] = master
     named = {master.name: master for master in manifest.masters}
     for master in manifest.masters:
         if master.bias is not None:
@@ -154,6 +165,11 @@ def _check_masters(manifest: SlimManifest) -> None:
             fits = bias is not None and bias.role == "tensor" and bias.dtype in ("f32", "f16") and len(bias.axes) == 1
             if bias is None or not fits or full_shape(bias, manifest.parts)[0] != full_outputs(master, manifest.parts):
                 raise FormatError("bad-master", f"{master.bias[:200]!r} is no bias for {master.name!r}")
+
+
+def _alike(master: Master, manifest: SlimManifest) -> tuple[object, ...]:
+    """What two masters that share a tensor have in common."""
+    return master.role, master.dtype, full_shape(master, manifest.parts)
 
 
 def _broken(master: Master, manifest: SlimManifest) -> str | None:
@@ -165,9 +181,9 @@ def _broken(master: Master, manifest: SlimManifest) -> str | None:
     shape = full_shape(master, manifest.parts)
     if max(shape) > MAX_SIZE or math.prod(shape) > MAX_NUMBERS:
         return f"shape {list(shape)}"
-    if (master.sha256 is None) != (master.role == "own"):
+    if (master.sha256 is None) != (master.role == "own" or master.of is not None):
         return "a hash is missing, or too many"
-    if (master.step_sha256 is not None) != (master.role == "weight" and master.dtype == "i8"):
+    if (master.step_sha256 is not None) != (master.role == "weight" and master.dtype == "i8" and master.of is None):
         return "steps go with int8 weights, and with nothing else"
     return _broken_weight(master, shape) if master.role == "weight" else _broken_other(master)
 
@@ -268,13 +284,21 @@ def _check_variant(variant: Variant, manifest: SlimManifest) -> None:
         raise FormatError("bad-variant", f"variant {variant.id} has no artifact")
     ascending([a.net for a in variant.artifacts], "duplicate-artifact", "artifact-order", f"artifact of {variant.id}")
     known = {net.id for net in manifest.nets}
-    roots = {artifact.net for artifact in variant.artifacts if artifact.base is None}
     for artifact in variant.artifacts:
         if artifact.net not in known:
             raise FormatError("unknown-net", f"variant {variant.id} has an artifact of net {artifact.net[:80]!r}")
-        if artifact.base is not None and artifact.base not in roots:
-            raise FormatError("bad-base", f"{variant.id}/{artifact.net} cannot build on {artifact.base[:80]!r}")
         check_artifact(artifact, variant)
+
+
+def _check_bases(manifest: SlimManifest) -> None:
+    bases = {artifact_id(v.id, a.net): a.base for v in manifest.variants for a in v.artifacts}
+    for identifier in bases:
+        base, steps = bases[identifier], 0
+        while base is not None:
+            steps += 1
+            if base not in bases or steps > MAX_BASES:
+                raise FormatError("bad-base", f"{identifier} cannot build on {base[:80]!r}")
+            base = bases[base]
 
 
 def _check_tensor(tensor: TensorInfo, variant: str) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from edgeslim.core.pixels import ImageContract, Pixels, net_input
 from edgeslim.models.sliced import SlicedModel
-from edgeslim.targets.base import Runner
+from edgeslim.targets.base import Arrays, Runner
 
 MAX_DB = 200.0  # reported for equal logits: float32 cannot tell more apart
 
@@ -30,7 +30,7 @@ class Comparison:
 
     sqnr_db: float
     max_abs_error: float
-    top1_agreement: float
+    agreement: float
 
 
 def sqnr_db(reference: npt.NDArray[np.float32], output: npt.NDArray[np.float32]) -> float:
@@ -74,6 +74,12 @@ def _field(
     return np.stack(planes, axis=-1)
 
 
+def runner_input(runner: Runner, pixels: Pixels, contract: ImageContract) -> Arrays:
+    """``pixels`` as this runner takes them."""
+    (taken,) = runner.inputs
+    return {taken.name: net_input(pixels, contract, dtype=taken.dtype, layout=taken.layout)}
+
+
 def fp16_floor_db(net: SlicedModel, images: Iterable[Pixels], contract: ImageContract) -> float:
     """What fp16 leaves of ``net``: the SQNR of itself with weights and every layer's output rounded to fp16.
 
@@ -104,7 +110,7 @@ def compare(net: SlicedModel, runner: Runner, images: Iterable[Pixels], contract
     for pixels in images:
         with torch.inference_mode():
             reference = net(torch.from_numpy(net_input(pixels, contract))).numpy()
-        output = runner.run(net_input(pixels, contract, dtype=runner.input.dtype, layout=runner.input.layout))
+        (output,) = runner.run(runner_input(runner, pixels, contract)).values()
         ratios.append(sqnr_db(reference, output))
         errors.append(float(np.abs(reference.astype(np.float64) - output).max()))
         agreements.append(bool(reference.argmax() == output.argmax()))
@@ -114,5 +120,5 @@ def compare(net: SlicedModel, runner: Runner, images: Iterable[Pixels], contract
     return Comparison(
         sqnr_db=min(ratios),
         max_abs_error=worst if math.isfinite(worst) else 3.4e38,
-        top1_agreement=sum(agreements) / len(agreements),
+        agreement=sum(agreements) / len(agreements),
     )

@@ -6,16 +6,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeslim.core.manifest import Images, InputInfo, InputTensor, ModelInfo, Quality, TensorInfo, Variant
+from edgeslim import targets
+from edgeslim.core.manifest import Images, InputInfo, InputTensor, ModelInfo, Quality, Variant
 from edgeslim.core.pixels import ImageContract
 from edgeslim.deploy.pack_plan import PackedNet
 from edgeslim.errors import UsageError
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.selection import Selection
 from edgeslim.press.build import BundleInfo
-from edgeslim.targets.base import INPUT_NAME, Artifact, Metadata, TensorSpec
-
-NORMALISATIONS = {"coreml": "coreml-1", "litert": "litert-1"}  # what was done to the exporter's files; else "none"
+from edgeslim.registry import OWN
+from edgeslim.targets.base import INPUT_NAME, Artifact, Metadata
 
 
 def bundle_info(
@@ -134,7 +134,12 @@ def quality_of(checkpoint: Checkpoint, net: Selection) -> Quality | None:
 
 
 def variant_of(artifact: Artifact, size: tuple[int, int]) -> Variant:
-    """What the manifest says once about all artifacts like ``artifact``, for an input of (height, width)."""
+    """What the manifest says once about all artifacts like ``artifact``, for an input of (height, width).
+
+    A plug-in's target is among its exporters.
+    """
+    origin = targets.REGISTRY.entry(artifact.target).origin
+    brought = {} if origin == OWN else {origin.distribution: origin.version}
     return Variant(
         id=f"{artifact.target}-{artifact.variant}",
         target=artifact.target,
@@ -144,16 +149,12 @@ def variant_of(artifact: Artifact, size: tuple[int, int]) -> Variant:
         form=str(artifact.input_option),
         suffix=artifact.root.suffix,
         directory=artifact.root.is_dir(),
-        normalisation=NORMALISATIONS.get(artifact.target, "none"),
-        inputs=tuple(map(_tensor, artifact.inputs)),
-        outputs=tuple(dataclasses.replace(_tensor(spec), meaning=spec.name) for spec in artifact.outputs),
-        exporters=dict(artifact.exporters),
+        normalisation=targets.get(artifact.target).info.normalisation,
+        inputs=artifact.inputs,
+        outputs=artifact.outputs,
+        exporters={**artifact.exporters, **brought},
         artifacts=(),
     )
-
-
-def _tensor(spec: TensorSpec) -> TensorInfo:
-    return TensorInfo(name=spec.name, shape=spec.shape, dtype=spec.dtype, layout=spec.layout)
 
 
 def decimal_text(value: float) -> str:

@@ -218,7 +218,7 @@ def _check_finite(loss: float, net: object) -> None:
 
 def _as_wanted(runner: Runner, bundle: SlimBundle, variant: Variant, data: ImageSet) -> ImageSet:
     """``data`` normalised for the file: as the manifest says, or not at all where it takes pixels."""
-    spec, contract = runner.input, image_of(bundle, variant.input)
+    (spec,), contract = runner.inputs, image_of(bundle, variant.input)
     channels, size = (spec.shape[3], spec.shape[1]) if spec.layout == "NHWC" else (spec.shape[1], spec.shape[2])
     if (data.in_channels, data.input_size) != (channels, size):
         raise DataError(
@@ -239,7 +239,7 @@ def _as_wanted(runner: Runner, bundle: SlimBundle, variant: Variant, data: Image
 
 def _prediction(runner: Runner) -> Callable[[Tensor], Tensor]:
     """Runs images one by one, in the layout and dtype of the file's input."""
-    spec = runner.input
+    (spec,), (answer,) = runner.inputs, runner.outputs
     if spec.dtype not in ("float32", "uint8"):
         raise UsageError(f"cannot feed {spec.dtype} images")
 
@@ -249,7 +249,7 @@ def _prediction(runner: Runner) -> Callable[[Tensor], Tensor]:
         if spec.dtype == "uint8":
             images = images.round().to(torch.uint8)
         array = images.contiguous().numpy()
-        rows = [runner.run(array[index : index + 1]) for index in range(len(array))]
+        rows = [runner.run({spec.name: array[index : index + 1]})[answer.name] for index in range(len(array))]
         return torch.from_numpy(np.concatenate(rows).astype(np.float32))
 
     return predict

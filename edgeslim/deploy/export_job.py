@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,12 +23,13 @@ from edgeslim.deploy.calibration.calibrate import CalibratedModel
 from edgeslim.deploy.compare import compare, seeded_pixels
 from edgeslim.deploy.describe import image_input
 from edgeslim.deploy.masters import constants, sources
+from edgeslim.errors import CannotCheckError, MissingExtraError
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
 from edgeslim.models.count import count
 from edgeslim.models.selection import Selection
 from edgeslim.press.build import MasterSet, PackedArtifact
 from edgeslim.press.find import find_constants
-from edgeslim.targets.base import Artifact, InputOption, Metadata
+from edgeslim.targets.base import INPUT_NAME, Artifact, InputOption, Metadata
 
 IMAGES = 1  # compared at once here; `edgeslim verify` compares more
 FLOAT_KINDS = frozenset({Kind.WEIGHT, Kind.BIAS, Kind.VECTOR})
@@ -43,17 +46,22 @@ class ExportJob:
     precision: str
     input_option: InputOption
     metadata: Metadata
+    options: Mapping[str, Any]
     out: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What came of a job; the artifact itself lies at ``artifact.root``."""
+    """What came of a job; the artifact itself lies at ``artifact.root``.
+
+    ``unchecked`` says why it could not be run on this machine; then there is no ``sqnr_db``.
+    """
 
     artifact: Artifact
     packed: PackedArtifact
     macs: int
-    sqnr_db: float
+    sqnr_db: float | None
+    unchecked: str | None
     seconds: float
 
 
@@ -77,11 +85,12 @@ def run(job: ExportJob) -> Exported:
     began = time.monotonic()
     artifact = target.export(
         net,
-        torch.zeros(1, spec.in_channels, job.size, job.size),
+        {INPUT_NAME: torch.zeros(1, spec.in_channels, job.size, job.size)},
         job.out,
         metadata=job.metadata,
         input_option=job.input_option,
         precision=job.precision,
+        options=job.options,
     )
     seconds = time.monotonic() - began
     files = [(file.path, artifact.path_of(file).read_bytes()) for file in artifact.files]
@@ -90,10 +99,14 @@ def run(job: ExportJob) -> Exported:
     packed = find_constants(files, constants(whole, net, masters), FLOAT_KINDS)
     contract = dataclasses.replace(image_input(checkpoint), height=job.size, width=job.size)
     images = seeded_pixels(IMAGES, height=job.size, width=job.size, channels=spec.in_channels)
-    runner = target.load(artifact.root, threads=1)
+    found, unchecked = None, None
     try:
-        compared = compare(net, runner, images, contract)
-    finally:
-        runner.close()
+        runner = target.load(artifact.root, threads=1)
+        try:
+            found = compare(net, runner, images, contract).sqnr_db
+        finally:
+            runner.close()
+    except (CannotCheckError, MissingExtraError) as error:
+        unchecked = error.message
     macs = count(model.static(job.net), input_size=job.size).macs
-    return Exported(artifact=artifact, packed=packed, macs=macs, sqnr_db=compared.sqnr_db, seconds=seconds)
+    return Exported(artifact=artifact, packed=packed, macs=macs, sqnr_db=found, unchecked=unchecked, seconds=seconds)

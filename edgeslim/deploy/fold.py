@@ -141,6 +141,7 @@ def _folded(name: str, weight: Float32, groups: int, layer: FoldedLayer) -> Floa
         bias=None,
         integers="none",
         correction=False,
+        of=None,
         sha256=None,
         step_sha256=None,
     )

@@ -23,7 +23,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,6 @@ from edgeslim.models.masters import masters_of
 from edgeslim.press.build import BundleBuilder, BundleContent, BundleInfo, MasterSet, write_bundle
 from edgeslim.press.combine import merge
 
-EXPORT_BYTES = 2 << 30  # memory to reserve for one exporting process
 Progress = Callable[[ExportJob, float], None]  # the job that is done, and its seconds
 
 
@@ -65,8 +64,10 @@ class PackRow:
     literal_bytes: int
     template_bytes: int
     recipe_bytes: int
-    sqnr_db: float
+    sqnr_db: float | None
     seconds: float
+    unchecked: str | None = None
+    """Why it could not be run or evaluated on this machine; then there is no ``sqnr_db``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,7 @@ class PackReport:
             "bytes": self.bytes,
             "sha256": self.sha256,
             "weights_bytes": self.weights_bytes,
-            "rows": [dataclasses.asdict(row) for row in self.rows],
+            "rows": [_row_document(row) for row in self.rows],
         }
 
 
@@ -196,7 +197,8 @@ def _export(
             precision=precision,
             input_option=options.input_option,
             metadata=metadata_for(plan.checkpoint, net, labels=options.labels, about=options.about),
-            out=folder / f"{target}-{precision}-{size}-{net.id}{target_table.get(target).suffix}",
+            options=options.target_options.get(target, {}),
+            out=folder / f"{target}-{precision}-{size}-{net.id}{target_table.get(target).info.suffix}",
         )
         for target, precisions in plan.precisions.items()
         for precision in precisions
@@ -204,7 +206,7 @@ def _export(
         for net in _slow_ones_first(plan.nets)
     ]
     results: dict[int, Exported] = {}
-    workers = options.jobs or default_jobs()
+    workers = options.jobs or default_jobs(plan.precisions)
     for done in run_jobs("edgeslim.deploy.export_job:run", todo, workers=workers, log=log, kind=lambda j: j.target):
         job = todo[done.index]
         if done.error is not None:
@@ -234,10 +236,11 @@ def _failed(error: EdgeslimError, job: ExportJob, net: PackedNet, log: Path) -> 
     return error
 
 
-def default_jobs() -> int:
-    """As many workers as there are cores, if each finds memory for one export."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else EXPORT_BYTES
-    return max(1, min(os.cpu_count() or 1, free // EXPORT_BYTES))
+def default_jobs(targets: Iterable[str]) -> int:
+    """As many workers as there are cores, if each finds memory for one export of any of ``targets``."""
+    need = max(target_table.get(name).info.export_bytes for name in targets)
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else need
+    return max(1, min(os.cpu_count() or 1, free // need))
 
 
 @contextlib.contextmanager
@@ -250,7 +253,7 @@ def _logged(log: Path, plan: PackPlan, jobs: int | None) -> Iterator[None]:
         "edgeslim": edgeslim.__version__,
         "python": platform.python_version(),
         "machine": platform.platform(),
-        "jobs": jobs or default_jobs(),
+        "jobs": jobs or default_jobs(plan.precisions),
         "artifacts": plan.artifacts,
     }
     with open(log, "w", encoding="utf-8") as text:
@@ -268,6 +271,12 @@ def _keep(exported: Sequence[tuple[ExportJob, Exported]], folder: Path, overwrit
             shutil.move(result.artifact.root, temporary / job.out.name)
         replace_directory(temporary, folder, overwrite=overwrite)
     return tuple(folder / job.out.name for job, _ in exported)
+
+
+def _row_document(row: PackRow) -> dict[str, Any]:
+    document = dataclasses.asdict(row)
+    reason = document.pop("unchecked")
+    return document if reason is None else {**document, "reason": reason}
 
 
 def _report(
@@ -298,6 +307,7 @@ def _report(
                 recipe_bytes=len(content.stored[f"recipe/{identifier}"]),
                 sqnr_db=result.sqnr_db,
                 seconds=round(result.seconds, 3),
+                unchecked=result.unchecked,
             )
         )
     rows.sort(key=lambda row: row.artifact)

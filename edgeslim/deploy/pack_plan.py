@@ -151,16 +151,20 @@ def _precisions(options: PackOptions) -> tuple[dict[str, tuple[str, ...]], tuple
     notes = []
     met: set[str] = set()
     for name in options.targets:
-        target = target_table.get(name)
-        target.ensure_available(exporting=True)
-        wanted = options.target_precisions.get(target.name)
-        if wanted is not None and (unknown := [p for p in wanted if p not in target.precisions]):
-            raise UsageError(f"{target.name} has no precision {unknown[0]!r}: it has {', '.join(target.precisions)}")
-        there = tuple(p for p in wanted or options.precisions if p in target.precisions)
+        info = target_table.get(name).info
+        info.ensure_available(exporting=True)
+        info.check_options(options.target_options.get(info.name, {}))
+        own = tuple(precision.name for precision in info.precisions)
+        wanted = options.target_precisions.get(info.name)
+        for precision in wanted or ():
+            info.precision(precision)
+        there = tuple(p for p in wanted or options.precisions if p in own)
         met.update(there)
         if options.precisions and wanted is None and not there:
-            notes.append(f"{target.name} has none of {', '.join(options.precisions)}: it gets {target.precisions[0]}")
-        chosen[target.name] = there or target.precisions[:1]
+            notes.append(f"{info.name} has none of {', '.join(options.precisions)}: it gets {own[0]}")
+        chosen[info.name] = there or own[:1]
+    if unused := set(options.target_options) - set(chosen):
+        raise UsageError(f"options for {', '.join(sorted(unused))}, which is not among the targets")
     if not chosen:
         raise UsageError("no target given", hint=f"choose from {', '.join(target_table.names())}")
     if options.precisions and (nowhere := set(options.precisions) - met):

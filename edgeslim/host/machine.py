@@ -23,7 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeslim.core.latency import DeviceInfo, EnergyMethod, OsInfo
+from edgeslim.core.latency import EnergyMethod
+from edgeslim.core.passport import DeviceInfo, OsInfo
 from edgeslim.host.sysfs import LinuxSource, RaspberryPiSource
 
 ROOT = Path("/")

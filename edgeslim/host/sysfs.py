@@ -2,7 +2,7 @@
 
     <root>/class/thermal/thermal_zone*/{type,temp,trip_point_*_type,trip_point_*_temp}   ─► status
     <root>/class/thermal/cooling_device*/{type,cur_state}                                 ─► status (throttled now)
-    <root>/class/power_supply/*/{type,scope,capacity,status,online}                       ─► soc, charging
+    <root>/class/power_supply/*/{type,scope,capacity,status,online}                       ─► battery_permille, charging
     <root>/firmware/acpi/platform_profile                                                 ─► low_power
 
 ``root`` is ``/sys``, or a folder with the same tree. Linux has no headroom and no forecast: both stay unknown.
@@ -42,9 +42,11 @@ class LinuxSource:
         self._root = root
 
     def read(self) -> Signals:
-        soc, charging = self._battery()
+        battery_permille, charging = self._battery()
         profile = _text(self._root / "firmware/acpi/platform_profile")
-        return Signals(status=self._level(), soc=soc, charging=charging, low_power=profile == "low-power")
+        return Signals(
+            status=self._level(), battery_permille=battery_permille, charging=charging, low_power=profile == "low-power"
+        )
 
     def temperature_c(self) -> float:
         """The hottest zone in degrees Celsius; NaN if no zone tells."""
@@ -66,18 +68,18 @@ class LinuxSource:
 
     def _battery(self) -> tuple[int, bool]:
         """The system's battery (not a mouse's), and whether power comes from outside."""
-        soc, charging = UNKNOWN, False
+        battery_permille, charging = UNKNOWN, False
         for supply in _sorted(self._root / "class/power_supply", "*"):
             if _text(supply / "scope") == "Device":
                 continue
             if _text(supply / "type") == "Battery":
                 percent = _number(supply / "capacity")
-                if soc < 0 and 0 <= percent <= 100:
-                    soc = int(percent * 10)
+                if battery_permille < 0 and 0 <= percent <= 100:
+                    battery_permille = int(percent * 10)
                 charging |= _text(supply / "status") in _CHARGING
             else:
                 charging |= _number(supply / "online") >= 1
-        return soc, charging
+        return battery_permille, charging
 
 
 class RaspberryPiSource:
@@ -96,7 +98,10 @@ class RaspberryPiSource:
         general = self._linux.read()
         level = pi_level(self._throttled(), self._linux.temperature_c())
         return Signals(
-            status=max(level, general.status), soc=general.soc, charging=general.charging, low_power=general.low_power
+            status=max(level, general.status),
+            battery_permille=general.battery_permille,
+            charging=general.charging,
+            low_power=general.low_power,
         )
 
     def _throttled(self) -> int:

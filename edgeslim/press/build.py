@@ -9,7 +9,7 @@ The same content gives the same bytes, in whatever order it was put together: ev
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class MasterSource:
     Args:
         axes: per axis the parts along it.
         array: full size; rounded to ``dtype`` by the builder.
+        of: the name of a master whose tensor this one shares; then it has no ``array`` and ``step`` of its own.
         step: float32 (output channels,) of an int8 weight: how much one integer is worth.
         in_scale, scale, shift: which of them every net brings (``core.constants.Fold``).
     """
@@ -77,6 +78,7 @@ class MasterSource:
     integers: Integers = "none"
     correction: bool = False
     step: Array | None = None
+    of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +154,7 @@ class MasterSet:
             bias=source.bias,
             integers=source.integers,
             correction=source.correction,
+            of=source.of,
             sha256=None if array is None else _sha256(array.data.cast("B")),
             step_sha256=None if step is None else _sha256(step.data.cast("B")),
         )
@@ -273,12 +276,10 @@ class BundleBuilder:
 
     def content(self) -> BundleContent:
         """The bundle as it stands now."""
-        variants = tuple(
-            with_bases(
-                replace(
-                    self._variants[name],
-                    artifacts=tuple(entry for (owner, _), entry in sorted(self._artifacts.items()) if owner == name),
-                )
+        variants = with_bases(
+            replace(
+                self._variants[name],
+                artifacts=tuple(entry for (owner, _), entry in sorted(self._artifacts.items()) if owner == name),
             )
             for name in sorted(self._variants)
         )
@@ -305,11 +306,8 @@ class BundleBuilder:
         )
         masters = {f"master/{name}": array.data.cast("B") for name, array in self._set.stored.items()}
         steps = {f"step/{name}": array.data.cast("B") for name, array in self._set.steps.items()}
-        templates: dict[str, Stored] = {}
-        for variant in variants:
-            templates.update(
-                stored_templates(variant, {a.net: self._templates[variant.id, a.net] for a in variant.artifacts})
-            )
+        contents = {artifact_id(variant, net): content for (variant, net), content in self._templates.items()}
+        templates = stored_templates(variants, contents)
         return BundleContent(manifest=manifest, stored={**self._stored, **templates, **masters, **steps})
 
     def write(self, path: Path, *, overwrite: bool) -> int:
@@ -317,22 +315,40 @@ class BundleBuilder:
         return write_bundle(self.content(), path, overwrite=overwrite)
 
 
-def with_bases(variant: Variant) -> Variant:
-    """The artifact with the longest template (of equal ones the last) becomes the base of all others."""
-    base = max(variant.artifacts, key=lambda artifact: (artifact.template_bytes, artifact.net)).net
-    return replace(
-        variant,
-        artifacts=tuple(replace(a, base=None if a.net == base else base) for a in variant.artifacts),
-    )
+def with_bases(variants: Iterable[Variant]) -> tuple[Variant, ...]:
+    """The variants, ascending, each artifact with the base that FORMAT.md's "Writing" gives it.
+
+    The same net at another input size is the best base there is; in one variant, the longest template is.
+    """
+    first: dict[tuple[str, str, str], Variant] = {}
+    based = []
+    for variant in sorted(variants, key=lambda one: one.id):
+        root = first.setdefault((variant.target, variant.precision, variant.form), variant)
+        longest = _longest(variant)
+
+        def base_of(net: str, variant: Variant = variant, root: Variant = root, longest: str = longest) -> str | None:
+            if root is not variant and root.artifact(net) is not None:
+                return artifact_id(root.id, net)
+            return None if net == longest else artifact_id(variant.id, longest)
+
+        artifacts = tuple(replace(a, base=base_of(a.net)) for a in variant.artifacts)
+        based.append(replace(variant, artifacts=artifacts))
+    return tuple(based)
 
 
-def stored_templates(variant: Variant, templates: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Deflate the templates of one variant, given by net."""
+def _longest(variant: Variant) -> str:
+    return max(variant.artifacts, key=lambda artifact: (artifact.template_bytes, artifact.net)).net
+
+
+def stored_templates(variants: Iterable[Variant], templates: Mapping[str, bytes]) -> dict[str, Stored]:
+    """Deflate templates, given by artifact id."""
     return {
-        f"template/{artifact_id(variant.id, artifact.net)}": deflated_template(
-            templates[artifact.net], None if artifact.base is None else templates[artifact.base]
+        f"template/{identifier}": deflated_template(
+            templates[identifier], None if artifact.base is None else templates[artifact.base]
         )
+        for variant in variants
         for artifact in variant.artifacts
+        if (identifier := artifact_id(variant.id, artifact.net)) in templates
     }
 
 

@@ -57,14 +57,14 @@ def subset(
     for variant in manifest.variants:
         left = tuple(a for a in variant.artifacts if artifact_id(variant.id, a.net) in chosen)
         if left:
-            variants.append(with_bases(replace(variant, artifacts=left)))
+            variants.append(replace(variant, artifacts=left))
     if artifacts is not None:
         kept = {a.net for variant in variants for a in variant.artifacts}
     else:
         kept = {net.id for net in (manifest.nets if nets is None else nets)}
     smaller = replace(
         manifest,
-        variants=tuple(variants),
+        variants=with_bases(variants),
         nets=tuple(net for net in manifest.nets if net.id in kept),
         inputs=_used_inputs(manifest.inputs, variants),
     )
@@ -77,33 +77,41 @@ def _used_inputs(inputs: Sequence[InputInfo], variants: Sequence[Variant]) -> tu
 
 
 def _kept(manifest: SlimManifest, sources: Sequence[BundleContent]) -> dict[str, Stored]:
-    """The stored tensors of ``manifest``; templates are deflated again where a base has become another."""
+    """The stored tensors of ``manifest``; templates are deflated again where their base has become another."""
     stored: dict[str, Stored] = {}
     for source in reversed(sources):
         stored.update(source.stored)
     stored = {name: stored[name] for name in expected_tensors(manifest) if name != "manifest"}
-    for variant in manifest.variants:
-        before = [v for source in sources for v in source.manifest.variants if v.id == variant.id]
-        if any(_base(v) != _base(variant) for v in before):
-            templates = {a.net: _template(variant.id, a, sources) for a in variant.artifacts}
-            stored.update(stored_templates(variant, templates))
-    return stored
+    moved = [
+        (variant, artifact)
+        for variant in manifest.variants
+        for artifact in variant.artifacts
+        if _entry(sources, artifact_id(variant.id, artifact.net))[2].base != artifact.base
+    ]
+    needed = {artifact_id(variant.id, artifact.net) for variant, artifact in moved}
+    needed |= {artifact.base for _, artifact in moved if artifact.base is not None}
+    contents = {identifier: _template(sources, identifier) for identifier in needed}
+    again = stored_templates([replace(v, artifacts=(a,)) for v, a in moved], contents)
+    return {**stored, **again}
 
 
-def _base(variant: Variant) -> str:
-    return next(artifact.net for artifact in variant.artifacts if artifact.base is None)
-
-
-def _template(identifier: str, artifact: ArtifactEntry, sources: Sequence[BundleContent]) -> bytes:
+def _entry(sources: Sequence[BundleContent], identifier: str) -> tuple[BundleContent, Variant, ArtifactEntry]:
+    """Where an artifact comes from: the first source that has it."""
+    name, _, net = identifier.partition("/")
     for source in sources:
-        variant = source.manifest.variant(identifier)
-        known = None if variant is None else variant.artifact(artifact.net)
-        if variant is not None and known is not None:
-            reader = template_reader(source.stored.__getitem__, variant, known)
-            content = reader.read(artifact.template_bytes)
-            reader.finish()
-            return content
-    raise InternalError(f"no source has artifact {identifier} of {artifact.net}")
+        variant = source.manifest.variant(name)
+        artifact = None if variant is None else variant.artifact(net)
+        if variant is not None and artifact is not None:
+            return source, variant, artifact
+    raise InternalError(f"no source has artifact {identifier}")
+
+
+def _template(sources: Sequence[BundleContent], identifier: str) -> bytes:
+    source, variant, artifact = _entry(sources, identifier)
+    reader = template_reader(source.manifest, source.stored.__getitem__, variant, artifact)
+    content = reader.read(artifact.template_bytes)
+    reader.finish()
+    return content
 
 
 def with_prior(content: BundleContent, table: LatencyTable) -> BundleContent:
@@ -152,7 +160,7 @@ def merge(first: BundleContent, second: BundleContent) -> BundleContent:
     manifest = replace(
         a,
         nets=nets,
-        variants=tuple(map(with_bases, variants)),
+        variants=with_bases(variants),
         inputs=_used_inputs(_merged(a.inputs, b.inputs, lambda i: i.id, _join_inputs), variants),
         extra={**a.extra, **b.extra},
     )
@@ -207,10 +215,7 @@ def _renamed(content: BundleContent, names: dict[str, str]) -> BundleContent:
             variant,
             artifacts=tuple(
                 sorted(
-                    (
-                        replace(a, net=names[a.net], base=None if a.base is None else names[a.base])
-                        for a in variant.artifacts
-                    ),
+                    (replace(a, net=names[a.net], base=_renamed_base(a.base, names)) for a in variant.artifacts),
                     key=lambda a: a.net,
                 )
             ),
@@ -225,6 +230,13 @@ def _renamed(content: BundleContent, names: dict[str, str]) -> BundleContent:
             name = f"{kind}/{owner}{slash}{names[net]}"
         stored[name] = part
     return BundleContent(manifest=replace(content.manifest, variants=variants), stored=stored)
+
+
+def _renamed_base(base: str | None, names: dict[str, str]) -> str | None:
+    if base is None:
+        return None
+    variant, _, net = base.partition("/")
+    return artifact_id(variant, names[net])
 
 
 def _join_inputs(a: InputInfo, b: InputInfo) -> InputInfo:

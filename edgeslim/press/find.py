@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgeslim.core.constants import Constant, Kind, NetConstants, is_integer, shape_of, values
+from edgeslim.core.constants import WHOLE_KINDS, Constant, Kind, NetConstants, is_integer, shape_of, values
 from edgeslim.core.cut import permutation
 from edgeslim.core.deflate import TemplateReader, deflated_template
 from edgeslim.core.manifest import FileEntry
@@ -40,6 +40,7 @@ _TABLE_BITS = 20
 _ANCHOR_TRIES = 64
 _MIN_BYTES = 8
 _MAX_SPLIT = 256
+_MIN_HALF = 4  # rows of a piece of an int32 bias
 _MAX_NAMED_BYTES = 1 << 16  # a device hashes what a name stands for once more: not worth it for large float weights
 COREML_SMALL = 400  # coremltools treats underflows only in constants of fewer elements
 
@@ -48,13 +49,9 @@ _LAYOUTS = {1: range(1), 2: range(2), 3: range(6), 4: (0, 3, 6, 9, 16, 17)}
 
 Array = npt.NDArray[Any]
 
-# What may stand in a file instead of a weight or a bias, and which scales are expected only beside which integers.
-_INSTEAD = {
-    Kind.WEIGHT: {Kind.INTEGERS, Kind.DEQUANTISED_WEIGHT},
-    Kind.BIAS: {Kind.BIAS_INTEGERS, Kind.DEQUANTISED_BIAS},
-}
-_FORMS = {kind: {kind, *others} for kind, others in _INSTEAD.items()}
-_BESIDE = {Kind.WEIGHT_SCALE: Kind.INTEGERS, Kind.BIAS_SCALE: Kind.BIAS_INTEGERS}
+# What may stand for a weight, and for a bias.
+_WEIGHTS = (Kind.WEIGHT, Kind.INTEGERS, Kind.DEQUANTISED_WEIGHT)
+_BIASES = (Kind.BIAS, Kind.BIAS_INTEGERS, Kind.DEQUANTISED_BIAS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +93,11 @@ def find_constants(
     whole = [
         _Wanted(constant) for constant in net.all() if constant.kind in kinds and constant.kind != Kind.INPUT_SCALE
     ]
-    search.look_for(whole)
-    missing = [wanted for wanted in whole if not search.has_in_some_form(wanted)]
-    search.look_for([piece for wanted in missing for piece in _pieces(wanted, net)])
+    wanted = [one for one in whole if search.numbers(one).any()]  # zeros stand anywhere: they are left to the template
+    while wanted:
+        search.look_for(wanted)
+        missing = [one for one in wanted if one not in search.found]
+        wanted = [piece for one in missing for piece in _pieces(one, net)]
     search.look_for_names()
     packed = search.packed(files, whole)
     _prove(packed, files, net)
@@ -106,19 +105,29 @@ def find_constants(
 
 
 def _pieces(wanted: _Wanted, net: NetConstants) -> list[_Wanted]:
-    """The groups of a grouped layer, or the parts that stand along axis 0, each for itself."""
-    cut = net.cuts[wanted.constant.master]
+    """The groups of a grouped layer, or the parts that stand along axis 0, each for itself.
+
+    Of int32 biases the halves, again and again: exporters round what is beyond 2^22 in their own ways, and one such
+    row must not cost all others.
+    """
+    kind, cut = wanted.constant.kind, net.cuts[wanted.constant.master]
     if cut.master.role != "weight":
         return []
-    axis = 0 if len(shape_of(cut, wanted.constant.kind)) > 1 else cut.master.rows  # along which its rows run
-    if cut.group is None:
-        rows = [last - first for first, last in cut.runs[axis]]
+    first, count = wanted.first_row, wanted.rows or shape_of(cut, kind)[0]
+    if kind is Kind.BIAS_INTEGERS and (wanted.rows or cut.groups_kept == 1):
+        edges = [first, first + count // 2] if count >= 2 * _MIN_HALF else []
+    elif wanted.rows:
+        edges = []
+    elif kind not in WHOLE_KINDS and cut.master.rows == 1:
+        edges = [group * cut.shape[1] for group in range(cut.groups_kept)]
+    elif cut.group is not None:
+        edges = np.flatnonzero(np.diff(cut.group, prepend=-1)).tolist()
     else:
-        rows = np.bincount(cut.group).tolist() if axis == 0 else [cut.shape[1]] * cut.groups_kept
+        edges = np.cumsum([0, *(last - begin for begin, last in cut.runs[0])])[:-1].tolist()
+    rows = [after - before for before, after in itertools.pairwise([*edges, first + count])]
     if not 1 < len(rows) <= _MAX_SPLIT or min(rows) == 1:
         return []
-    edges = itertools.accumulate(rows, initial=0)
-    return [replace(wanted, first_row=edge, rows=count) for edge, count in zip(edges, rows, strict=False)]
+    return [replace(wanted, first_row=edge, rows=length) for edge, length in zip(edges, rows, strict=True)]
 
 
 class _Search:
@@ -135,11 +144,11 @@ class _Search:
         """Scan for all of them, then search the gaps for those that were not there."""
         if wanted:
             self._take(self._scan(wanted))
-            for one in sorted(wanted, key=lambda w: -self._numbers(w).size):
-                if one not in self.found and self._numbers(one).any():  # zeros stand anywhere
+            for one in sorted(wanted, key=lambda w: -self.numbers(w).size):
+                if one not in self.found:
                     self._take(self._search_gaps(one))
 
-    def _numbers(self, wanted: _Wanted) -> Array:
+    def numbers(self, wanted: _Wanted) -> Array:
         rows = slice(wanted.first_row, wanted.first_row + wanted.rows) if wanted.rows else None
         return values(wanted.constant, self.net, rows)
 
@@ -164,7 +173,7 @@ class _Search:
     def _scan(self, wanted: Sequence[_Wanted]) -> list[_Match]:
         anchors: dict[bytes, list[tuple[_Wanted, int, Rule, int]]] = defaultdict(list)
         for one in wanted:
-            numbers = self._numbers(one)
+            numbers = self.numbers(one)
             for layout, rule in self._forms(one, numbers):
                 anchor = _anchor(numbers, layout, rule)
                 if anchor is not None:
@@ -211,7 +220,7 @@ class _Search:
 
     def _search_gaps(self, wanted: _Wanted) -> list[_Match]:
         """The first place outside everything taken where it stands, in its likeliest form."""
-        numbers = self._numbers(wanted)
+        numbers = self.numbers(wanted)
         used = [segment.rule for _, _, segment in self.taken]
         for layout, rule in sorted(self._forms(wanted, numbers), key=lambda form: -used.count(form[1])):
             segment = _segment(wanted, layout, rule, 0)
@@ -277,7 +286,7 @@ class _Search:
         template.append(self.joined[position:])
         items = [segment.rule.item_bytes for _, _, segment in self.taken if not segment.hashed] or [4]
         item_bytes = max(set(items), key=items.count)
-        literal = sum(self._missing_numbers(wanted) for wanted in whole) * item_bytes
+        literal = self._literal_numbers(whole) * item_bytes
         return PackedArtifact(
             files=tuple(
                 FileEntry(path=path, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
@@ -289,34 +298,34 @@ class _Search:
             literal_bytes=literal,
         )
 
-    def _missing_numbers(self, wanted: _Wanted) -> int:
-        """Numbers of a constant that may stand in the template. Zeros that stand nowhere were left out (a bias)."""
-        if wanted in self.found or self._explained_otherwise(wanted.constant):
+    def _literal_numbers(self, wanted: Sequence[_Wanted]) -> int:
+        """Numbers of the net's constants that may stand in the template.
+
+        Of a weight (and of its bias) one form is enough: floats, integers, or what is dequantised from them. Integers
+        need their scales.
+        """
+        there = {(one.constant.master, one.constant.kind): one for one in wanted}
+        index = self.net.arrays.index
+        biases = {cut.master.bias for cut in self.net.cuts}
+        total = 0
+        for position, cut in enumerate(self.net.cuts):
+            groups = [[(position, kind) for kind in _WEIGHTS], [(position, kind) for kind in _BIASES]]
+            if cut.master.bias is not None:
+                groups[1].append((index[cut.master.bias], Kind.VECTOR))
+            if cut.master.role != "weight":
+                groups = [] if cut.master.name in biases else [[(position, Kind.VECTOR)]]
+            elif there.get((position, Kind.INTEGERS)) in self.found:
+                groups.append([(position, Kind.WEIGHT_SCALE)])
+            for group in groups:
+                total += min((self._missing(there[key]) for key in group if key in there), default=0)
+        return total
+
+    def _missing(self, wanted: _Wanted) -> int:
+        """Numbers of a constant that were not found. Zeros that stand nowhere were left out (a bias)."""
+        if wanted in self.found or not self.numbers(wanted).any():
             return 0
-        pieces = _pieces(wanted, self.net) or [wanted]
-        missing = [self._numbers(piece) for piece in pieces if piece not in self.found]
-        return sum(numbers.size for numbers in missing if numbers.any())
-
-    def _explained_otherwise(self, constant: Constant) -> bool:
-        """Whether a constant stands there as another kind, or belongs to a form that the file does not have."""
-        kinds = self._kinds_of(constant.master)
-        if constant.kind in kinds:  # some pieces of it stand there: the others are expected too
-            return False
-        if constant.kind is Kind.VECTOR:  # counted as the bias of its weight
-            name = self.net.cuts[constant.master].master.name
-            return any(cut.master.bias == name for cut in self.net.cuts)
-        if constant.kind is Kind.WEIGHT or constant.kind is Kind.BIAS:
-            return bool(kinds & _INSTEAD[constant.kind])
-        return _BESIDE.get(constant.kind) not in kinds
-
-    def has_in_some_form(self, wanted: _Wanted) -> bool:
-        """Whether a constant has been found, or what stands in its place."""
-        kind = wanted.constant.kind
-        forms = next((forms for forms in _FORMS.values() if kind in forms), {kind})
-        return wanted in self.found or bool(forms & self._kinds_of(wanted.constant.master))
-
-    def _kinds_of(self, master: int) -> set[Kind]:
-        return {one.constant.kind for one in self.found if one.constant.master == master}
+        pieces = _pieces(wanted, self.net)
+        return sum(map(self._missing, pieces)) if pieces else self.numbers(wanted).size
 
 
 def _segment(wanted: _Wanted, layout: int, rule: Rule, offset: int) -> Segment:

@@ -73,9 +73,17 @@ class Deployment:
         """
         self.bundle.rebuild_artifact(artifact_id(self.variant.id, self.bundle.resolve(width).id), out)
 
+    def artifact_of(self, width: Width) -> str:
+        """The id by which tables and rungs name the artifact of ``width``."""
+        return artifact_id(self.variant.id, self.bundle.resolve(width).id)
+
+    def width_of(self, artifact: str) -> Width | None:
+        """The width whose artifact has this id; None where it is not of this deployment."""
+        return next((width for width in self.plans if self.artifact_of(width) == artifact), None)
+
     @property
-    def input(self) -> TensorInfo:
-        return self.variant.inputs[0]
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        return self.variant.inputs
 
     @property
     def contract(self) -> ImageContract:

@@ -21,17 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgeslim
-from edgeslim.core.latency import (
-    BatterySpan,
-    LatencyRow,
-    LatencyTable,
-    RuntimeInfo,
-    Statistics,
-    ThermalSpan,
-)
+from edgeslim.core.latency import LatencyRow, LatencyStatistics, LatencyTable, label_of, net_of
 from edgeslim.core.manifest import TensorInfo
+from edgeslim.core.passport import BatterySpan, RuntimeInfo, ThermalSpan
+from edgeslim.core.quality import quality
 from edgeslim.core.width import Width
-from edgeslim.core.worth import quality
 from edgeslim.files import sha256_file
 from edgeslim.host import machine
 from edgeslim.host.sampling import timed_runs
@@ -50,19 +44,22 @@ _GAP_SHARE = 1.3  # a gap has to be this much longer than the run
 _APART = 1.2  # in multiply-adds: closer widths would not both stay on a ladder whose rungs are 1.25x apart
 
 
-def example_image(taken: TensorInfo) -> NDArray[Any]:
-    """The same random image every time: zeros would let some kernels take short cuts."""
+def example_inputs(taken: Sequence[TensorInfo]) -> dict[str, NDArray[Any]]:
+    """The same random arrays every time: zeros would let some kernels take short cuts."""
     random = np.random.default_rng(0)
-    if taken.dtype == "uint8":
-        return random.integers(0, 256, taken.shape, dtype=np.uint8)
-    return random.standard_normal(taken.shape).astype(taken.dtype)
+    return {
+        spec.name: random.integers(0, 256, spec.shape, dtype=np.uint8)
+        if spec.dtype == "uint8"
+        else random.standard_normal(spec.shape).astype(spec.dtype)
+        for spec in taken
+    }
 
 
 def candidates(deployment: Deployment) -> tuple[Width, ...]:
     """Widths worth measuring: the widest and the narrowest, between them neighbours at least 1.2x apart in MACs."""
     macs = deployment.macs
     known = quality(deployment.bundle).as_dict()
-    widths = sorted(width for width in macs if width in known)
+    widths = sorted(width for width in macs if deployment.artifact_of(width) in known)
     kept = [widths[-1]]
     for width in reversed(widths[:-1]):
         if macs[width] * _APART <= macs[kept[-1]]:
@@ -111,7 +108,7 @@ class Measurement:
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.samples: dict[Width, Samples] = {}
-        self._image = example_image(deployment.input)
+        self._inputs = example_inputs(deployment.inputs)
 
     def block(self, loaded: LoadedWidth, seconds: float) -> None:
         """Warm up, then run for about ``seconds`` and at least five times."""
@@ -134,8 +131,8 @@ class Measurement:
             found.blocks.append([sample])
 
     def _call(self, runner: Runner) -> Callable[[], object]:
-        run, image = runner.run, self._image
-        return lambda: run(image)
+        run, inputs = runner.run, self._inputs
+        return lambda: run(inputs)
 
     def table(self) -> LatencyTable:
         """Everything measured so far."""
@@ -147,9 +144,9 @@ class Measurement:
             rows=tuple(rows),
         )
 
-    def here_ms(self) -> dict[Width, float]:
-        """p50 per width, to scale another device's table."""
-        return {row.width: row.p50_ms for row in self.table().rows if row.p50_ms is not None}
+    def here_ms(self) -> dict[str, float]:
+        """p50 per artifact, to scale another device's table."""
+        return {row.artifact: row.p50_ms for row in self.table().rows if row.p50_ms is not None}
 
     def _row(self, order: int, width: Width) -> LatencyRow:
         found = self.samples[width]
@@ -160,6 +157,9 @@ class Measurement:
         return LatencyRow(
             file_sha256=plan.key,
             bundle_sha256=sha256_file(self.deployment.bundle.path),
+            artifact=self.deployment.artifact_of(width),
+            net=net_of(width.permille),
+            label=label_of(net_of(width.permille)),
             width_permille=width.permille,
             target=variant.target,
             precision=variant.precision,
@@ -167,10 +167,11 @@ class Measurement:
             device=machine.device(),
             os=machine.operating_system(),
             runtime=found.runtime,
+            context="app",
             warmup_runs=found.warmup_runs,
             runs=len(samples_ms),
             duration_s=found.seconds,
-            **dataclasses.asdict(Statistics.of(samples_ms)),
+            **dataclasses.asdict(LatencyStatistics.of(samples_ms)),
             samples_ms=samples_ms,
             block_runs=tuple(len(block) for block in found.blocks),
             thermal=thermal,

@@ -7,6 +7,7 @@ table given / stored / measured ────┴─► Ladder without widths that
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import tempfile
@@ -19,9 +20,10 @@ import platformdirs
 
 from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.ladder import Ladder, scale_prior
+from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import Policy, preset
+from edgeslim.core.prior import scale_prior
 from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, HostError, MissingExtraError, OutputError, TableError, UsageError
 from edgeslim.host import machine
@@ -36,9 +38,9 @@ from edgeslim.runtime.signals import Listener, Readings, listen
 from edgeslim.runtime.tables import TableStore, prior_of, rungs
 from edgeslim.targets import runtimes
 from edgeslim.targets.base import Target
+from edgeslim.targets.info import TargetInfo
 
 FirstUse = Literal["now", "gaps"]
-_PREFERRED = ("litert", "executorch", "coreml")
 _MAX_THREADS = 4
 
 
@@ -86,7 +88,7 @@ def open_session(
     pool: WidthPool | None = None
     try:
         runtime = _runtime(opened, target)
-        deployment = Deployment.of(opened, runtime.name, variant)
+        deployment = Deployment.of(opened, runtime.info.name, variant)
         path = Path(table) if isinstance(table, str | Path) else None
         table = LatencyTable.read(path) if path is not None else cast(LatencyTable | None, table)
         threads = threads or _threads(table)
@@ -154,18 +156,21 @@ def _runtime(bundle: SlimBundle, target: str | Target | None) -> Target:
         UsageError: no such target. MissingExtraError: it is not installed.
     """
     if isinstance(target, str):
-        return cast(Target, runtimes.imported(targets.get(target).name))
+        return runtimes.imported(target)
     if target is not None:
-        target.ensure_available(exporting=False)
+        target.info.ensure_available(exporting=False)
         return target
     there = {variant.target for variant in bundle.manifest.variants}
     refusal: EdgeslimError = UsageError(f"{bundle.path} holds nothing that runs here: {', '.join(sorted(there))}")
-    for name in _PREFERRED:
-        if name in there:
-            try:
-                return cast(Target, runtimes.imported(name))
-            except MissingExtraError as error:
-                refusal = error
+    known: list[TargetInfo] = []
+    for name in sorted(there):
+        with contextlib.suppress(UsageError):  # a target of a package that is not installed here
+            known.append(targets.get(name).info)
+    for info in sorted(known, key=lambda info: (info.runs_here, info.preference), reverse=True):
+        try:
+            return runtimes.imported(info.name)
+        except MissingExtraError as error:
+            refusal = error
     raise refusal
 
 
@@ -277,11 +282,11 @@ class _Opening:
         variant = self.deployment.variant
         row = found.table().rows[0]
         here_ms = found.here_ms()
-        there = {row.width for row in prior.select(target=variant.target, precision=variant.precision)}
+        there = {row.artifact for row in prior.select(target=variant.target, precision=variant.precision)}
         try:
             scaled = scale_prior(
                 prior,
-                {width: ms for width, ms in here_ms.items() if width in there},
+                {artifact: ms for artifact, ms in here_ms.items() if artifact in there},
                 device=machine.device(),
                 os=machine.operating_system(),
                 runtime=row.runtime,

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeslim.core.width import Width
 from edgeslim.errors import OutputError
@@ -326,9 +325,9 @@ class WidthPool:
         self._gate.wait_for_gap(need_s)
         runner = self._target.load(path, threads=self._threads)
         try:
-            image: NDArray[np.generic] = np.zeros(runner.input.shape, runner.input.dtype)
+            zeros = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in runner.inputs}
             self._gate.wait_for_gap(need_s)
-            runner.run(image)
+            runner.run(zeros)
         except BaseException:
             runner.close()
             raise

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeslim.core.reading import Decision, Reading
 from edgeslim.core.width import Width
+from edgeslim.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameResult:
-    """One frame. ``output``: logits ``[1, classes]``, float32, the caller's own."""
+    """One frame. ``outputs``: every output of the net by name, the caller's own."""
 
-    output: NDArray[np.float32]
+    outputs: Mapping[str, NDArray[Any]]
+    artifact: str
+    """Id of what ran; not yet ``decision.artifact`` while that one is being prepared."""
     width: Width
-    """The width that ran; not yet ``decision.width`` while that one is being prepared."""
+    """The width that ran."""
     latency_us: int
     """Of the runtime's call alone."""
     reading: Reading
     decision: Decision
+
+    @property
+    def output(self) -> NDArray[Any]:
+        """The output of a net that has one, such as logits ``[1, classes]``.
+
+        Raises:
+            UsageError: it has several.
+        """
+        if len(self.outputs) != 1:
+            raise UsageError(f"this net has the outputs {', '.join(self.outputs)}", hint="outputs[name]")
+        return next(iter(self.outputs.values()))
 
     @property
     def missed(self) -> bool:
@@ -37,9 +52,9 @@ class FrameResult:
     def reason(self) -> str:
         """For people, like ``narrowed to 0.75x: thermal level 2 caps at 0.75x``."""
         sentence = self.decision.sentence()
-        if self.width == self.decision.width:
+        if self.artifact == self.decision.artifact:
             return sentence
-        return f"{sentence}; ran at {self.width}x while {self.decision.width}x is prepared"
+        return f"{sentence}; ran at {self.width}x while {self.decision.label} is prepared"
 
 
 @dataclass(slots=True, kw_only=True)

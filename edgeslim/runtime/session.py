@@ -11,16 +11,14 @@ told which. Only when nothing at all is loaded (every loaded file was damaged at
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeslim.core.bundle import SlimBundle
@@ -32,9 +30,10 @@ from edgeslim.core.pixels import ImageContract
 from edgeslim.core.policy import Policy
 from edgeslim.core.power_budget import PowerBudget
 from edgeslim.core.reading import Decision, Reading
+from edgeslim.core.reasons import Reason
 from edgeslim.core.signals import UNKNOWN
-from edgeslim.core.width import MAX_PERMILLE, Width
-from edgeslim.errors import HostError, PolicyError, UsageError
+from edgeslim.core.width import Width
+from edgeslim.errors import HostError, UsageError
 from edgeslim.runtime.events import EventLog, SessionEvent
 from edgeslim.runtime.loading import FrameGate
 from edgeslim.runtime.opening import FirstUse, Opened, open_session
@@ -56,7 +55,7 @@ class SlimSession:
 
     Args:
         bundle: a path, or an open bundle (which stays the caller's).
-        target: ``"litert"``, ``"executorch"``, ``"coreml"``; None: the first in the bundle that can run here.
+        target: a target's name, like ``"litert"``; None: of those in the bundle that can run here, the preferred one.
         table: latencies of this bundle on this device (``edgeslim bench``); None: the one measured here before, else
             the session measures one itself (``first_use``).
         policy: a preset's name or a policy; None: the bundle's own, else ``balanced``.
@@ -128,6 +127,7 @@ class SlimSession:
         self._limits: tuple[Width | None, Width | None] = (None, None)
         self._lost: dict[Width, str] = {}
         self._ladder = self._opened.ladder
+        self._width_of = {self._opened.deployment.artifact_of(width): width for width in self._opened.deployment.plans}
         self.counts = SessionCounts()
         try:
             self._controller = WidthController(self._ladder, self._opened.policy)
@@ -197,9 +197,20 @@ class SlimSession:
         return self._opened.deployment.contract
 
     @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """Name, shape, dtype and layout of everything that ``run`` takes."""
+        return self._opened.deployment.inputs
+
+    @property
     def input(self) -> TensorInfo:
-        """Name, shape, dtype and layout that ``run`` takes."""
-        return self._opened.deployment.input
+        """The input of a net that has one.
+
+        Raises:
+            UsageError: it has several.
+        """
+        if len(self.inputs) != 1:
+            raise UsageError(f"this net takes {', '.join(spec.name for spec in self.inputs)}", hint="session.inputs")
+        return self.inputs[0]
 
     @property
     def loaded(self) -> tuple[Width, ...]:
@@ -219,17 +230,18 @@ class SlimSession:
 
     # Running
 
-    def run(self, x: NDArray[Any], *, overhead_us: int | None = None) -> FrameResult:
+    def run(self, x: NDArray[Any] | Mapping[str, NDArray[Any]], *, overhead_us: int | None = None) -> FrameResult:
         """One frame.
 
         Args:
-            x: as ``input`` says.
+            x: an array by name for every one of ``inputs``; the array alone for a net that has one.
             overhead_us: of this frame, instead of the session's.
 
         Raises:
             UsageError: the session is closed, or ``x`` has another shape or dtype.
             HostError: every width has failed. OutputError: nothing is loaded and no cache can be written.
         """
+        inputs = x if isinstance(x, Mapping) else {self.input.name: x}
         with self._frame:
             if self._closed:
                 raise UsageError("this session is closed")
@@ -254,12 +266,14 @@ class SlimSession:
                     if loaded is None:
                         continue  # a width failed; the others decide again
                     self._decision = decision
-                    self._ran = loaded if loaded.width == decision.width else None
-                result = self._run(loaded, x, reading, decision)
+                    self._ran = loaded if loaded.width == self._width_of[decision.artifact] else None
+                result = self._run(loaded, inputs, reading, decision)
                 if result is not None:
                     return result
 
-    def _run(self, loaded: LoadedWidth, x: NDArray[Any], reading: Reading, decision: Decision) -> FrameResult | None:
+    def _run(
+        self, loaded: LoadedWidth, inputs: Mapping[str, NDArray[Any]], reading: Reading, decision: Decision
+    ) -> FrameResult | None:
         """None when the runtime failed; its width is then gone."""
         clock_us = self._clock_us
         self._observed_us = UNKNOWN
@@ -267,7 +281,7 @@ class SlimSession:
         try:
             with loaded.in_use:
                 started_us = clock_us()
-                output: NDArray[np.float32] = loaded.runner.run(x)
+                outputs = loaded.runner.run(inputs)
                 latency_us = max(clock_us() - started_us, 1)
         except UsageError:
             raise
@@ -278,7 +292,12 @@ class SlimSession:
             self._gate.end()
         self._observed_us, self._observed_at = latency_us, loaded.width
         result = FrameResult(
-            output=output, width=loaded.width, latency_us=latency_us, reading=reading, decision=decision
+            outputs=outputs,
+            artifact=self._opened.deployment.artifact_of(loaded.width),
+            width=loaded.width,
+            latency_us=latency_us,
+            reading=reading,
+            decision=decision,
         )
         self.counts.add(result)
         return result
@@ -291,15 +310,15 @@ class SlimSession:
         signals = self._signals.now()
         power_mw = self.power_mw
         if self.power_budget is not None:
-            power_mw = self.power_budget.update(now_us, signals.soc)
+            power_mw = self.power_budget.update(now_us, signals.battery_permille)
         return Reading.of(
             signals,
             now_us=now_us,
             deadline_us=int(self.budget_ms * 1000) - overhead_us,
-            obs_us=self._observed_us,
-            obs_w=self._rung_of.get(self._observed_at, UNKNOWN),
+            observed_us=self._observed_us,
+            observed_rung=self._rung_of.get(self._observed_at, UNKNOWN),
             power_mw=power_mw,
-            rate=1_000_000_000 // max(self._interval_us, 1),
+            inferences_per_ks=1_000_000_000 // max(self._interval_us, 1),
             user_cap=self._user_cap,
             user_min=self._user_min,
         )
@@ -308,26 +327,28 @@ class SlimSession:
         """A loaded width for this frame; None when the ladder has changed meanwhile."""
         lead_us = max(LEAD_US, 3 * self._pool.longest_load_us)
         following = likely_next(self._controller, decision, now_us, lead_us=lead_us)
-        wanted: tuple[Width, ...] = (decision.width,)
+        decided = self._width_of[decision.artifact]
+        wanted: tuple[Width, ...] = (decided,)
         gaps = self._opened.gaps
         if gaps is not None and (measured := gaps.offer()) is not None:
-            wanted = (decision.width, measured)
+            wanted = (decided, measured)
         elif following is not None:
-            wanted = (decision.width, self._controller.ladder.rungs[following].width)
+            wanted = (decided, self._width_of[self._controller.ladder.rungs[following].artifact])
         if wanted != self._wanted:
             self._wanted = wanted
             self._pool.want(*wanted)
-        loaded = self._pool.pick(decision.width)
+        loaded = self._pool.pick(decided)
         if loaded is not None:
             return loaded
         if not self._pool.wait() and not self._pool.news:
-            raise self._pool.refusal or HostError(f"width {decision.width} cannot be loaded")
-        return None if self._pool.news else self._pool.pick(decision.width)
+            raise self._pool.refusal or HostError(f"width {decided} cannot be loaded")
+        return None if self._pool.news else self._pool.pick(decided)
 
     # Changing the ladder
 
     def _use_limits(self) -> None:
-        widths = self._controller.ladder.widths
+        artifacts = self._controller.ladder.artifacts
+        widths = [self._width_of[artifact] for artifact in artifacts]
         self._rung_of: dict[Width | None, int] = {width: rung for rung, width in enumerate(widths)}
         self._wanted = ()
         narrowest, widest = self._limits
@@ -336,31 +357,27 @@ class SlimSession:
 
     def _drop_failed(self) -> None:
         """A new controller on the rungs that are left; it takes over what the old one had learned."""
-        rest = self._ladder
+        rest, artifact_of = self._ladder, self._opened.deployment.artifact_of
         for width, reason in self._pool.take_failures():
             self._lost[width] = reason
-        for width in set(rest.widths) & self._lost.keys():
+        for width in [width for width in self._lost if artifact_of(width) in rest.artifacts]:
             if len(rest.rungs) == 1:
                 whys = "; ".join(f"{width}: {reason}" for width, reason in sorted(self._lost.items()))
                 raise HostError(f"no width of the bundle can be used here ({whys})")
-            rest = rest.without(width, self._lost[width])
+            rest = rest.without(artifact_of(width), Reason.of("not_loaded", why=self._lost[width]))
         self._adopt(rest)
 
     def _adopt(self, ladder: Ladder) -> None:
         old = self._controller
         self._ladder = ladder
-        try:
-            self._controller = WidthController(ladder, old.policy, heir_of=old)
-        except PolicyError:  # its widths are gone: another width is better than none
-            anything = dataclasses.replace(old.policy, min_permille=0, max_permille=MAX_PERMILLE)
-            self._controller = WidthController(ladder, anything, heir_of=old)
+        self._controller = WidthController(ladder, old.policy, heir_of=old)
         self._use_limits()
 
     def _warm_first(self) -> None:
         """Load what the first frame will most likely run at, so that it does not wait."""
         guess = WidthController(self.ladder, self.policy).step(self._reading(self.overhead_us))
         self._last_now_us = UNKNOWN
-        while self._pool.bring(guess.width) is None:
+        while self._pool.bring(self._width_of[guess.artifact]) is None:
             if not self._pool.news:
                 if self._pool.refusal is not None:
                     raise self._pool.refusal

@@ -12,17 +12,17 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeslim.core.ladder import DroppedWidth, Ladder, ladder
+from edgeslim.core.ladder import DroppedArtifact, Ladder, ladder
 from edgeslim.core.latency import PRIOR, LatencyTable
+from edgeslim.core.quality import quality
+from edgeslim.core.reasons import Reason
 from edgeslim.core.strict_json import canonical, encode
 from edgeslim.core.width import Width
-from edgeslim.core.worth import quality
+from edgeslim.core.worth import MACS
 from edgeslim.errors import OutputError, TableError
 from edgeslim.host import machine
 from edgeslim.runtime.deployment import Deployment
 
-MACS = "macs"
-"""The metric of a quality that multiply-adds stand in for."""
 _KEPT = 32
 
 
@@ -92,8 +92,8 @@ def rungs(
     without = without or {}
     variant = deployment.variant
     mine = [row for row in table.rows if row.target == variant.target and row.precision == variant.precision]
-    rows = [row for row in mine if row.width in deployment.plans]
-    bound = [row for row in rows if row.file_sha256 == deployment.plans[row.width].key]
+    keys = {deployment.artifact_of(width): plan.key for width, plan in deployment.plans.items()}
+    bound = [row for row in mine if keys.get(row.artifact) == row.file_sha256]
     if not bound:
         measured = ", ".join(sorted({f"{row.target} {row.precision}" for row in table.rows})) or "nothing"
         wanted = f"{variant.target} {variant.precision}"
@@ -101,7 +101,8 @@ def rungs(
             f"the table holds {measured}, but no row of this bundle's files for {wanted}",
             hint=f"edgeslim bench {deployment.bundle.path} --target {variant.target} -o TABLE.json",
         )
-    kept = tuple(row for row in bound if row.width not in without)
+    left_out = {deployment.artifact_of(width) for width in without}
+    kept = tuple(row for row in bound if row.artifact not in left_out)
     if not kept:
         raise TableError(f"every measured width is left out: {'; '.join(sorted(set(without.values())))}")
     own = quality(deployment.bundle)
@@ -109,5 +110,10 @@ def rungs(
     counts = {row.runtime.threads for row in kept}  # what runtimes use, which may differ from what they were asked
     chosen = threads if len(counts) > 1 else None
     built = ladder(dataclasses.replace(table, rows=kept, quality=better), threads=chosen)
-    out = [DroppedWidth(width=width, reason=reason) for width, reason in without.items()]
-    return dataclasses.replace(built, dropped=tuple(sorted((*built.dropped, *out), key=lambda item: item.width)))
+    out = [
+        DroppedArtifact(
+            artifact=deployment.artifact_of(width), label=f"{width}x", reason=Reason.of("not_loaded", why=reason)
+        )
+        for width, reason in without.items()
+    ]
+    return dataclasses.replace(built, dropped=tuple(sorted((*built.dropped, *out), key=lambda item: item.artifact)))

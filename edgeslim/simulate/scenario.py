@@ -32,9 +32,11 @@ class Scenario:
     burst_every_s: float = 25.0
     burst_for_s: float = 4.0
     burst_slowdown: float = 1.45
-    soc: float = 0.8
+    queue_us: int = 0
+    """No inference answers sooner: a processor that others keep busy, or one that works in turns."""
+    charge: float = 0.8
     capacity_wh: float = 15.0
-    soc_step_permille: int = 10
+    battery_step_permille: int = 10
     charging_w: float = 0.0
     sun_w: float = 0.0
     last_until_s: float = 0.0
@@ -84,17 +86,23 @@ SCENARIOS = {
             burst_slowdown=1.8,
         ),
         Scenario(
+            name="queue",
+            about="25 °C, a shared processor whose turn comes every 26 ms: narrower is not faster",
+            ambient_c=25.0,
+            queue_us=26_000,
+        ),
+        Scenario(
             name="battery_until_evening",
             about="25 °C, 30 % left and two hours to go",
             ambient_c=25.0,
-            soc=0.30,
+            charge=0.30,
             last_until_s=2 * 3600.0,
         ),
         Scenario(
             name="charging_in_the_sun",
             about="26 °C, half a watt of sun and a charger of 5 W",
             ambient_c=26.0,
-            soc=0.45,
+            charge=0.45,
             charging_w=5.0,
             sun_w=0.5,
         ),

@@ -12,7 +12,7 @@ import pytest
 from edgeslim.bench.board import validity
 from edgeslim.bench.board.messages import Block
 from edgeslim.core.job import Cell, Job
-from edgeslim.core.latency import BatterySpan, ClockSpan, LoadSpan, RuntimeInfo, ThermalSpan
+from edgeslim.core.passport import BatterySpan, ClockSpan, LoadSpan, RuntimeInfo, ThermalSpan
 from edgeslim.host.load import Load
 
 CELL = Cell(target="fake", permille=500, threads=1, precision="fp32", input_shape=(1,), file_sha256="0" * 64)

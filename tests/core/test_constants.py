@@ -42,7 +42,7 @@ from edgeslim.errors import FormatError
 
 WEIGHT = Master(
     name="it", role="weight", dtype="f32", axes=((0,), (1,)), rows=0, groups=1, in_scale=False, scale=False,
-    shift=False, bias=None, integers="none", correction=False, sha256=None, step_sha256=None,
+    shift=False, bias=None, integers="none", correction=False, of=None, sha256=None, step_sha256=None,
 )  # fmt: skip
 TENSOR = replace(WEIGHT, name="bias", role="tensor")
 F = np.float32

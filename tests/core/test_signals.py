@@ -11,7 +11,6 @@ from edgeslim.core.ladder import Ladder, Rung
 from edgeslim.core.power_budget import PowerBudget
 from edgeslim.core.reading import Reading
 from edgeslim.core.signals import UNKNOWN, ManualSource, Signals
-from edgeslim.core.width import Width
 from edgeslim.host.sysfs import LinuxSource, RaspberryPiSource
 
 
@@ -93,7 +92,7 @@ def supply(name: str, **files: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("files", "soc", "charging"),
+    ("files", "battery_permille", "charging"),
     [
         (supply("BAT0", type="Battery", capacity=37, status="Discharging"), 370, False),
         (supply("BAT0", type="Battery", capacity=37, status="Charging"), 370, True),
@@ -105,9 +104,9 @@ def supply(name: str, **files: object) -> dict[str, object]:
         (supply("usb", type="USB", online=0), -1, False),
     ],
 )
-def test_battery(tmp_path: Path, files: dict[str, object], soc: int, charging: bool) -> None:
+def test_battery(tmp_path: Path, files: dict[str, object], battery_permille: int, charging: bool) -> None:
     signals = LinuxSource(plant(tmp_path, files)).read()
-    assert (signals.soc, signals.charging) == (soc, charging)
+    assert (signals.battery_permille, signals.charging) == (battery_permille, charging)
 
 
 @pytest.mark.parametrize(("profile", "saving"), [("low-power", True), ("balanced", False)])
@@ -143,13 +142,23 @@ def test_a_pi_without_its_tool_still_knows_its_temperature(tmp_path: Path, error
 
 def test_manual_and_the_reading_made_of_it() -> None:
     source = ManualSource()
-    source.signals = Signals(status=2, head_milli=900, fc_milli=950, soc=400, charging=True, low_power=True)
+    source.signals = Signals(
+        status=2, headroom_milli=900, forecast_milli=950, battery_permille=400, charging=True, low_power=True
+    )
     reading = Reading.of(
-        source.read(), now_us=5, deadline_us=6, obs_us=7, obs_w=1, power_mw=8, rate=9, user_cap=2, user_min=1
+        source.read(),
+        now_us=5,
+        deadline_us=6,
+        observed_us=7,
+        observed_rung=1,
+        power_mw=8,
+        inferences_per_ks=9,
+        user_cap=2,
+        user_min=1,
     )
     assert reading == Reading(
-        now_us=5, deadline_us=6, obs_us=7, obs_w=1, status=2, head_milli=900, fc_milli=950, soc=400, charging=True,
-        low_power=True, power_mw=8, rate=9, user_cap=2, user_min=1,
+        now_us=5, deadline_us=6, observed_us=7, observed_rung=1, status=2, headroom_milli=900, forecast_milli=950,
+        battery_permille=400, charging=True, low_power=True, power_mw=8, inferences_per_ks=9, user_cap=2, user_min=1,
     )  # fmt: skip
 
 
@@ -169,7 +178,7 @@ def test_power_budget_until_evening() -> None:
 
 
 def test_power_budget_says_when_the_narrowest_is_too_much() -> None:
-    ladder = Ladder(rungs=(Rung(width=Width(250), t_us=6_000, e_uj=9_000, quality=1.0),))
+    ladder = Ladder(rungs=(Rung(artifact="t/0", t_us=6_000, energy_uj=9_000, worth=1, label="0.25x"),))
     budget = PowerBudget(capacity_mwh=10_000, until_us=HOUR_US, base_mw=0)
     assert budget.reachable(ladder, 30_000)
     budget.update(0, 27)  # 270 mW for an hour; 9 mJ 30 times a second are 270 mW

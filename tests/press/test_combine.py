@@ -133,7 +133,7 @@ def test_a_subset_without_the_base_is_deflated_again() -> None:
     (other,) = [a for a in one.artifacts if a.base is not None]
     name = f"template/{one.id}/{other.net}"
     smaller = subset(whole, widths=[Width(int(other.net))])
-    assert other.base == base
+    assert other.base == f"{one.id}/{base}"
     assert smaller.stored[name] != whole.stored[name]
     SlimBundle.from_bytes(content_bytes(smaller)).check("files")
 

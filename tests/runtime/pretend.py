@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 import edgeslim
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.constants import Fold, Kind
-from edgeslim.core.latency import LatencyRow, LatencyTable, Statistics
+from edgeslim.core.latency import LatencyRow, LatencyStatistics, LatencyTable, label_of, net_of
 from edgeslim.core.latency import RuntimeInfo as RowRuntime
 from edgeslim.core.manifest import (
     FileEntry,
@@ -35,6 +35,7 @@ from edgeslim.core.manifest import (
     Quality,
     TensorInfo,
     Variant,
+    artifact_id,
     artifact_sha256,
 )
 from edgeslim.core.pixels import ImageContract
@@ -42,7 +43,8 @@ from edgeslim.core.recipe import Segment, segment_content
 from edgeslim.core.width import Width
 from edgeslim.host import machine
 from edgeslim.press.build import BundleBuilder, BundleInfo, MasterSet, MasterSource, PackedArtifact
-from edgeslim.targets.base import RuntimeInfo, TensorSpec
+from edgeslim.targets.base import RuntimeInfo, check_inputs
+from edgeslim.targets.info import EVERYWHERE, Needs, TargetInfo
 
 NAME = "pretend"
 SHAPE = (1, 3, 8, 8)
@@ -163,6 +165,11 @@ class SimulatedClock:
         self.now_us += us
 
 
+INFO = TargetInfo(
+    name=NAME, suffix=".bin", exporter=Needs(extra="dev"), runtime=Needs(extra="dev"), platforms=EVERYWHERE
+)
+
+
 @dataclass(slots=True)
 class PretendTarget:
     """``slowdown`` may be changed at any time; ``load_faults`` and ``run_faults``: permille → what happens.
@@ -178,12 +185,7 @@ class PretendTarget:
     run_faults: dict[int, Any] = field(default_factory=dict)
     alive: list[PretendRunner] = field(default_factory=list)
     loads: list[int] = field(default_factory=list)
-    name: str = NAME
-    suffix: str = ".bin"
-    precisions: tuple[str, ...] = ("fp32",)
-
-    def ensure_available(self, *, exporting: bool) -> None:
-        """Always there."""
+    info: TargetInfo = INFO
 
     def export(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError
@@ -205,7 +207,10 @@ def _misbehave(fault: Any) -> None:
 
 
 class PretendRunner:
-    input = TensorSpec(name="image", shape=SHAPE, dtype="float32", layout="NCHW")
+    inputs = (TensorInfo(name="image", shape=SHAPE, dtype="float32", layout="NCHW"),)
+    outputs = (TensorInfo(name="logits", shape=(1, CLASSES), dtype="float32", layout="NC"),)
+    metadata: dict[str, Any] = {}  # noqa: RUF012
+    labels: tuple[str, ...] = ()
 
     def __init__(self, target: PretendTarget, path: Path, threads: int) -> None:
         self._target, self._threads = target, threads
@@ -224,14 +229,14 @@ class PretendRunner:
         time.sleep(target.load_s)
         _misbehave(target.load_faults.get(self.permille))
 
-    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        self.input.check(image)
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        check_inputs(self.inputs, inputs)
         target = self._target
         _misbehave(target.run_faults.get(self.permille))
         if target.clock is not None:
             target.clock.advance(int(self._t_us * target.slowdown))
         found = answer(self._maps) if self._answer is None else self._answer
-        return found * image.reshape(-1)[0]
+        return {"logits": found * inputs["image"].reshape(-1)[0]}
 
     def describe(self) -> RuntimeInfo:
         return RuntimeInfo(
@@ -284,6 +289,9 @@ def table_of(bundle: Path, *, threads: int = 1, times_us: Callable[[int], int] |
                 LatencyRow(
                     file_sha256=artifact_sha256(artifact),
                     bundle_sha256=None,
+                    artifact=artifact_id(variant.id, artifact.net),
+                    net=net_of(permille),
+                    label=label_of(net_of(permille)),
                     width_permille=permille,
                     target=NAME,
                     precision="fp32",
@@ -294,6 +302,7 @@ def table_of(bundle: Path, *, threads: int = 1, times_us: Callable[[int], int] |
                         name=NAME, version="1", delegate_requested=None, delegate_actual=None, threads=threads,
                         load_mode=None,
                     ),
+                    context="app",
                     warmup_runs=1,
                     runs=1,
                     duration_s=t_ms / 1000,
@@ -309,5 +318,5 @@ def table_of(bundle: Path, *, threads: int = 1, times_us: Callable[[int], int] |
                     edgeslim_version=edgeslim.__version__,
                 )
             )  # fmt: skip
-    assert Statistics.of(rows[0].samples_ms or (1.0,)).p50_ms == rows[0].p50_ms
+    assert LatencyStatistics.of(rows[0].samples_ms or (1.0,)).p50_ms == rows[0].p50_ms
     return LatencyTable(edgeslim_version=edgeslim.__version__, created_at="2026-01-01T00:00:00Z", rows=tuple(rows))

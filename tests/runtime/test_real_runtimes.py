@@ -17,7 +17,7 @@ from edgeslim.core.policy import Policy
 from edgeslim.deploy.pack import pack
 from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.errors import MissingExtraError
-from edgeslim.runtime.measure import example_image
+from edgeslim.runtime.measure import example_inputs
 from edgeslim.runtime.session import SlimSession
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
@@ -29,7 +29,7 @@ from small_checkpoint import WIDTHS, small_checkpoint
 def test_every_width_switches_and_answers_rightly(name: str, tmp_path: Path) -> None:
     target = targets.get(name)
     try:
-        target.ensure_available(exporting=True)
+        target.info.ensure_available(exporting=True)
     except MissingExtraError as error:
         pytest.skip(f"{name} is not installed here: {error.message}")
     path = tmp_path / "net.slim"
@@ -37,27 +37,27 @@ def test_every_width_switches_and_answers_rightly(name: str, tmp_path: Path) -> 
     answers = {}
     with SlimBundle.open(path) as bundle:
         variant = bundle.variant(name)
-        image = example_image(variant.inputs[0])
+        inputs = example_inputs(variant.inputs)
         for width in WIDTHS:
             out = tmp_path / f"{width.permille}{variant.suffix}"
             bundle.rebuild(name, width, out)
             runner = target.load(out, threads=1)
-            answers[width] = runner.run(image)
+            answers[width] = runner.run(inputs)["logits"]
             runner.close()
-    for width in WIDTHS:
-        only = Policy(name="one", min_permille=width.permille, max_permille=width.permille)
+    for rung, width in enumerate(WIDTHS):
+        only = Policy(name="one", min_rung=rung, max_rung=rung)
         table = by_macs(path, name, tmp_path / "cache")
         with SlimSession(
             path, name, table, only, cache_dir=tmp_path / "cache", budget_ms=1000, readings=None, threads=1
         ) as session:
-            result = session.run(image)
+            result = session.run(inputs)
             assert result.width == width
             np.testing.assert_array_equal(result.output, answers[width])
     with SlimSession(path, name, table, cache_dir=tmp_path / "cache", budget_ms=1000, readings=None) as session:
         for widest in (*WIDTHS, *reversed(WIDTHS)):
             session.limit(narrowest=widest, widest=widest)
             end = time.monotonic() + 10
-            while (result := session.run(image)).width != widest:
+            while (result := session.run(inputs)).width != widest:
                 np.testing.assert_array_equal(result.output, answers[result.width])
                 assert time.monotonic() < end, f"{widest}x does not come"
             np.testing.assert_array_equal(result.output, answers[widest])

@@ -19,6 +19,7 @@ from pretend import (
 )
 
 from edgeslim.core.reading import Decision
+from edgeslim.core.reasons import sentence
 from edgeslim.core.signals import Signals
 from edgeslim.core.width import Width
 from edgeslim.errors import HostError, UsageError
@@ -154,10 +155,10 @@ def test_while_a_width_is_prepared_the_controller_learns_which_one_ran(stage: St
     stage.signals = Signals(status=4)
     first = stage.frames(1, settled=False)
     second = stage.frames(1, settled=False)
-    assert first.decision.width == Width(250) != first.width
+    assert first.decision.label == "0.25x" != f"{first.width}x"
     assert "while 0.25x is prepared" in first.reason
-    assert second.reading.obs_w == stage.session.ladder.index(first.width)
-    assert second.reading.obs_us == TIMES_US[first.width.permille]
+    assert second.reading.observed_rung == stage.session.ladder.index(first.artifact)
+    assert second.reading.observed_us == TIMES_US[first.width.permille]
 
 
 def test_one_width_in_memory_loads_then_swaps(bundle: Path, tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_never_more_than_the_limit_in_memory(bundle: Path, tmp_path: Path) -> No
     rng = np.random.default_rng(0)
     with stage.session:
         for _ in range(400):
-            stage.signals = Signals(status=int(rng.integers(-1, 5)), soc=int(rng.integers(-1, 1000)))
+            stage.signals = Signals(status=int(rng.integers(-1, 5)), battery_permille=int(rng.integers(-1, 1000)))
             stage.target.slowdown = float(rng.uniform(0.5, 3))
             stage.frames(1, settled=bool(rng.integers(2)))
             assert len(stage.target.alive) <= 2
@@ -192,9 +193,9 @@ def test_a_width_that_throws_while_loading_leaves_the_ladder(bundle: Path, tmp_p
         before = stage.session._controller.state.copy()
         result = stage.frames(140)
         assert result.width == Width(750)
-        assert Width(1000) not in stage.session.ladder.widths
-        (dropped,) = [d for d in stage.session.ladder.dropped if d.width == Width(1000)]
-        assert "RuntimeError" in dropped.reason
+        assert "1.0x" not in stage.session.ladder.labels
+        (dropped,) = [d for d in stage.session.ladder.dropped if d.label == "1.0x"]
+        assert "RuntimeError" in sentence(dropped.reason)
         assert [e.kind for e in stage.session.events].count("lost") == 1
         assert stage.session._controller.state.xi == pytest.approx(before.xi, rel=0.2)
         assert stage.target.loads.count(1000) == 1
@@ -205,7 +206,7 @@ def test_a_width_that_throws_while_running_leaves_the_ladder_and_the_frame_is_an
     stage.target.run_faults[1000] = "raise"
     result = stage.frames(1)
     assert result.width < Width(1000)
-    assert Width(1000) not in stage.session.ladder.widths
+    assert "1.0x" not in stage.session.ladder.labels
 
 
 def test_when_every_width_fails_it_says_so(bundle: Path, tmp_path: Path) -> None:
@@ -282,11 +283,11 @@ def test_two_sessions_share_cache_and_loading_thread(bundle: Path, tmp_path: Pat
 
 
 def test_a_policy_from_the_bundle(tmp_path: Path) -> None:
-    bundle = pretend_bundle(tmp_path / "b.slim", policy={"policy_version": 1, "base": "fixed", "max_permille": 600})
+    bundle = pretend_bundle(tmp_path / "b.slim", policy={"policy_version": 1, "base": "fixed", "max_rung": 1})
     stage = Stage(bundle, tmp_path / "cache")
     with stage.session:
         assert stage.frames(3).width == Width(500)
-        assert stage.session.ladder.widths == (Width(500),)
+        assert stage.session.ladder.labels == ("0.5x",)
 
 
 def test_a_fixed_width_that_fails_gives_way_to_another(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,14 +41,15 @@ from edgeslim.bench.board.messages import (
     Warmed,
 )
 from edgeslim.core.job import Cell
-from edgeslim.core.latency import RuntimeInfo
+from edgeslim.core.manifest import TensorInfo
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, InternalError
 from edgeslim.host.load import Counters
 from edgeslim.host.machine import EnergyMeter
 from edgeslim.host.sampling import baseline_ns, timed_runs
 from edgeslim.targets import runtimes
-from edgeslim.targets.base import InPlaceRunner, Runner, TensorSpec
+from edgeslim.targets.base import InPlaceRunner, Runner
 
 _PR_SET_PDEATHSIG = 1
 _INPUT_SEED = 7
@@ -87,13 +88,13 @@ class Measurer:
         start = time.perf_counter_ns()
         runner = target.load(path, threads=request.cell.threads)
         cold_ns = time.perf_counter_ns() - start
-        image = example_input(runner.input)
-        (first_ns,) = timed_runs(lambda: runner.run(image), 1)
+        inputs = example_inputs(runner.inputs)
+        (first_ns,) = timed_runs(lambda: runner.run(inputs), 1)
         runner.close()
         start = time.perf_counter_ns()
         self._runner = runner = target.load(path, threads=request.cell.threads)
         warm_ns = time.perf_counter_ns() - start
-        self._call = runner.bind(image) if isinstance(runner, InPlaceRunner) else lambda: runner.run(image)
+        self._call = runner.bind(inputs) if isinstance(runner, InPlaceRunner) else lambda: runner.run(inputs)
         said = runner.describe()
         return Prepared(
             rebuild_ms=rebuild_ms,
@@ -135,12 +136,15 @@ class Measurer:
         )
 
 
-def example_input(spec: TensorSpec) -> NDArray[Any]:
-    """The same random image every time: zeros would let some kernels take short cuts."""
+def example_inputs(specs: Sequence[TensorInfo]) -> dict[str, NDArray[Any]]:
+    """The same random arrays every time: zeros would let some kernels take short cuts."""
     rng = np.random.default_rng(_INPUT_SEED)
-    if spec.dtype == "uint8":
-        return rng.integers(0, 256, spec.shape, dtype=np.uint8)
-    return rng.standard_normal(spec.shape).astype(spec.dtype)
+    return {
+        spec.name: rng.integers(0, 256, spec.shape, dtype=np.uint8)
+        if spec.dtype == "uint8"
+        else rng.standard_normal(spec.shape).astype(spec.dtype)
+        for spec in specs
+    }
 
 
 def _artifact(cell: Cell, bundle: str | None, folder: Path) -> tuple[Path, float | None]:

@@ -16,7 +16,6 @@ import numpy as np
 from edgeslim.bench.board.validity import p50_resampled
 from edgeslim.bench.table.table_file import RowKey, row_key
 from edgeslim.core.latency import LatencyRow, LatencyTable
-from edgeslim.core.width import Width
 from edgeslim.errors import TableError
 
 SAME = 0.05
@@ -30,7 +29,7 @@ class ComparedRow:
     """``ratio``: p50 of B over that of A, below 1 where B is faster; ``verdict`` judges its interval."""
 
     target: str
-    permille: int
+    label: str
     threads: int
     precision: str
     kind: str
@@ -106,7 +105,7 @@ def _compared(a: LatencyRow, b: LatencyRow, seed: int) -> ComparedRow:
     ratio = b.p50_ms / a.p50_ms
     return ComparedRow(
         target=a.target,
-        permille=a.width_permille,
+        label=a.label,
         threads=a.runtime.threads,
         precision=a.precision,
         kind=a.kind if a.kind == b.kind else f"{a.kind}/{b.kind}",
@@ -156,7 +155,7 @@ def _notes(pairs: Sequence[tuple[LatencyRow, LatencyRow]]) -> tuple[str, ...]:
 
 
 def _name(row: LatencyRow) -> str:
-    return f"{row.target} {Width(row.width_permille)}x ({row.kind}, {row.precision}, threads {row.runtime.threads})"
+    return f"{row.target} {row.label} ({row.kind}, {row.precision}, threads {row.runtime.threads})"
 
 
 def _or(kinds: Iterable[str]) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import edgeslim
 from edgeslim.core.job import Cell
-from edgeslim.core.latency import DeviceInfo, LatencyRow, LatencyTable, Prior, Quality
+from edgeslim.core.latency import LatencyRow, LatencyTable, Prior, Quality
+from edgeslim.core.passport import DeviceInfo
 from edgeslim.errors import OutputError, TableError
 from edgeslim.files import check_free
 
@@ -21,7 +22,7 @@ RowKey = tuple[str, int, int, str, tuple[int, ...], str]
 
 def row_key(row: LatencyRow) -> RowKey:
     """The cell a row belongs to, and its kind."""
-    return (row.target, row.width_permille, row.runtime.threads, row.precision, row.input_shape, row.kind)
+    return (row.target, row.width_permille or 0, row.runtime.threads, row.precision, row.input_shape, row.kind)
 
 
 class TableFile:
@@ -107,7 +108,7 @@ class TableFile:
 
 
 def _place(row: LatencyRow) -> tuple[str, str, str, int, int]:
-    return row.kind, row.target, row.precision, row.runtime.threads, row.width_permille
+    return row.kind, row.target, row.precision, row.runtime.threads, row.width_permille or 0
 
 
 def _probe(path: Path) -> None:

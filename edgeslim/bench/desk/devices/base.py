@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from edgeslim import targets
 from edgeslim.core.events import Sink
 from edgeslim.core.job import Job
+from edgeslim.targets.info import Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,12 @@ class DeviceOptions:
 
     board_python: str = "python3"
     """ssh: the Python on the board that has the runtime."""
+
+
+def running_on(platform: Platform | None, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the targets ``names`` whose runtime runs on ``platform``; elsewhere files may be evaluated, which says
+    nothing about time."""
+    return tuple(name for name in names if platform in targets.get(name).info.platforms)
 
 
 class Device(Protocol):
