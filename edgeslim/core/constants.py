@@ -125,6 +125,7 @@ class MasterArrays:
             largest = np.abs(by_group).max(axis=(1, *range(3, by_group.ndim))).reshape(-1)
         else:
             largest = np.abs(array).reshape(array.shape[0], -1).max(axis=1)
+        _check_finite(largest, master)
         found: Float32 = largest.astype(np.float32) / np.float32(LARGEST)
         return found
 
@@ -264,7 +265,7 @@ def _weight(net: NetConstants, index: int, rows: slice, axes: tuple[int, ...]) -
 
 def _check_finite(product: Float32, master: Master) -> None:
     if product.size and not (np.isfinite(product.max()) and np.isfinite(product.min())):
-        raise FormatError("non-finite", f"a product of {master.name!r} is not finite")
+        raise FormatError("non-finite", f"a number of {master.name!r} is not finite")
 
 
 def _scales(net: NetConstants, index: int) -> tuple[Float32, npt.NDArray[np.bool_]]:
@@ -291,6 +292,7 @@ def _integers(net: NetConstants, index: int, rows: slice) -> Array:
     scales, dead = _scales(net, index)
     if master.integers == "own":
         floats = _weight(net, index, rows, tuple(range(len(cut.shape))))
+        _check_finite(floats, master)
         units = scales
     else:
         part = cut_array(net.arrays.tensor(master), cut, rows)

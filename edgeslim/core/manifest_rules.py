@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-import struct
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from edgeslim.core.artifact_rules import ascending, check_artifact, check_hash
 from edgeslim.core.canonical_json import parse_canonical
@@ -306,7 +307,7 @@ def _check_tensor(tensor: TensorInfo, variant: str) -> None:
         raise FormatError("bad-variant", f"{variant} has a tensor of shape {list(tensor.shape)[:9]}")
     if tensor.quantised is not None:
         bits = tensor.quantised.scale_bits
-        scale = struct.unpack(">f", bytes.fromhex(bits))[0] if _BITS.fullmatch(bits) else math.nan
+        scale = float(np.frombuffer(bytes.fromhex(bits), ">f4")[0]) if _BITS.fullmatch(bits) else math.nan
         if not 0 < scale < math.inf:
             raise FormatError("bad-variant", f"{variant} has a tensor with scale {bits[:20]!r}")
 

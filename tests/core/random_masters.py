@@ -53,6 +53,7 @@ def random_master(draw: st.DrawFn, *, integers: bool = False) -> tuple[Master, l
         bias=bias,
         integers="shared" if dtype == "i8" else kind,
         correction=integers and (shift or bias is not None) and draw(st.booleans()),
+        of=None,
         sha256=None,
         step_sha256=None,
     ), parts

@@ -239,6 +239,10 @@ def test_int32_biases_saturate(bias: float, scale: float, correction: int, expec
         (net([[3e38]], Fold(scale=F([3e38])), integers="shared"), Kind.INTEGERS),
         (net([[3e38]], Fold(scale=F([3e38])), integers="own", quant=q([1])), Kind.INTEGERS),
         (net([[127]], integers="own", quant=q([3e38], t=2)), Kind.BIAS_SCALE),
+        (net([[3.4e38]], integers="own", quant=q([2.2e38])), Kind.DEQUANTISED_WEIGHT),  # 1.55 goes to 2
+        (net([[float("nan")]], integers="shared"), Kind.INTEGERS),  # a damaged master
+        (net([[float("inf")]], integers="shared"), Kind.WEIGHT_SCALE),
+        (net([[float("nan")]], integers="own", quant=q([1])), Kind.INTEGERS),
     ],
 )
 @pytest.mark.filterwarnings("error")

@@ -22,7 +22,7 @@ from edgeslim.errors import FormatError
 def master(*axes: tuple[int, ...], **more: Any) -> Master:
     """A weight; axes are indices into the parts of the test."""
     plain = {"rows": 0, "groups": 1, "in_scale": False, "scale": False, "shift": False, "bias": None}
-    more = {**plain, "integers": "none", "correction": False, "sha256": None, "step_sha256": None, **more}
+    more = {**plain, "integers": "none", "correction": False, "of": None, "sha256": None, "step_sha256": None, **more}
     return Master(name="it", role="weight", dtype="f32", axes=axes, **more)
 
 

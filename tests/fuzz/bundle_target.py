@@ -6,10 +6,11 @@ around the part are made right again, so that mutations reach what lies behind t
 
 from __future__ import annotations
 
-import io
+import functools
+import hashlib
 import sys
+import traceback
 import zlib
-from contextlib import nullcontext
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -18,14 +19,20 @@ sys.path[:0] = [str(TESTS / "golden"), str(TESTS / "core")]
 from raw_bundle import Raw, canonical  # noqa: E402
 
 from edgeslim.core.bundle import SlimBundle  # noqa: E402
-from edgeslim.core.rebuild import write_files  # noqa: E402
+from edgeslim.core.deflate import shuffled, unshuffled  # noqa: E402
+from edgeslim.core.rebuild import file_pieces  # noqa: E402
 from edgeslim.errors import FormatError  # noqa: E402
 
-GOOD = (TESTS / "golden" / "bundles" / "good" / "tiny-f32.slim").read_bytes()
-RECIPE, TEMPLATE, FOLD = "recipe/executorch-fp32-8/1000", "template/executorch-fp32-8/1000", "fold/1000"
-PARTS = ("file", "header", "manifest", "recipe", "stored recipe", "stored fold", "stored template", "manifest end")
+GOOD = (TESTS / "golden" / "bundles" / "good" / "tiny-int8.slim").read_bytes()
+ARTIFACT = "executorch-fp32-8/1000"
+RECIPE, TEMPLATE, FOLD, QUANT = f"recipe/{ARTIFACT}", f"template/{ARTIFACT}", "fold/1000", "quant/1000"
+PARTS = (
+    "file", "header", "manifest", "recipe", "stored recipe", "stored fold", "stored template", "manifest end", "quant",
+    "fold",
+)  # fmt: skip
 
 
+@functools.cache
 def seeds() -> list[bytes]:
     """For every part an input that gives the good bundle."""
     raw = Raw.read(GOOD)
@@ -37,6 +44,8 @@ def seeds() -> list[bytes]:
         raw.content(RECIPE),
         *(raw.tensors[name][2] for name in (RECIPE, FOLD, TEMPLATE)),
         text[len(text) // 2 :],
+        raw.content(QUANT),
+        unshuffled(raw.content(FOLD)),
     ]
     return [bytes([index]) + part for index, part in enumerate(parts)]
 
@@ -58,33 +67,46 @@ def bundle_of(data: bytes) -> bytes:
         entry = raw.manifest["variants"][1]["artifacts"][1]
         entry["recipe_bytes"] = len(content)
         raw.set_content(RECIPE, content, entry, "recipe_sha256")
+    elif part == "quant":
+        raw.set_content(QUANT, content, raw.manifest["nets"][1], "quant_sha256")
+    elif part == "fold":
+        content = content[: len(content) // 4 * 4]
+        raw.set_stored(FOLD, zlib.compress(shuffled(content), 9))
+        raw.manifest["nets"][1]["fold_sha256"] = hashlib.sha256(content).hexdigest()
     else:
         raw.set_stored({"stored recipe": RECIPE, "stored fold": FOLD}.get(part, TEMPLATE), content)
     return raw.to_bytes()
 
 
-def read_all(content: bytes) -> bool:
-    """Check a bundle and rebuild all of it in memory; False where it is refused.
+def read_all(content: bytes) -> None:
+    """Check a bundle and rebuild all of it in memory, also where its hashes are those of other content.
 
-    Any exception but FormatError is a fault of the reader.
+    Raises:
+        FormatError: it is refused. Any other exception is a fault of the reader.
     """
+    bundle = SlimBundle.from_bytes(content)
+    for variant in bundle.manifest.variants:
+        for artifact in variant.artifacts:
+            net = bundle.constants(bundle.resolve(artifact.net))
+            segments, template = bundle.recipe(variant, artifact), bundle.template(variant, artifact)
+            for _, pieces in file_pieces(artifact.files, segments, net, template):
+                for _ in pieces:
+                    pass
+    bundle.check("files")
+
+
+def refusal(data: bytes) -> FormatError | None:
+    """Why an input is refused; None where it is accepted, or cannot be put into a bundle."""
     try:
-        bundle = SlimBundle.from_bytes(content)
-        bundle.check()
-        for variant in bundle.manifest.variants:
-            for artifact in variant.artifacts:
-                layers = bundle.layers(bundle.resolve(artifact.permille))
-                segments, template = bundle.recipe(variant, artifact), bundle.template(variant, artifact)
-                write_files(artifact.files, segments, layers, template, lambda _: nullcontext(io.BytesIO()))
-    except FormatError:
-        return False
-    return True
+        read_all(bundle_of(data))
+    except FormatError as error:
+        return error
+    except (ValueError, zlib.error) as error:
+        if "bundle_of" not in {frame.name for frame in traceback.extract_tb(error.__traceback__)}:
+            raise
+    return None
 
 
 def one_input(data: bytes) -> bool:
-    """The fuzz target."""
-    try:
-        content = bundle_of(data)
-    except (ValueError, zlib.error):  # the input cannot be put into a bundle
-        return False
-    return read_all(content)
+    """The fuzz target: whether the bundle is accepted."""
+    return refusal(data) is None
