@@ -35,6 +35,7 @@ from edgeslim.core.worth import quality
 from edgeslim.files import sha256_file
 from edgeslim.host import machine
 from edgeslim.host.sampling import timed_runs
+from edgeslim.host.sysfs import Battery, Heat
 from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.loading import FrameGate, LoadingThread
 from edgeslim.runtime.pool import LoadedWidth, WidthPool
@@ -77,8 +78,8 @@ class Samples:
     """Timed runs of one width, in blocks, and what its runtime said about itself."""
 
     runtime: RuntimeInfo
-    heat_start: machine.Heat
-    battery_start: machine.Battery
+    heat_start: Heat
+    battery_start: Battery
     warmup_runs: int = 0
     blocks: list[list[int]] = field(default_factory=list)
     started_at: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
@@ -253,7 +254,7 @@ class GapMeasurement:
             self._done(self._found)
 
 
-def _thermal(start: machine.Heat, end: machine.Heat) -> ThermalSpan:
+def _thermal(start: Heat, end: Heat) -> ThermalSpan:
     levels = [heat.level for heat in (start, end) if heat.level is not None]
     return ThermalSpan(
         level_start=start.level,
@@ -264,7 +265,7 @@ def _thermal(start: machine.Heat, end: machine.Heat) -> ThermalSpan:
     )
 
 
-def _battery(start: machine.Battery, end: machine.Battery) -> BatterySpan:
+def _battery(start: Battery, end: Battery) -> BatterySpan:
     return BatterySpan(
         permille_start=start.permille, permille_end=end.permille, charging=end.charging, low_power=end.low_power
     )

@@ -23,6 +23,7 @@ from edgeslim.core.latency import (
 )
 from edgeslim.host import machine
 from edgeslim.host.load import Load
+from edgeslim.host.sysfs import Battery, Heat
 
 _LOOK_EVERY_S = 1.0  # reading sysfs, or asking a Pi's firmware, must not disturb
 _NS_DIGITS = 4  # of a millisecond: 0.1 µs, finer than the clock is honest
@@ -40,8 +41,8 @@ class Tally:
     run_ms: float = 0.0
     warmup_runs: int = 0
     blocks: list[Block] = field(default_factory=list)
-    heats: list[machine.Heat] = field(default_factory=list)
-    batteries: list[machine.Battery] = field(default_factory=list)
+    heats: list[Heat] = field(default_factory=list)
+    batteries: list[Battery] = field(default_factory=list)
     clocks_khz: list[int | None] = field(default_factory=list)
     peak_rss_bytes: int | None = None
     notes: list[str] = field(default_factory=list)
