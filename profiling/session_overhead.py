@@ -17,8 +17,7 @@ import time
 from pathlib import Path
 
 from edgeslim.core.policy import Policy
-from edgeslim.host.sampling import timed_runs
-from edgeslim.runtime.measure import example_image
+from edgeslim.host.sampling import example_input, timed_runs
 from edgeslim.runtime.session import SlimSession
 
 TURN = 50
@@ -40,7 +39,7 @@ def main() -> None:
         cache_dir=arguments.cache_dir,
         threads=1,
     ) as session:
-        image = example_image(session.input)
+        image = example_input(session.input.shape, session.input.dtype)
         clock = time.perf_counter_ns
         for frame in range(arguments.frames):
             switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw

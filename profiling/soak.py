@@ -43,8 +43,8 @@ from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.signals import Signals
 from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError
+from edgeslim.host.sampling import example_input
 from edgeslim.runtime.deployment import Deployment
-from edgeslim.runtime.measure import example_image
 from edgeslim.runtime.session import SlimSession
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "runtime"))
@@ -85,7 +85,7 @@ def live(bundle: Path, target: str, cache: Path, frames: int, seed: int) -> Repo
     report = Report()
     with SlimBundle.open(bundle) as opened:
         deployment = Deployment.of(opened, target)
-        image = example_image(deployment.input)
+        image = example_input(deployment.input.shape, deployment.input.dtype)
         answers = right_answers(deployment, target, image)
         while report.frames < frames:
             _one_session(

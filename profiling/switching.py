@@ -28,7 +28,7 @@ from pathlib import Path
 
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.width import Width
-from edgeslim.runtime.measure import example_image
+from edgeslim.host.sampling import example_input
 from edgeslim.runtime.result import FrameResult
 from edgeslim.runtime.session import SlimSession
 
@@ -40,7 +40,7 @@ class Camera:
 
     def __init__(self, session: SlimSession, fps: float) -> None:
         self._session = session
-        self._image = example_image(session.input)
+        self._image = example_input(session.input.shape, session.input.dtype)
         self._period_s = 1 / fps
         self._due_s = time.monotonic()
         self.frames = 0

@@ -15,10 +15,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 import edgeslim
 from edgeslim.core.latency import (
@@ -29,12 +25,11 @@ from edgeslim.core.latency import (
     Statistics,
     ThermalSpan,
 )
-from edgeslim.core.manifest import TensorInfo
 from edgeslim.core.width import Width
 from edgeslim.core.worth import quality
 from edgeslim.files import sha256_file
 from edgeslim.host import machine
-from edgeslim.host.sampling import timed_runs
+from edgeslim.host.sampling import example_input, timed_runs
 from edgeslim.host.sysfs import Battery, Heat
 from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.loading import FrameGate, LoadingThread
@@ -49,14 +44,6 @@ _BLOCK_S = 0.12
 _GAP_RUNS = 8
 _GAP_SHARE = 1.3  # a gap has to be this much longer than the run
 _APART = 1.2  # in multiply-adds: closer widths would not both stay on a ladder whose rungs are 1.25x apart
-
-
-def example_image(taken: TensorInfo) -> NDArray[Any]:
-    """The same random image every time: zeros would let some kernels take short cuts."""
-    random = np.random.default_rng(0)
-    if taken.dtype == "uint8":
-        return random.integers(0, 256, taken.shape, dtype=np.uint8)
-    return random.standard_normal(taken.shape).astype(taken.dtype)
 
 
 def candidates(deployment: Deployment) -> tuple[Width, ...]:
@@ -86,16 +73,7 @@ class Samples:
 
     @classmethod
     def of(cls, runner: Runner) -> Samples:
-        said = runner.describe()
-        runtime = RuntimeInfo(
-            name=said.name,
-            version=said.version,
-            delegate_requested=said.delegate_requested,
-            delegate_actual=said.delegate_actual,
-            threads=said.threads,
-            load_mode=said.load_mode,
-        )
-        return cls(runtime=runtime, heat_start=machine.heat(), battery_start=machine.battery())
+        return cls(runtime=runner.describe(), heat_start=machine.heat(), battery_start=machine.battery())
 
     @property
     def runs(self) -> int:
@@ -112,7 +90,7 @@ class Measurement:
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.samples: dict[Width, Samples] = {}
-        self._image = example_image(deployment.input)
+        self._image = example_input(deployment.input.shape, deployment.input.dtype)
 
     def block(self, loaded: LoadedWidth, seconds: float) -> None:
         """Warm up, then run for about ``seconds`` and at least five times."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeslim.core.latency import RuntimeInfo
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 from edgeslim.files import sha256_file
@@ -165,26 +166,6 @@ class Artifact:
         document["width"] = self.width.permille
         document["input_option"] = str(self.input_option)
         return document
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeInfo:
-    """Which code really runs the net; the ``runtime`` of a latency row.
-
-    ``delegate_actual`` is what the runtime reports after loading, so a silent fallback shows. ``threads`` is what the
-    runtime uses, which may differ from what was asked where the runtime offers no setting (then ``note`` says so).
-    """
-
-    name: str
-    version: str
-    delegate_requested: str
-    delegate_actual: str
-    threads: int
-    load_mode: str = "file"
-    note: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Runner(Protocol):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeslim.core.latency import RuntimeInfo
 from edgeslim.errors import ExportError, UsageError
 from edgeslim.targets.base import (
     INPUT_NAME,
@@ -29,7 +30,6 @@ from edgeslim.targets.base import (
     InputOption,
     Metadata,
     Runner,
-    RuntimeInfo,
     hash_files,
 )
 from edgeslim.targets.exporting import Prepared, chosen_precision, exporting, prepare, require

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeslim.core.latency import RuntimeInfo
 from edgeslim.errors import ExportError, UsageError
 from edgeslim.files import write_atomically
 from edgeslim.targets.base import (
@@ -25,7 +26,6 @@ from edgeslim.targets.base import (
     InputOption,
     Metadata,
     Runner,
-    RuntimeInfo,
     TensorSpec,
     hash_files,
 )

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslim.targets.base import RuntimeInfo, TensorSpec
+from edgeslim.core.latency import RuntimeInfo
+from edgeslim.targets.base import TensorSpec
 
 
 class FakeTarget:

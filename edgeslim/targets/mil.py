@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeslim.core.latency import RuntimeInfo
 from edgeslim.errors import HostError
-from edgeslim.targets.base import LABELS_NAME, METADATA_NAME, RuntimeInfo, TensorSpec
+from edgeslim.targets.base import LABELS_NAME, METADATA_NAME, TensorSpec
 from edgeslim.targets.mil_ops import OPERATIONS, Inputs
 from edgeslim.targets.mlpackage import WEIGHTS_PATH, describe_input
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeslim.core.latency import RuntimeInfo
 from edgeslim.errors import UsageError
 from edgeslim.files import write_atomically
-from edgeslim.targets.base import Artifact, InputOption, Metadata, Runner, RuntimeInfo, TensorSpec, hash_files
+from edgeslim.targets.base import Artifact, InputOption, Metadata, Runner, TensorSpec, hash_files
 from edgeslim.targets.exporting import chosen_precision, exporting, prepare, require
 
 if TYPE_CHECKING:

@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 import edgeslim
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.latency import LatencyRow, LatencyTable, Statistics
-from edgeslim.core.latency import RuntimeInfo as RowRuntime
+from edgeslim.core.latency import LatencyRow, LatencyTable, RuntimeInfo, Statistics
 from edgeslim.core.manifest import FileEntry, InputContract, ModelInfo, Quality, TensorInfo, artifact_sha256
 from edgeslim.core.rebuild import LayerFold, segment_values
 from edgeslim.core.recipe import Layout, Part, Rule, Segment
@@ -32,7 +31,7 @@ from edgeslim.core.slicing import Cut
 from edgeslim.core.width import Width
 from edgeslim.host import machine
 from edgeslim.press.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
-from edgeslim.targets.base import RuntimeInfo, TensorSpec
+from edgeslim.targets.base import TensorSpec
 
 NAME = "pretend"
 SHAPE = (1, 3, 8, 8)
@@ -261,7 +260,7 @@ def table_of(bundle: Path, *, threads: int = 1, times_us: Callable[[int], int] |
                     input_shape=SHAPE,
                     device=machine.device(),
                     os=machine.operating_system(),
-                    runtime=RowRuntime(
+                    runtime=RuntimeInfo(
                         name=NAME, version="1", delegate_requested=None, delegate_actual=None, threads=threads,
                         load_mode=None,
                     ),

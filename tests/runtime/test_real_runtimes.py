@@ -16,7 +16,7 @@ from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import Policy
 from edgeslim.deploy.pack import pack
 from edgeslim.errors import MissingExtraError
-from edgeslim.runtime.measure import example_image
+from edgeslim.host.sampling import example_input
 from edgeslim.runtime.session import SlimSession
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
@@ -36,7 +36,7 @@ def test_every_width_switches_and_answers_rightly(name: str, tmp_path: Path) -> 
     answers = {}
     with SlimBundle.open(path) as bundle:
         variant = bundle.variant(name)
-        image = example_image(variant.inputs[0])
+        image = example_input(variant.inputs[0].shape, variant.inputs[0].dtype)
         for width in WIDTHS:
             out = tmp_path / f"{width.permille}{variant.suffix}"
             bundle.rebuild(name, width, out)

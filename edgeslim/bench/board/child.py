@@ -20,10 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import BinaryIO
 
 from edgeslim.bench.board.messages import (
     MESSAGES,
@@ -41,17 +38,15 @@ from edgeslim.bench.board.messages import (
     Warmed,
 )
 from edgeslim.core.job import Cell
-from edgeslim.core.latency import RuntimeInfo
 from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, InternalError
 from edgeslim.host.load import Counters
 from edgeslim.host.machine import EnergyMeter
-from edgeslim.host.sampling import baseline_ns, timed_runs
+from edgeslim.host.sampling import baseline_ns, example_input, timed_runs
 from edgeslim.targets import runtimes
-from edgeslim.targets.base import InPlaceRunner, Runner, TensorSpec
+from edgeslim.targets.base import InPlaceRunner, Runner
 
 _PR_SET_PDEATHSIG = 1
-_INPUT_SEED = 7
 
 
 class Measurer:
@@ -87,29 +82,19 @@ class Measurer:
         start = time.perf_counter_ns()
         runner = target.load(path, threads=request.cell.threads)
         cold_ns = time.perf_counter_ns() - start
-        image = example_input(runner.input)
+        image = example_input(runner.input.shape, runner.input.dtype)
         (first_ns,) = timed_runs(lambda: runner.run(image), 1)
         runner.close()
         start = time.perf_counter_ns()
         self._runner = runner = target.load(path, threads=request.cell.threads)
         warm_ns = time.perf_counter_ns() - start
         self._call = runner.bind(image) if isinstance(runner, InPlaceRunner) else lambda: runner.run(image)
-        said = runner.describe()
         return Prepared(
             rebuild_ms=rebuild_ms,
             load_cold_ms=cold_ns / 1e6,
             load_warm_ms=warm_ns / 1e6,
             first_inference_ms=first_ns / 1e6,
-            runtime=RuntimeInfo(
-                name=said.name,
-                version=said.version,
-                delegate_requested=said.delegate_requested,
-                delegate_actual=said.delegate_actual,
-                threads=request.cell.threads,
-                load_mode=said.load_mode,
-            ),
-            threads_used=said.threads,
-            note=said.note,
+            runtime=runner.describe(),
         )
 
     def _warm(self, request: Warm) -> Warmed:
@@ -133,14 +118,6 @@ class Measurer:
             energy_uj=self._meter.between_uj(energy, self._meter.read()),
             energy_method=self._meter.method,
         )
-
-
-def example_input(spec: TensorSpec) -> NDArray[Any]:
-    """The same random image every time: zeros would let some kernels take short cuts."""
-    rng = np.random.default_rng(_INPUT_SEED)
-    if spec.dtype == "uint8":
-        return rng.integers(0, 256, spec.shape, dtype=np.uint8)
-    return rng.standard_normal(spec.shape).astype(spec.dtype)
 
 
 def _artifact(cell: Cell, bundle: str | None, folder: Path) -> tuple[Path, float | None]:

@@ -109,7 +109,8 @@ class RowMaker:
     def row(self, tally: Tally, *, failure: str | None = None) -> LatencyRow:
         """The finished row; with ``failure`` it keeps what was measured before, and does not count."""
         job, prepared, blocks = self.job, tally.prepared, tally.blocks
-        runtime = _unknown_runtime(tally.cell) if prepared is None else prepared.runtime
+        said = _unknown_runtime(tally.cell) if prepared is None else prepared.runtime
+        runtime = dataclasses.replace(said, threads=tally.cell.threads)
         thermal, battery, clock = tally.thermal(), tally.battery(), tally.clock(self.reference_ms)
         load = Load.total(block.load for block in blocks)
         samples_ms = tuple(round(ns / 1e6, _NS_DIGITS) for block in blocks for ns in block.samples_ns)
@@ -122,7 +123,7 @@ class RowMaker:
                 clock=clock,
                 load=load,
                 runtime=runtime,
-                threads_used=runtime.threads if prepared is None else prepared.threads_used,
+                threads_used=said.threads,
             )
         else:
             reasons = (failure,)
@@ -159,7 +160,7 @@ class RowMaker:
             seed=job.seed,
             valid=not reasons,
             reasons=reasons,
-            notes=tuple(tally.notes) + ((prepared.note,) if prepared and prepared.note else ()),
+            notes=tuple(tally.notes),
             started_at=tally.started_at,
             edgeslim_version=edgeslim.__version__,
         )

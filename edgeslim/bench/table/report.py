@@ -75,7 +75,7 @@ def _line_table(title: str, rows: Sequence[LatencyRow], quality: Quality | None,
 def _remarks(rows: Sequence[LatencyRow], ladder: Ladder | None) -> list[RenderableType]:
     """Why rows do not count, why widths are no rungs, and what else is worth knowing; as plain lines."""
     lines = [f"{row.width}x does not count: {'; '.join(row.reasons)}" for row in rows if not row.valid]
-    lines += [f"{row.width}x: {note}" for row in rows for note in row.notes]
+    lines += [f"{row.width}x: {note}" for row in rows for note in (*row.notes, row.runtime.note) if note]
     if ladder is not None:
         lines += [f"{drop.width}x is no rung: {drop.reason}" for drop in sorted(ladder.dropped, key=lambda d: d.width)]
         lines += [f"ladder: {note}" for note in ladder.notes]
