@@ -45,6 +45,7 @@ from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError
 from edgeslim.host.sampling import example_input
 from edgeslim.runtime.deployment import Deployment
+from edgeslim.runtime.own_folder import NAME
 from edgeslim.runtime.session import SlimSession
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "runtime"))
@@ -222,7 +223,9 @@ class Trouble:
 
     def _files(self) -> list[Path]:
         """Those that are not empty: one that is just being written or was cut off offers nothing to damage."""
-        return [path for path in (self.cache / "artifacts").rglob("*") if path.is_file() and path.stat().st_size > 0]
+        return [
+            path for path in (self.cache / NAME / "artifacts").rglob("*") if path.is_file() and path.stat().st_size > 0
+        ]
 
     def remove_all(self) -> None:
         if self.rng.random() < 0.3:
@@ -310,7 +313,7 @@ def _spawn(bundle: Path, target: str, cache: Path, temporary: Path, frames: int,
 
 def _run_last(bundle: Path, target: str, cache: Path, temporary: Path, seed: int) -> bytes:
     """A little more life without trouble, from an empty list of artifacts."""
-    shutil.rmtree(cache / "artifacts", ignore_errors=True)
+    shutil.rmtree(cache / NAME / "artifacts", ignore_errors=True)
     process = _spawn(bundle, target, cache, temporary, 2_000 if target == PRETEND else 200, seed + 3)
     out, words = process.communicate()
     if process.returncode != 0:
@@ -323,7 +326,7 @@ def left_behind(cache: Path, temporary: Path) -> list[str]:
     unfinished = [path for path in cache.rglob("*") if path.name.startswith(".") or path.parent.name == "loading"]
     foreign = ("tmp", "torchinductor_")  # PyTorch, which ExecuTorch's binding imports, makes its own folder
     own = [path for path in temporary.iterdir() if not path.name.startswith(foreign)]
-    spare = [path for path in own if not path.name.startswith("edgeslim-cache-")]
+    spare = [path for path in own if not path.name.startswith("edgeslim-")]
     return [str(path) for path in (*unfinished, *spare)]
 
 

@@ -87,6 +87,15 @@ def operating_system(root: Path = ROOT) -> OsInfo:
     return OsInfo(name=name, version=version, build=platform.release() or None)
 
 
+def boot_id(root: Path = ROOT) -> str:
+    """The same until the machine is started anew; empty where it does not say."""
+    said = text(root / "proc/sys/kernel/random/boot_id")
+    if said is None and platform.system() == "Darwin":
+        done = subprocess.run(["sysctl", "-n", "kern.boottime"], capture_output=True, text=True, check=False)
+        said = done.stdout.strip()
+    return said or ""
+
+
 def source(root: Path = ROOT) -> LinuxSource:
     """Heat and battery of this machine, or of a tree that stands for one."""
     return LinuxSource.here() if root == ROOT else LinuxSource(root / "sys")

@@ -13,6 +13,7 @@ from pathlib import Path
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.manifest import FileEntry, InputContract, TensorInfo, Variant, artifact_sha256
 from edgeslim.core.width import Width
+from edgeslim.runtime.bundle_file import BundleFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Deployment:
     bundle: SlimBundle
     variant: Variant
     plans: Mapping[Width, ArtifactPlan]
+    file: BundleFile
 
     @classmethod
     def of(cls, bundle: SlimBundle, target: str, variant: str | None = None) -> Deployment:
@@ -59,15 +61,20 @@ class Deployment:
                 directory=chosen.directory,
                 files=artifact.files,
             )
-        return cls(bundle=bundle, variant=chosen, plans=plans)
+        return cls(bundle=bundle, variant=chosen, plans=plans, file=BundleFile(bundle))
 
     def build(self, width: Width, out: Path) -> None:
         """Rebuild the artifact of ``width`` at ``out``.
 
         Raises:
-            FormatError: the bundle is damaged. OutputError: ``out`` cannot be written.
+            FormatError: the bundle is damaged. HostError: its file has been cut short.
+            OutputError: ``out`` cannot be written.
         """
-        self.bundle.rebuild(self.variant.target, width, out, variant=self.variant.id)
+        self.file.read().rebuild(self.variant.target, width, out, variant=self.variant.id)
+
+    def close(self) -> None:
+        """Let the bundle's file go; the bundle itself stays open."""
+        self.file.close()
 
     @property
     def input(self) -> TensorInfo:

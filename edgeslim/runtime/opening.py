@@ -7,9 +7,7 @@ table given / stored / measured ────┴─► Ladder without widths that
 
 from __future__ import annotations
 
-import getpass
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +26,10 @@ from edgeslim.host import machine
 from edgeslim.runtime.cache import DEFAULT_BYTES, ArtifactCache
 from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.events import EventLog
-from edgeslim.runtime.journal import PAUSES_S, LoadJournal
+from edgeslim.runtime.journal import LoadJournal
 from edgeslim.runtime.loading import FrameGate
 from edgeslim.runtime.measure import GapMeasurement, Measurement, candidates, measure_now
+from edgeslim.runtime.own_folder import OwnFolder, SpareFolder
 from edgeslim.runtime.pool import WidthPool
 from edgeslim.runtime.signals import Listener, Readings, listen
 from edgeslim.runtime.tables import TableStore, prior_of, rungs
@@ -60,6 +59,7 @@ class Opened:
     def close(self) -> None:
         self.signals.close()
         self.pool.close()
+        self.deployment.close()
         if self.owns_bundle:
             self.deployment.bundle.close()
 
@@ -84,18 +84,20 @@ def open_session(
     owns_bundle = not isinstance(bundle, SlimBundle)
     opened = bundle if isinstance(bundle, SlimBundle) else SlimBundle.open(bundle)
     pool: WidthPool | None = None
+    deployment: Deployment | None = None
     try:
         runtime = _runtime(opened, target)
         deployment = Deployment.of(opened, runtime.name, variant)
         path = Path(table) if isinstance(table, str | Path) else None
         table = LatencyTable.read(path) if path is not None else cast(LatencyTable | None, table)
         threads = threads or _threads(table)
-        folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
-        journal = LoadJournal(folder)
+        own = OwnFolder(Path(cache_dir) if cache_dir is not None else default_cache_dir())
+        journal = LoadJournal(own)
+        folders = (own, SpareFolder())
         pool = WidthPool(
             deployment,
             runtime,
-            caches=_caches(folder, cache_bytes or DEFAULT_BYTES),
+            caches=tuple(ArtifactCache(folder, max_bytes=cache_bytes or DEFAULT_BYTES) for folder in folders),
             journal=journal,
             threads=threads,
             max_loaded=max_loaded,
@@ -107,7 +109,7 @@ def open_session(
             pool=pool,
             gate=gate,
             events=events,
-            store=TableStore(folder),
+            store=TableStore(own),
             threads=threads,
             without=left_out(deployment, journal, events),
         )
@@ -128,23 +130,15 @@ def open_session(
     except BaseException:
         if pool is not None:
             pool.close()
+        if deployment is not None:
+            deployment.close()
         if owns_bundle:
             opened.close()
         raise
 
 
 def default_cache_dir() -> Path:
-    return Path(platformdirs.user_cache_dir("edgeslim")) / "session"
-
-
-def _caches(folder: Path, max_bytes: int) -> tuple[ArtifactCache, ...]:
-    """The folder asked for, and one in the system's temporary folder for when it cannot be written."""
-    spare = Path(tempfile.gettempdir()) / f"edgeslim-cache-{_user()}"
-    return tuple(ArtifactCache(path, max_bytes=max_bytes) for path in dict.fromkeys((folder, spare)))
-
-
-def _user() -> str:
-    return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
+    return Path(platformdirs.user_cache_dir("edgeslim"))
 
 
 def _runtime(bundle: SlimBundle, target: str | Target | None) -> Target:
@@ -184,25 +178,14 @@ def _policy(policy: Policy | str | None, bundle: SlimBundle) -> Policy:
 
 
 def left_out(deployment: Deployment, journal: LoadJournal, events: EventLog) -> Mapping[Width, str]:
-    """Widths that took a process down while loading, lately.
-
-    Where that is true of all, the narrowest of those that crashed least is tried again: answering beats nothing.
-
-    Raises:
-        HostError: every width has crashed three times or more.
-    """
-    paused = journal.paused()
-    crashed = {w: paused[plan.key].count for w, plan in deployment.plans.items() if plan.key in paused}
-    if len(crashed) == len(deployment.plans):
-        least = min(crashed, key=lambda width: (crashed[width], width))
-        if crashed[least] >= len(PAUSES_S):
-            raise HostError(
-                f"loading any width of {deployment.bundle.path} has crashed {deployment.variant.target}, "
-                f"the narrowest {crashed[least]} times",
-                hint="another --target, or remove crashes/ from the cache folder to try again",
-            )
-        del crashed[least]
-    reasons = {width: f"loading it has crashed a process, {count} times lately" for width, count in crashed.items()}
+    """Widths that have crashed a process while loading, by the journal's rule; the narrowest is never among them."""
+    crashed = journal.left_out()
+    narrowest = min(deployment.plans)
+    reasons = {
+        width: f"loading it has crashed a process {crashed[plan.key].count} times lately"
+        for width, plan in deployment.plans.items()
+        if plan.key in crashed and width != narrowest
+    }
     for width, reason in reasons.items():
         events.add("left-out", reason, width)
     return reasons

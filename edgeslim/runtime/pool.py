@@ -180,6 +180,8 @@ class WidthPool:
             self._change.notify_all()
         with self._gate.opened():
             LoadingThread.shared().wait_for(self._close_retired)
+        for cache in self._caches:
+            cache.close()
 
     # The loading thread's side
 

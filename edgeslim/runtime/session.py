@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from numbers import Integral, Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.controller import WidthController
-from edgeslim.core.ladder import Ladder
+from edgeslim.core.ladder import MAX_TIME_US, Ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.manifest import TensorInfo
 from edgeslim.core.policy import Policy
@@ -152,6 +153,27 @@ class SlimSession:
             self._finalizer()
 
     @property
+    def budget_ms(self) -> float:
+        """Time from one frame to the next that it must fit in.
+
+        Raises ``UsageError`` when set to what is no time above 0 and up to a minute.
+        """
+        return self._budget_ms
+
+    @budget_ms.setter
+    def budget_ms(self, value: float) -> None:
+        self._budget_ms = _milliseconds(value)
+
+    @property
+    def overhead_us(self) -> int:
+        """What the app itself spends per frame, taken off the deadline; whole microseconds."""
+        return self._overhead_us
+
+    @overhead_us.setter
+    def overhead_us(self, value: int) -> None:
+        self._overhead_us = _microseconds(value)
+
+    @property
     def closed(self) -> bool:
         return self._closed
 
@@ -223,10 +245,11 @@ class SlimSession:
         with self._frame:
             if self._closed:
                 raise UsageError("this session is closed")
+            self._check(x)
             if self._opened.refined is not None:
                 self._ladder, self._opened.refined = self._opened.refined, None
                 self._drop_failed()
-            overhead = self.overhead_us if overhead_us is None else overhead_us
+            overhead = self._overhead_us if overhead_us is None else _microseconds(overhead_us)
             while True:
                 if self._pool.news:
                     self._drop_failed()
@@ -249,6 +272,19 @@ class SlimSession:
                 if result is not None:
                     return result
 
+    def _check(self, x: object) -> None:
+        """A mistake of the caller must never count against an artifact, so it is found before the runtime is asked."""
+        taken = self.input
+        if not isinstance(x, np.ndarray):
+            raise UsageError(
+                f"run takes a numpy array, got {type(x).__name__}", hint=f"{taken.dtype} {list(taken.shape)}"
+            )
+        if x.shape != taken.shape or x.dtype != taken.dtype:
+            raise UsageError(
+                f"input {taken.name!r} takes {taken.dtype} {list(taken.shape)} ({taken.layout}), "
+                f"got {x.dtype} {list(x.shape)}"
+            )
+
     def _run(self, loaded: LoadedWidth, x: NDArray[Any], reading: Reading, decision: Decision) -> FrameResult | None:
         """None when the runtime failed; its width is then gone."""
         clock_us = self._clock_us
@@ -259,8 +295,6 @@ class SlimSession:
                 started_us = clock_us()
                 output: NDArray[np.float32] = loaded.runner.run(x)
                 latency_us = max(clock_us() - started_us, 1)
-        except UsageError:
-            raise
         except Exception as error:
             self._pool.fail(loaded, f"failed while running: {type(error).__name__}: {error}")
             return None
@@ -357,3 +391,15 @@ class SlimSession:
                 return
             self._drop_failed()
             guess = WidthController(self.ladder, self.policy).step(self._reading(self.overhead_us))
+
+
+def _milliseconds(value: float) -> float:
+    if not isinstance(value, Real) or not 0 < value <= MAX_TIME_US / 1000:
+        raise UsageError(f"a budget of {value} ms is no time", hint="budget_ms=1000 / 30 for 30 frames per second")
+    return float(value)
+
+
+def _microseconds(value: int) -> int:
+    if not isinstance(value, Integral) or not 0 <= value <= MAX_TIME_US:
+        raise UsageError(f"an overhead of {value} µs is no time", hint="whole microseconds from 0 on")
+    return int(value)

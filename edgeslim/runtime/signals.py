@@ -35,7 +35,14 @@ class AskingListener:
     """Asks before every frame."""
 
     def __init__(self, ask: Callable[[], Signals]) -> None:
-        self.now = ask
+        self._ask = ask
+
+    def now(self) -> Signals:
+        """What it raises goes to the caller of ``run``: the mistake is the app's, and no artifact's."""
+        signals = self._ask()
+        if not isinstance(signals, Signals):
+            raise UsageError(f"readings answered {type(signals).__name__}, expected edgeslim.core.signals.Signals")
+        return signals
 
     def close(self) -> None:
         pass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,30 +21,38 @@ from edgeslim.core.worth import quality
 from edgeslim.errors import OutputError, TableError
 from edgeslim.host import machine
 from edgeslim.runtime.deployment import Deployment
+from edgeslim.runtime.own_folder import OwnFolder
 
 MACS = "macs"
 """The metric of a quality that multiply-adds stand in for."""
 _KEPT = 32
+_NAME = re.compile(r"[0-9a-f]{32}\.json")
 
 
 class TableStore:
     """Tables that sessions measured here, one file per device, bundle, variant and thread count."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "tables"
+    def __init__(self, own: OwnFolder) -> None:
+        self._own = own
+
+    @property
+    def _folder(self) -> Path:
+        return self._own.path / "tables"
 
     def load(self, deployment: Deployment, threads: int) -> LatencyTable | None:
         """None where there is none, or it cannot be read: then it is measured again."""
         try:
-            return LatencyTable.read(self.path(deployment, threads))
+            return LatencyTable.read(self.path(deployment, threads)) if self._own.usable() else None
         except TableError:
             return None
 
     def save(self, table: LatencyTable, deployment: Deployment, threads: int) -> None:
         """Raises ``OutputError``."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            old = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+            self._own.make()
+            self._folder.mkdir(exist_ok=True)
+            ours = [path for path in self._folder.iterdir() if _NAME.fullmatch(path.name)]
+            old = sorted(ours, key=lambda path: path.lstat().st_mtime_ns)
             for path in old[: max(len(old) - _KEPT + 1, 0)]:
                 path.unlink(missing_ok=True)
         except OSError as error:

@@ -17,6 +17,7 @@ from edgeslim.errors import HostError, TableError
 from edgeslim.host import machine
 from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.measure import NOTE, candidates
+from edgeslim.runtime.own_folder import NAME as NAME_OF_FOLDER
 from edgeslim.runtime.session import SlimSession
 
 # Real microseconds, short ones: the runtime below sleeps for them.
@@ -56,7 +57,7 @@ def open_session(bundle: Path, tmp_path: Path, **options: object) -> SlimSession
 
 
 def stored_tables(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "cache" / "tables").glob("*.json"))
+    return sorted((tmp_path / "cache" / NAME_OF_FOLDER / "tables").glob("*.json"))
 
 
 def test_measures_now_and_keeps_it(bundle: Path, tmp_path: Path) -> None:
@@ -179,7 +180,9 @@ def test_candidates_are_apart_and_hold_both_ends(tmp_path: Path) -> None:
     times = {permille: 10 * permille for permille in range(250, 1001, 50)}
     bundle = pretend_bundle(tmp_path / "b.slim", times_us=times, accuracies=None)
     with SlimBundle.open(bundle) as opened:
-        chosen = [width.permille for width in candidates(Deployment.of(opened, NAME))]
+        deployment = Deployment.of(opened, NAME)
+        chosen = [width.permille for width in candidates(deployment)]
+        deployment.close()
     assert chosen[0] == 250
     assert chosen[-1] == 1000
     assert all(high / low >= 1.2 for low, high in itertools.pairwise(chosen[1:]))

@@ -60,7 +60,7 @@ def test_every_width_switches_and_answers_rightly(name: str, tmp_path: Path) -> 
                 np.testing.assert_array_equal(result.output, answers[result.width])
                 assert time.monotonic() < end, f"{widest}x does not come"
             np.testing.assert_array_equal(result.output, answers[widest])
-    assert not list((tmp_path / "cache" / "loading").iterdir())
+    assert not list((tmp_path / "cache" / "edgeslim-session" / "loading").iterdir())
 
 
 def by_macs(path: Path, name: str, cache: Path) -> LatencyTable:

@@ -24,6 +24,7 @@ from edgeslim.core.width import Width
 from edgeslim.errors import HostError, UsageError
 from edgeslim.runtime.loading import LoadingThread
 from edgeslim.runtime.session import SlimSession
+from edgeslim.runtime.signals import AskingListener
 
 FRAME_US = 40_000
 
@@ -220,6 +221,56 @@ def test_a_wrong_input_is_the_callers_mistake_and_changes_nothing(stage: Stage) 
         stage.session.run(np.zeros((1, 3, 9, 9), np.float32))
     assert stage.frames(1).width == Width(750)
     assert len(stage.session.ladder.rungs) == 4
+
+
+@pytest.mark.parametrize("x", [None, [1.0], "image.jpg", 7, object()])
+def test_what_is_no_array_is_the_callers_mistake(stage: Stage, x: object) -> None:
+    with pytest.raises(UsageError, match=f"run takes a numpy array, got {type(x).__name__}"):
+        stage.session.run(x)
+    assert stage.frames(1).width == Width(750)
+    assert len(stage.session.ladder.rungs) == 4
+    assert not [event for event in stage.session.events if event.kind == "lost"]
+
+
+class OwnError(Exception):
+    pass
+
+
+def test_readings_that_fail_are_the_callers_mistake(stage: Stage, bundle: Path, tmp_path: Path) -> None:
+    good = stage.signals
+    stage.signals = None
+    with pytest.raises(UsageError, match="readings answered NoneType"):
+        stage.session.run(image())
+
+    def fails() -> Signals:
+        raise OwnError
+
+    stage.session._signals = AskingListener(fails)
+    with pytest.raises(OwnError):
+        stage.session.run(image())
+    stage.session._signals = AskingListener(lambda: good)
+    assert stage.frames(1).width == Width(750)
+    assert len(stage.session.ladder.rungs) == 4
+    target = PretendTarget()
+    with pytest.raises(OwnError):
+        SlimSession(bundle, target, table_of(bundle), cache_dir=tmp_path / "c", readings=fails)
+    assert target.alive == []
+
+
+@pytest.mark.parametrize("budget", [float("nan"), float("inf"), -1, 0, None, "33", 1e9])
+def test_a_budget_that_is_no_time_is_refused(stage: Stage, bundle: Path, tmp_path: Path, budget: object) -> None:
+    with pytest.raises(UsageError, match="is no time"):
+        stage.session.budget_ms = budget
+    assert stage.session.budget_ms == FRAME_US / 1000
+    with pytest.raises(UsageError, match="is no time"):
+        SlimSession(bundle, PretendTarget(), table_of(bundle), cache_dir=tmp_path / "c", budget_ms=budget)
+
+
+@pytest.mark.parametrize("overhead", [float("nan"), 1.5, -1, "1", 10**12])
+def test_an_overhead_that_is_no_time_is_refused(stage: Stage, overhead: object) -> None:
+    with pytest.raises(UsageError, match="is no time"):
+        stage.session.run(image(), overhead_us=overhead)
+    assert stage.frames(1).width == Width(750)
 
 
 def test_closing_frees_everything_and_twice_is_nothing(bundle: Path, tmp_path: Path) -> None:
