@@ -26,7 +26,7 @@ from edgeslim.simulate.engine import Setting, simulate
 from edgeslim.simulate.oracle import best_oracle
 from edgeslim.simulate.scenario import SCENARIOS
 from edgeslim.simulate.simulation import summarise
-from edgeslim.simulate.tables import BUILTIN, at_speed, in_percent
+from edgeslim.simulate.tables import BUILTIN, at_speed, percents
 
 ROOMS = ("cool_desk", "room", "hot")
 OURS = "balanced"
@@ -51,8 +51,8 @@ def mean(figures: list[Figures]) -> Figures:
 
 
 def measured(path: Path, widest_ms: float | None) -> Ladder:
-    """The ladder of a table, in percent, its times scaled so that the widest takes ``widest_ms``."""
-    rungs = in_percent(ladder(LatencyTable.read(path)))
+    """The ladder of a table, its times scaled so that the widest takes ``widest_ms``."""
+    rungs = ladder(LatencyTable.read(path))
     return rungs if widest_ms is None else at_speed(rungs, widest_ms)
 
 
@@ -120,7 +120,12 @@ def main() -> int:
             json.dumps({"seeds": options.seeds, "rooms": found, "limits": [{"kept": k, "what": w} for k, w in checks]})
         )
     else:
-        print("ladder:", ", ".join(f"{r.width}x {r.t_us / 1000:.1f} ms {r.quality:.1f}" for r in rungs.rungs))
+        print(
+            "ladder:",
+            ", ".join(
+                f"{r.label} {r.t_us / 1000:.1f} ms {p:.1f}" for r, p in zip(rungs.rungs, percents(rungs), strict=True)
+            ),
+        )
         show(found)
         print()
         for kept, what in checks:

@@ -72,7 +72,14 @@ def main() -> int:
     def build() -> int:
         for i in range(5000):
             Reading(
-                now_us=i, deadline_us=33_333, obs_us=20_000, obs_w=2, status=0, head_milli=700, fc_milli=710, soc=800
+                now_us=i,
+                deadline_us=33_333,
+                observed_us=20_000,
+                observed_rung=2,
+                status=0,
+                headroom_milli=700,
+                forecast_milli=710,
+                battery_permille=800,
             )
         return 5000
 

@@ -5,7 +5,7 @@
 
 Two processes run frames with random heat, battery, load and limits, and open a new session now and then. Meanwhile this
 one removes the cache folder, removes and damages files in it, and kills the second process at random moments. Every
-output of every frame is compared with what the same width's file, rebuilt outside any cache, answers.
+output of every frame is compared with what the same artifact's file, rebuilt outside any cache, answers.
 
     no wrong output      no frame without an answer
     no growth            of memory (RSS of the first process, after it has warmed up, within 5 %), descriptors, threads
@@ -41,9 +41,8 @@ from numpy.typing import NDArray
 from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.signals import Signals
-from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError
-from edgeslim.host.sampling import example_input
+from edgeslim.host.sampling import example_inputs
 from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.own_folder import NAME
 from edgeslim.runtime.session import SlimSession
@@ -68,10 +67,10 @@ class Report:
     errors: list[str] = field(default_factory=list)
     sessions: int = 0
     switches: int = 0
-    widths: dict[str, int] = field(default_factory=dict)
+    artifacts: dict[str, int] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
-    """Widths given up for another reason than a fault made on purpose."""
+    """Artifacts given up for another reason than a fault made on purpose."""
     rss_kb: list[int] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
@@ -86,7 +85,8 @@ def live(bundle: Path, target: str, cache: Path, frames: int, seed: int) -> Repo
     report = Report()
     with SlimBundle.open(bundle) as opened:
         deployment = Deployment.of(opened, target)
-        image = example_input(deployment.input.shape, deployment.input.dtype)
+        assert deployment.inputs is not None
+        (image,) = example_inputs(deployment.inputs).values()
         answers = right_answers(deployment, target, image)
         while report.frames < frames:
             _one_session(
@@ -104,7 +104,7 @@ def _one_session(
     target: str,
     cache: Path,
     image: NDArray[Any],
-    answers: dict[Width, NDArray[np.float32]],
+    answers: dict[str, NDArray[np.float32]],
     frames: int,
     rng: random.Random,
     report: Report,
@@ -112,7 +112,7 @@ def _one_session(
     runtime, clock, options = target, None, {}
     if target == PRETEND:
         clock = SimulatedClock()
-        faults = {rng.choice(list(answers)).permille: "raise"} if rng.random() < 0.2 else {}
+        faults = {int(rng.choice(list(answers)).partition("/")[2]): "raise"} if rng.random() < 0.2 else {}
         runtime = PretendTarget(clock=clock, load_faults=faults)
         options = {"table": table_of(bundle.path), "clock_us": clock}
     heat = Signals()
@@ -143,16 +143,16 @@ def _one_session(
                 report.frames += frames - frame
                 return
             report.frames += 1
-            report.wrong += not np.array_equal(result.output, answers[result.width])
+            report.wrong += not np.array_equal(result.output, answers[result.artifact])
             if report.wrong and len(report.errors) < 20:
-                report.errors.append(f"wrong output at frame {report.frames}, {result.width}x")
+                report.errors.append(f"wrong output at frame {report.frames}, {result.artifact}")
         report.switches += session.counts.switches
-        for width, count in session.counts.frames_at.items():
-            report.widths[str(width)] = report.widths.get(str(width), 0) + count
+        for artifact, count in session.counts.frames_at.items():
+            report.artifacts[artifact] = report.artifacts.get(artifact, 0) + count
         for event in session.events:
             report.events[event.kind] = report.events.get(event.kind, 0) + 1
             if event.kind == "lost" and "told to fail" not in event.message:
-                report.lost.append(f"{event.width}x: {event.message}")
+                report.lost.append(f"{event.label}: {event.message}")
 
 
 def _let_the_loader_catch_up(session: SlimSession) -> None:
@@ -165,24 +165,25 @@ def _let_the_loader_catch_up(session: SlimSession) -> None:
 def random_signals(rng: random.Random) -> Signals:
     return Signals(
         status=rng.choice([-1, 0, 0, 0, 1, 2, 3, 4]),
-        head_milli=rng.choice([-1, -1, rng.randrange(1300)]),
-        fc_milli=rng.choice([-1, -1, rng.randrange(1300)]),
-        soc=rng.choice([-1, rng.randrange(1001)]),
+        headroom_milli=rng.choice([-1, -1, rng.randrange(1300)]),
+        forecast_milli=rng.choice([-1, -1, rng.randrange(1300)]),
+        battery_permille=rng.choice([-1, rng.randrange(1001)]),
         charging=rng.random() < 0.2,
         low_power=rng.random() < 0.1,
     )
 
 
-def right_answers(deployment: Deployment, target: str, image: NDArray[Any]) -> dict[Width, NDArray[np.float32]]:
-    """What every width answers to ``image``, from files rebuilt outside any cache."""
+def right_answers(deployment: Deployment, target: str, image: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    """What every artifact answers to ``image``, from files rebuilt outside any cache."""
     runtime = PretendTarget() if target == PRETEND else targets.get(target)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for width in deployment.plans:
-            out = Path(folder) / f"{width.permille}{deployment.variant.suffix}"
-            deployment.build(width, out)
+        for artifact, plan in deployment.plans.items():
+            out = Path(folder) / artifact.replace("/", "-") / plan.name
+            out.parent.mkdir()
+            deployment.build(artifact, out)
             runner = runtime.load(out, threads=1)
-            found[width] = runner.run(image)
+            found[artifact] = runner.run(image)
             runner.close()
     return found
 

@@ -12,6 +12,8 @@ from rich.live import Live
 from rich.table import Table
 
 from edgeslim.cli.console import Console
+from edgeslim.core.ladder import Rung
+from edgeslim.core.reasons import sentence
 from edgeslim.core.signals import UNKNOWN
 from edgeslim.runtime.events import SessionEvent
 from edgeslim.runtime.result import FrameResult
@@ -35,7 +37,7 @@ class RunView:
 
     def hear(self, event: SessionEvent) -> None:
         """An event of the session, on any thread."""
-        text = event.message if event.width is None else f"{event.width}x: {event.message}"
+        text = event.message if event.label is None else f"{event.label}: {event.message}"
         if event.kind in _TROUBLE:
             self._console.warn(text)
         elif event.kind == "table":
@@ -45,10 +47,10 @@ class RunView:
 
     def begin(self, session: SlimSession) -> None:
         self._session = session
-        rungs = ", ".join(f"{rung.width}x {rung.t_us / 1000:.3g} ms" for rung in session.ladder.rungs)
+        rungs = ", ".join(f"{rung.label} {rung.t_us / 1000:.3g} ms" for rung in session.ladder.rungs)
         self._console.say(f"ladder: {rungs}")
         for item in session.ladder.dropped:
-            self._console.detail(f"not used: {item.width}x, {item.reason}")
+            self._console.detail(f"not used: {item.label}, {sentence(item.reason)}")
 
     def __enter__(self) -> RunView:
         if self._console.words.is_terminal and not self._console.quiet:
@@ -75,7 +77,7 @@ class RunView:
         counts = session.counts
         table = Table(show_header=False, title=f"{session.bundle.path.name} on {session.target}", title_justify="left")
         recent = sorted(self._recent)
-        table.add_row("width", "  ".join(self._marked(width, result) for width in session.ladder.widths))
+        table.add_row("rung", "  ".join(self._marked(rung, result) for rung in session.ladder.rungs))
         table.add_row(
             "latency",
             f"{result.latency_us / 1000:6.2f} ms   median {recent[len(recent) // 2] / 1000:.2f} ms   "
@@ -89,23 +91,23 @@ class RunView:
         table.add_row("answer", f"{name.name}: {_answer(session, result)}")
         return table
 
-    def _marked(self, width: object, result: FrameResult) -> str:
-        text = f"{width}x"
-        if width == result.width:
+    def _marked(self, rung: Rung, result: FrameResult) -> str:
+        text = rung.label
+        if rung.artifact == result.artifact:
             return f"[bold reverse] {text} [/]"
-        return f"[bold]{text}[/]" if width in self._session.loaded else f"[dim]{text}[/]"
+        return f"[bold]{text}[/]" if rung.artifact in self._session.loaded else f"[dim]{text}[/]"
 
     def _heat(self, result: FrameResult) -> str:
         reading = result.reading
-        if reading.status == UNKNOWN and reading.head_milli == UNKNOWN:
+        if reading.status == UNKNOWN and reading.headroom_milli == UNKNOWN:
             return f"unknown (held: {_LEVELS[result.decision.level]})"
-        headroom = "" if reading.head_milli == UNKNOWN else f"   headroom {reading.head_milli / 1000:.2f}"
+        headroom = "" if reading.headroom_milli == UNKNOWN else f"   headroom {reading.headroom_milli / 1000:.2f}"
         return _LEVELS[result.decision.level] + headroom
 
 
 def _battery(result: FrameResult) -> str:
     reading = result.reading
-    charge = "unknown" if reading.soc == UNKNOWN else f"{reading.soc / 10:.0f} %"
+    charge = "unknown" if reading.battery_permille == UNKNOWN else f"{reading.battery_permille / 10:.0f} %"
     return charge + (", charging" if reading.charging else "") + (", low-power mode" if reading.low_power else "")
 
 

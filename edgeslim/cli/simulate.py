@@ -1,4 +1,4 @@
-"""``edgeslim simulate``: which width a policy would choose, minute by minute, and what that is worth."""
+"""``edgeslim simulate``: which rung a policy would choose, minute by minute, and what that is worth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from edgeslim.cli.console import Console, common_options
 from edgeslim.core.ladder import Ladder, ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import PRESETS, Policy
+from edgeslim.core.reasons import sentence
 from edgeslim.core.strict_json import encode
+from edgeslim.core.worth import STAND_INS
 from edgeslim.errors import UsageError
 from edgeslim.files import check_free
 from edgeslim.simulate import policies
@@ -23,7 +25,7 @@ from edgeslim.simulate.plots import write_plot
 from edgeslim.simulate.replay import LoggedFrame, read_log, repeats, replay
 from edgeslim.simulate.scenario import SCENARIOS, scenario
 from edgeslim.simulate.simulation import Row, Run, SimulationResult, ladder_used, summarise
-from edgeslim.simulate.tables import BUILTIN, STAND_INS, at_speed, in_percent
+from edgeslim.simulate.tables import BUILTIN, at_speed
 
 _MOST_FRAMES = 3_000_000  # 28 hours at 30 frames per second; a run keeps about 250 bytes per frame
 
@@ -34,6 +36,8 @@ _MOST_FRAMES = 3_000_000  # 28 hours at 30 frames per second; a run keeps about 
 @click.option("--target", help="which rows of the table: litert, executorch, coreml")
 @click.option("--precision", help="which rows of the table: fp32, fp16")
 @click.option("--threads", type=click.IntRange(min=1), help="which rows of the table")
+@click.option("--device", help="which rows of the table: a device's model")
+@click.option("--context", help="which rows of the table: app, shell, process")
 @click.option("--anyway", "doubtful", is_flag=True, help="use rows of the table that do not count, too")
 @click.option("--scenario", "where", default="room", show_default=True, help=", ".join(SCENARIOS))
 @click.option(
@@ -64,6 +68,8 @@ def command(
     target: str | None,
     precision: str | None,
     threads: int | None,
+    device: str | None,
+    context: str | None,
     doubtful: bool,
     where: str,
     log: Path | None,
@@ -83,7 +89,15 @@ def command(
     TABLE is a latency table from `edgeslim bench`; without one, a built-in table stands in.
     """
     rungs = _ladder(
-        table, named, target=target, precision=precision, threads=threads, doubtful=doubtful, console=console
+        table,
+        named,
+        target=target,
+        precision=precision,
+        threads=threads,
+        device=device,
+        context=context,
+        doubtful=doubtful,
+        console=console,
     )
     if only_list:
         _list(rungs, console)
@@ -129,7 +143,7 @@ def command(
 
 
 def _ladder(table: Path | None, named: str | None, *, console: Console, **choice: Any) -> Ladder:
-    """The rungs to simulate on, in percent, with what the user should know about them."""
+    """The rungs to simulate on, with what the user should know about them."""
     if table is not None and named is not None:
         raise UsageError("two tables are given", hint="use either TABLE.json or --table")
     path = table if table is not None else None if named in (None, "builtin") else Path(str(named))
@@ -137,14 +151,14 @@ def _ladder(table: Path | None, named: str | None, *, console: Console, **choice
         return BUILTIN
     rungs = ladder(LatencyTable.read(path), **choice)
     for item in rungs.dropped:
-        console.detail(f"{item.width}x is not used: {item.reason}")
+        console.detail(f"{item.label} is not used: {sentence(item.reason)}")
     for note in rungs.notes:
-        console.say(note)
+        console.say(sentence(note))
     if rungs.metric in STAND_INS:
         console.say("accuracies count as a share of the widest's, in percent")
     if len(rungs.rungs) < 2:
-        console.warn(f"only {rungs.widths[0]}x of {path} is a rung (--verbose says why): every policy is the same")
-    return in_percent(rungs)
+        console.warn(f"only {rungs.labels[0]} of {path} is a rung (--verbose says why): every policy is the same")
+    return rungs
 
 
 def _policies(text: str, rungs: Ladder) -> list[str]:

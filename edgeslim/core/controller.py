@@ -44,7 +44,7 @@ from edgeslim.errors import TableError
 
 ONE = 1 << 20  # Q20
 XI_MIN, XI_MAX = ONE >> 3, ONE << 4
-MAX_RATE = 10_000_000
+MAX_PER_KS = 10_000_000
 MAX_POWER_MW = 1_000_000
 MAX_NOW_US = 1 << 52
 
@@ -54,11 +54,11 @@ class ControllerState:
     """Everything the step remembers; integers, times in microseconds, -1 = never or unknown."""
 
     started: int = 0
-    w: int = 0
+    rung: int = 0
     xi: int = ONE
     dev: int
     k: int
-    lvl: int = 0
+    level: int = 0
     below: int = -1
     band: int = 3
     last_now: int = 0
@@ -70,8 +70,8 @@ class ControllerState:
     settle_left: int = 0
     status: int = -1
     status_at: int = 0
-    head: int = -1
-    head_at: int = 0
+    headroom: int = -1
+    headroom_at: int = 0
     latency_down: int = -1
     latency_hold: int = 0
     latency_wait: int
@@ -104,16 +104,16 @@ class ControllerState:
 
 
 class WidthController:
-    """Decides the width of every frame.
+    """Decides the rung of every frame.
 
     Args:
         table: a latency table (its ladder is built with the table's own quality) or a ladder.
-        policy: default ``balanced``. Its widths and ``fixed`` choose among the rungs.
-        heir_of: a controller whose knowledge (xi, dev, k, level, band) this one takes over, because a width left the
+        policy: default ``balanced``. Its bounds and ``fixed`` choose among the rungs.
+        heir_of: a controller whose knowledge (xi, dev, k, level, band) this one takes over, because a rung left the
             ladder.
 
     Raises:
-        TableError: no usable rung. PolicyError: ``policy-no-rung``.
+        TableError: no usable rung.
     """
 
     def __init__(
@@ -125,14 +125,14 @@ class WidthController:
         if heir_of is not None:
             old = heir_of.state
             self.state.xi, self.state.dev, self.state.k = old.xi, old.dev, old.k
-            self.state.lvl, self.state.band = old.lvl, old.band
+            self.state.level, self.state.band = old.level, old.band
         self._t = tuple(rung.t_us for rung in self.ladder.rungs)
-        self._e = tuple(rung.e_uj for rung in self.ladder.rungs)
+        self._e = tuple(rung.energy_uj for rung in self.ladder.rungs)
         self._top = len(self._t) - 1
         self._decisions: dict[tuple[int, ...], Decision] = {}
 
     def step(self, x: Reading) -> Decision:
-        """The width of the next frame; ``x`` says what happened since the last one."""
+        """What to run for the next frame; ``x`` says what happened since the last one."""
         s, p = self.state, self.policy
         now = max(min(x.now_us, MAX_NOW_US), s.last_now)  # the clock never goes back
         if s.started and now - s.last_now > p.stale_us:
@@ -140,25 +140,25 @@ class WidthController:
             s.up_run = s.gate_run = s.miss_run = 0
         s.last_now = now
         deadline = min(max(x.deadline_us, 1), MAX_TIME_US)
-        if x.obs_us >= 0 and 0 <= x.obs_w <= self._top:
-            self._learn(min(max(x.obs_us, 1), MAX_TIME_US), x.obs_w, deadline)
+        if x.observed_us >= 0 and 0 <= x.observed_rung <= self._top:
+            self._learn(min(max(x.observed_us, 1), MAX_TIME_US), x.observed_rung, deadline)
         self._feel_heat(x, now)
-        forecast = self._level_of(x.fc_milli)
+        forecast = self._level_of(x.forecast_milli)
         self._watch_battery(x)
         cap, reasons = self._cap(x, forecast)
         return self._decide(x, now, deadline, forecast, cap, reasons)
 
-    def _learn(self, obs: int, obs_w: int, deadline: int) -> None:
+    def _learn(self, obs: int, observed_rung: int, deadline: int) -> None:
         """One measured latency moves the miss run, the safety factor, the slowdown and its deviation."""
         s, p = self.state, self.policy
-        own = obs_w == s.w
+        own = observed_rung == s.rung
         missed = obs > deadline
         s.miss_run = s.miss_run + 1 if missed and own else 0
         if s.settle_left > 0 and own:  # the first sample after a switch pays for cold caches: it teaches nothing
             s.settle_left -= 1
             return
         s.k = min(max(s.k + (p.k_miss if missed else -p.k_hit), p.k_min), p.k_max)
-        ratio = min(max((obs << 20) // self._t[obs_w], XI_MIN), XI_MAX)
+        ratio = min(max((obs << 20) // self._t[observed_rung], XI_MIN), XI_MAX)
         gate = s.xi + max(s.dev << p.gate_dev_shift, ONE >> p.gate_floor_shift)
         s.gate_run = s.gate_run + 1 if ratio > gate else 0
         if ratio > gate and s.gate_run < p.gate_samples:  # one outlier is clipped, a second is believed
@@ -174,7 +174,7 @@ class WidthController:
 
     def _level_of(self, milli: int) -> int:
         """Thermal level of a headroom, with hysteresis below the level held; 0 for unknown."""
-        held, p = self.state.lvl, self.policy
+        held, p = self.state.level, self.policy
         for level in (4, 3, 2, 1):
             if milli >= p.headroom_milli[level - 1] - (p.headroom_hysteresis_milli if held >= level else 0):
                 return level
@@ -187,19 +187,19 @@ class WidthController:
             s.status, s.status_at = x.status, now
         elif now - s.status_at > p.heat_memory_us:
             s.status = -1
-        if x.head_milli >= 0:
-            s.head, s.head_at = self._level_of(x.head_milli), now
-        elif now - s.head_at > p.heat_memory_us:
-            s.head = -1
-        raw = min(max(s.status, s.head), 4)
-        if raw < 0 or raw >= s.lvl:
-            s.lvl = max(raw, s.lvl)
+        if x.headroom_milli >= 0:
+            s.headroom, s.headroom_at = self._level_of(x.headroom_milli), now
+        elif now - s.headroom_at > p.heat_memory_us:
+            s.headroom = -1
+        raw = min(max(s.status, s.headroom), 4)
+        if raw < 0 or raw >= s.level:
+            s.level = max(raw, s.level)
             s.below = -1
             return
         if s.below < 0:
             s.below = now
         if now - s.below >= p.level_fall_us:
-            s.lvl -= 1
+            s.level -= 1
             s.below = now
 
     def _watch_battery(self, x: Reading) -> None:
@@ -207,17 +207,17 @@ class WidthController:
         s, p = self.state, self.policy
         if x.charging:
             s.band = 3
-        elif x.soc >= 0:
+        elif x.battery_permille >= 0:
             band = 3
             for i in (2, 1, 0):
-                if x.soc < p.battery_permille[i] + (p.battery_hysteresis_permille if s.band <= i else 0):
+                if x.battery_permille < p.battery_permille[i] + (p.battery_hysteresis_permille if s.band <= i else 0):
                     band = i
             s.band = band
 
     def _cap(self, x: Reading, forecast: int) -> tuple[int, int]:
         """The widest rung allowed, and the bits of what allows no more."""
         s, p, top = self.state, self.policy, self._top
-        thermal = top * p.thermal_thirds[s.lvl] // 3
+        thermal = top * p.thermal_thirds[s.level] // 3
         ahead = top * p.thermal_thirds[forecast - 1] // 3 if forecast >= p.veto_level else top
         battery = top * p.battery_thirds[s.band] // 3
         saving = top * p.low_power_thirds // 3 if x.low_power and not x.charging else top
@@ -237,15 +237,15 @@ class WidthController:
     def _affordable(self, x: Reading) -> int:
         """The widest rung within the power budget; the narrowest if none is."""
         budget = min(x.power_mw, MAX_POWER_MW) * 1_000_000  # mW x 1000 s in microjoules
-        rate = min(max(x.rate, 0), MAX_RATE)
+        per_ks = min(max(x.inferences_per_ks, 0), MAX_PER_KS)
         for i in range(self._top, 0, -1):
-            if self._e[i] * rate <= budget:
+            if self._e[i] * per_ks <= budget:
                 return i
         return 0
 
     def _decide(self, x: Reading, now: int, deadline: int, forecast: int, cap: int, reasons: int) -> Decision:
         """The branches of the specification, first match wins."""
-        s, p, t, w = self.state, self.policy, self._t, self.state.w
+        s, p, t, w = self.state, self.policy, self._t, self.state.rung
         scale = s.xi + ((s.k * s.dev) >> 10)
         usable = deadline - (deadline >> p.headroom_shift)
         budget = usable << 20
@@ -294,22 +294,22 @@ class WidthController:
             s.up_run = s.miss_run = 0
             s.settle_left = p.settle_samples
         previous = w if s.started else -1
-        s.w = new
+        s.rung = new
         s.started = 1
         skip = p.max_skip
         for m in range(1, p.max_skip):
             if t[new] * scale <= budget * m:
                 skip = m
                 break
-        if s.lvl == 4:
+        if s.level == 4:
             skip = max(skip, p.critical_skip)
-        return self._decision(new, skip, reasons, previous, s.lvl, cap)
+        return self._decision(new, skip, reasons, previous, s.level, cap)
 
     def _may_widen(self, now: int, forecast: int) -> bool:
         """Whether every gate is open: dwell (longer when warm), both back-offs, no heat ahead."""
         s, p = self.state, self.policy
         return (
-            now - s.last_switch >= (p.dwell_us if s.lvl == 0 else max(p.dwell_us, p.dwell_warm_us))
+            now - s.last_switch >= (p.dwell_us if s.level == 0 else max(p.dwell_us, p.dwell_warm_us))
             and now >= s.latency_hold
             and now >= s.thermal_hold
             and forecast < p.veto_level
@@ -338,16 +338,17 @@ class WidthController:
         """One object per distinct decision: there are few, and a frame should not pay for making one."""
         found = self._decisions.get(key)
         if found is None:
-            rung, skip, reasons, previous, level, cap = key
-            widths = self.ladder.widths
+            rung, skip, bits, previous, level, cap = key
+            rungs = self.ladder.rungs
             found = self._decisions[key] = Decision(
                 rung=rung,
-                width=widths[rung],
+                artifact=rungs[rung].artifact,
+                label=rungs[rung].label,
                 skip=skip,
-                reasons=reasons,
+                bits=bits,
                 previous=previous,
                 level=level,
                 cap=cap,
-                cap_width=widths[cap],
+                cap_label=rungs[cap].label,
             )
         return found

@@ -1,8 +1,9 @@
 """Latency tables: no number without its passport.
 
-    samples ─► Statistics ─► LatencyRow (one artifact, one device, one runtime) ─► LatencyTable ─► ladder.py
-                                                                                     │
-                                                     JSON (canonical, strict) · latency_table.schema.json
+    samples ─► LatencyStatistics ─┐
+    passport.py ──────────────────┴─► LatencyRow (one artifact, device, runtime) ─► LatencyTable ─► ladder.py
+                                                                                      │
+                                                      JSON (canonical, strict) · latency_table.schema.json
 
 A row says what was measured (``file_sha256``), where, with which runtime, how warm the device was, and whether the
 number counts (``valid``, ``reasons``). A row without any run (a crash, a hang) has no statistics and is not valid.
@@ -13,10 +14,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
+from edgeslim.core.passport import BatterySpan, ClockSpan, DeviceInfo, LoadSpan, OsInfo, RuntimeInfo, ThermalSpan
 from edgeslim.core.strict_json import StrictJsonError, canonical, decode, encode, parse
 from edgeslim.core.width import MAX_PERMILLE, Width
 from edgeslim.errors import TableError
@@ -29,14 +31,17 @@ SCHEMA_FILE = Path(__file__).with_name("latency_table.schema.json")
 
 Kind = Literal["burst", "sustained", "prior"]
 EnergyMethod = Literal["rapl", "odpm", "power_supply", "current_now", "none"]
+Context = Literal["app", "shell", "process"]
+"""Who ran it: the app itself, a program in the device's shell, a process of its own on a computer or board."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_STATISTICS = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "std_ms", "min_ms", "max_ms")
+_WIDTH_NET = re.compile(r"[0-9]{4,6}")
+_ARTIFACT = re.compile(r"[^/\s]{1,128}/[^/\s]{1,128}")
 _TOLERANCE = 1e-6  # relative; a statistic that does not follow from its samples was edited
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
+class LatencyStatistics:
     """Figures of one run of samples, in milliseconds; percentiles interpolate linearly between neighbours."""
 
     p50_ms: float
@@ -49,7 +54,7 @@ class Statistics:
     max_ms: float
 
     @classmethod
-    def of(cls, samples_ms: Sequence[float]) -> Statistics:
+    def of(cls, samples_ms: Sequence[float]) -> LatencyStatistics:
         """Of at least one sample; ``std_ms`` is that of the population."""
         if not samples_ms:
             raise TableError("statistics need at least one sample")
@@ -74,94 +79,16 @@ class Statistics:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceInfo:
-    """The machine; null where it does not say."""
-
-    manufacturer: str | None
-    model: str
-    soc: str | None
-    cores: int
-    ram_bytes: int | None
-    cpu_max_khz: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OsInfo:
-    """The system on it."""
-
-    name: str
-    version: str
-    build: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeInfo:
-    """What ran the artifact.
-
-    ``delegate_actual`` is what the runtime reports after loading, so that a silent fallback shows. ``threads``: in a
-    row those asked for, from ``Runner.describe`` those in use (0: it does not say). ``note``: what a reader must know.
-    """
-
-    name: str
-    version: str
-    delegate_requested: str | None
-    delegate_actual: str | None
-    threads: int
-    load_mode: str | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ThermalSpan:
-    """Heat before, after and at worst: controller levels 0..4, headroom 1.0 = SEVERE, degrees Celsius."""
-
-    level_start: int | None = None
-    level_end: int | None = None
-    level_max: int | None = None
-    headroom_start: float | None = None
-    headroom_end: float | None = None
-    zone_c_start: float | None = None
-    zone_c_end: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatterySpan:
-    """Charge before and after."""
-
-    permille_start: int | None = None
-    permille_end: int | None = None
-    charging: bool | None = None
-    low_power: bool | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClockSpan:
-    """How fast the processor was: a fixed piece of work timed on a quiet device and around the samples, and kHz."""
-
-    baseline_ms_reference: float | None = None
-    baseline_ms_start: float | None = None
-    baseline_ms_end: float | None = None
-    khz_start: int | None = None
-    khz_end: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadSpan:
-    """What else ran while the samples were taken: shares of the processor time of all cores, 0..1.
-
-    ``waited_share`` is the part of the measured process's own time in which a thread was ready but had no core.
-    """
-
-    others_share: float | None = None
-    steal_share: float | None = None
-    waited_share: float | None = None
-    preemptions: int | None = None
+_STATISTICS = tuple(item.name for item in fields(LatencyStatistics))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyRow:
     """How long one artifact takes on one device with one runtime.
+
+    ``artifact`` is the id ``<variant>/<net>``, ``net`` its second half, ``label`` its name for people (``int8 0.75x
+    @192``) and ``width_permille`` the net's width where it is one. ``qos`` is the scheduling class asked for, where a
+    system has some.
 
     ``samples_ms`` holds every timed inference in order, or is null and ``samples_file`` names a file beside the table,
     or both are null. ``block_runs`` says how many of them came from each turn of an interleaved run. ``kind`` ``prior``
@@ -175,13 +102,18 @@ class LatencyRow:
     schema_version: int = SCHEMA_VERSION
     file_sha256: str
     bundle_sha256: str | None
-    width_permille: int
+    artifact: str
+    net: str
+    label: str
+    width_permille: int | None
     target: str
     precision: str
     input_shape: tuple[int, ...]
     device: DeviceInfo
     os: OsInfo
     runtime: RuntimeInfo
+    context: Context
+    qos: str | None = None
     rebuild_ms: float | None = None
     load_cold_ms: float | None = None
     load_warm_ms: float | None = None
@@ -201,10 +133,10 @@ class LatencyRow:
     samples_file: str | None = None
     block_runs: tuple[int, ...] | None = None
     peak_rss_bytes: int | None = None
-    thermal: ThermalSpan = ThermalSpan()
-    battery: BatterySpan = BatterySpan()
-    clock: ClockSpan = ClockSpan()
-    load: LoadSpan = LoadSpan()
+    thermal: ThermalSpan = field(default_factory=ThermalSpan)
+    battery: BatterySpan = field(default_factory=BatterySpan)
+    clock: ClockSpan = field(default_factory=ClockSpan)
+    load: LoadSpan = field(default_factory=LoadSpan)
     energy_mj_per_inference: float | None = None
     energy_method: EnergyMethod = "none"
     kind: Kind
@@ -219,11 +151,14 @@ class LatencyRow:
     def __post_init__(self) -> None:
         for broken, message in _row_faults(self):
             if broken:
-                raise TableError(f"row of width {self.width_permille} permille, {self.target}: {message}")
+                raise TableError(f"row of {self.artifact}: {message}")
 
     @property
-    def width(self) -> Width:
-        return Width(self.width_permille)
+    def statistics(self) -> LatencyStatistics | None:
+        """The figures together; None for a row without any run."""
+        if self.p50_ms is None:
+            return None
+        return LatencyStatistics(**{name: getattr(self, name) for name in _STATISTICS})
 
 
 def _row_faults(row: LatencyRow) -> Iterable[tuple[bool, str]]:
@@ -231,7 +166,12 @@ def _row_faults(row: LatencyRow) -> Iterable[tuple[bool, str]]:
     yield row.schema_version != SCHEMA_VERSION, f"schema_version is {row.schema_version}, expected {SCHEMA_VERSION}"
     hashes = [row.file_sha256] + ([] if row.bundle_sha256 is None else [row.bundle_sha256])
     yield not all(_SHA256.fullmatch(text) for text in hashes), "a SHA-256 is 64 lower-case hexadecimal digits"
-    yield not 1 <= row.width_permille <= MAX_PERMILLE, f"width_permille is outside [1, {MAX_PERMILLE}]"
+    yield not _ARTIFACT.fullmatch(row.artifact), f"artifact {row.artifact!r} is not <variant>/<net>"
+    yield row.artifact.partition("/")[2] != row.net, f"net {row.net!r} is not that of artifact {row.artifact!r}"
+    yield not row.label.strip(), "label is empty"
+    width = row.width_permille
+    yield width is not None and not 1 <= width <= MAX_PERMILLE, f"width_permille is outside [1, {MAX_PERMILLE}]"
+    yield width is not None and row.net != net_of(width), f"width_permille is {width}, but net is {row.net!r}"
     counts = (row.warmup_runs, row.runs, row.order, row.seed, row.peak_rss_bytes or 0, row.device.ram_bytes or 0)
     yield min(counts) < 0, "a count is negative"
     yield row.runtime.threads < 1 or row.device.cores < 1, "threads and cores are at least 1"
@@ -277,40 +217,57 @@ def _statistics_faults(row: LatencyRow) -> Iterable[tuple[bool, str]]:
     if row.samples_ms is not None:
         yield len(row.samples_ms) != row.runs, f"{len(row.samples_ms)} samples but runs is {row.runs}"
         if row.samples_ms:
-            true = Statistics.of(row.samples_ms)
+            true = LatencyStatistics.of(row.samples_ms)
             wrong = [n for n in _STATISTICS if abs(getattr(true, n) - getattr(row, n)) > slack]
             yield bool(wrong), f"{', '.join(wrong)} do not follow from samples_ms"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WidthValue:
-    """How good one width is."""
+def net_of(permille: int) -> str:
+    """Id of the net of a width: four digits, or more above 9.999x."""
+    return f"{permille:04d}"
 
-    permille: int
+
+def label_of(net: str, *, precision: str | None = None, input: str | None = None) -> str:
+    """A net's name for people: ``0.75x``, ``int8 0.75x @192``; a net that is no width has its own id.
+
+    Args:
+        precision, input: what else tells artifacts apart, where there are several.
+    """
+    width = f"{Width(int(net))}x" if _WIDTH_NET.fullmatch(net) else net
+    return " ".join([*([precision] if precision else []), width, *([f"@{input}"] if input else [])])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactValue:
+    """How good one artifact is."""
+
+    artifact: str
     value: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """What the widths are worth: an accuracy as a fraction (``top1``), or ``macs`` standing in for it."""
+    """What artifacts are worth: an accuracy as a fraction (``top1``), an error, or ``macs`` standing in for them."""
 
     metric: str
     source: str
-    values: tuple[WidthValue, ...]
+    larger_is_better: bool
+    values: tuple[ArtifactValue, ...]
 
     def __post_init__(self) -> None:
-        if len({item.permille for item in self.values}) != len(self.values):
-            raise TableError("quality names a width twice")
+        if len({item.artifact for item in self.values}) != len(self.values):
+            raise TableError("quality names an artifact twice")
 
-    def as_dict(self) -> dict[Width, float]:
-        return {Width(item.permille): item.value for item in self.values}
+    def as_dict(self) -> dict[str, float]:
+        """By artifact id."""
+        return {item.artifact: item.value for item in self.values}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One width timed here to scale another device's table."""
+    """One artifact timed here to scale another device's table."""
 
-    permille: int
+    artifact: str
     there_ms: float
     here_ms: float
 
@@ -347,10 +304,10 @@ class LatencyTable:
             )
         seen: set[object] = set()
         for row in self.rows:
-            where = (row.device, row.os, row.runtime, row.target, row.precision, row.input_shape)
-            key = (row.width_permille, row.kind, row.file_sha256, where)
+            where = (row.device, row.os, row.runtime, row.context, row.qos)
+            key = (row.artifact, row.kind, row.file_sha256, where)
             if key in seen:
-                raise TableError(f"width {row.width} stands twice with the same artifact, device, runtime and kind")
+                raise TableError(f"{row.artifact} stands twice with the same file, device, runtime and kind")
             seen.add(key)
 
     def select(
@@ -360,8 +317,10 @@ class LatencyTable:
         precision: str | None = None,
         kind: Kind | None = None,
         threads: int | None = None,
+        device: str | None = None,
+        context: str | None = None,
     ) -> tuple[LatencyRow, ...]:
-        """The rows that match everything given, in the table's order."""
+        """The rows that match everything given, in the table's order; ``device`` is a model's name."""
         return tuple(
             row
             for row in self.rows
@@ -369,6 +328,8 @@ class LatencyTable:
             and (precision is None or row.precision == precision)
             and (kind is None or row.kind == kind)
             and (threads is None or row.runtime.threads == threads)
+            and (device is None or row.device.model == device)
+            and (context is None or row.context == context)
         )
 
     @classmethod

@@ -6,7 +6,7 @@ Every field is a whole number (or a list of them); units are in the names, ``*_s
 A policy can travel in a bundle. Rules a policy breaks have names:
 
     policy-not-json · policy-unknown-version · policy-unknown-preset · policy-unknown-field · policy-wrong-type ·
-    policy-out-of-range · policy-not-ascending · policy-no-rung
+    policy-out-of-range · policy-not-ascending
 
 The ranges keep every product of the controller's step under 2^54 (controller.py).
 """
@@ -21,7 +21,6 @@ from typing import Any
 
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.strict_json import StrictJsonError, canonical, encode, parse
-from edgeslim.core.width import MAX_PERMILLE
 from edgeslim.errors import PolicyError, did_you_mean
 
 POLICY_VERSION = 1
@@ -29,6 +28,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 _SECOND_US = 1_000_000
 _DAY_US = 86_400 * _SECOND_US
+MAX_RUNG = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +41,9 @@ class Policy:
 
     name: str = "balanced"
 
-    # Which rungs: permille bounds (0 = none); ``fixed`` = 1 keeps only the widest rung within them.
-    min_permille: int = 0
-    max_permille: int = MAX_PERMILLE
+    # Which rungs, counted from the narrowest (0); a shorter ladder gives its widest. ``fixed`` = 1: the widest alone.
+    min_rung: int = 0
+    max_rung: int = MAX_RUNG
     fixed: int = 0
 
     # Deadline: the share kept free, and a further share before widening.
@@ -118,24 +118,15 @@ class Policy:
             )
         if self.headroom_milli[0] <= self.headroom_hysteresis_milli:  # so that unknown (-1) is never a level
             raise PolicyError("policy-out-of-range", "headroom_hysteresis_milli reaches down to a headroom of 0")
-        for low_name, high_name in (("min_permille", "max_permille"), ("k_min", "k_start"), ("k_start", "k_max")):
+        for low_name, high_name in (("min_rung", "max_rung"), ("k_min", "k_start"), ("k_start", "k_max")):
             if getattr(self, low_name) > getattr(self, high_name):
                 raise PolicyError("policy-not-ascending", f"{low_name} is above {high_name}")
 
     def select(self, ladder: Ladder) -> Ladder:
-        """The rungs this policy uses.
-
-        Raises:
-            PolicyError: ``policy-no-rung``, no rung lies within the policy's widths.
-        """
-        kept = [r for r in ladder.rungs if self.min_permille <= r.width.permille <= self.max_permille]
-        if not kept:
-            raise PolicyError(
-                "policy-no-rung",
-                f"no rung lies in {self.min_permille}..{self.max_permille} permille; "
-                f"rungs are {', '.join(str(width) for width in ladder.widths)}",
-            )
-        return dataclasses.replace(ladder, rungs=tuple(kept[-1:] if self.fixed else kept))
+        """The rungs this policy uses; at least one."""
+        top = min(self.max_rung, len(ladder.rungs) - 1)
+        bottom = top if self.fixed else min(self.min_rung, top)
+        return dataclasses.replace(ladder, rungs=ladder.rungs[bottom : top + 1])
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Policy:
@@ -187,8 +178,8 @@ def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 # field → (lowest, highest, number of items or 0 for a plain number)
 RANGES: dict[str, tuple[int, int, int]] = {
-    "min_permille": (0, MAX_PERMILLE, 0),
-    "max_permille": (1, MAX_PERMILLE, 0),
+    "min_rung": (0, MAX_RUNG, 0),
+    "max_rung": (0, MAX_RUNG, 0),
     "fixed": (0, 1, 0),
     "headroom_shift": (1, 12, 0),
     "widen_shift": (1, 12, 0),
@@ -247,7 +238,7 @@ PRESETS: dict[str, Policy] = {
         battery_permille=(20, 50, 100),
         low_power_thirds=2,
     ),
-    # One width (``max_permille``, default the widest): measured and reported, never changed.
+    # One rung (``max_rung``, default the widest): measured and reported, never changed.
     "fixed": Policy(name="fixed", fixed=1),
 }
 

@@ -3,7 +3,7 @@
     (capacity x charge) / time left - everything else = what inference may draw   ─► Reading.power_mw
 
 Reviewed every 15 s; a lower budget counts at once, a higher one only when it is 5 % above, so that the coarse steps of
-a battery gauge do not make the width dance.
+a battery gauge do not make the rungs dance.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ class PowerBudget:
         self._reviewed_us = UNKNOWN
         self.power_mw = UNKNOWN
 
-    def update(self, now_us: int, soc: int) -> int:
+    def update(self, now_us: int, battery_permille: int) -> int:
         """The budget in mW; -1 while the charge (permille) was never known or once the moment has passed."""
         left_us = self._until_us - now_us
         if left_us <= 0:
             self.power_mw = UNKNOWN
-        elif soc >= 0 and (self._reviewed_us < 0 or now_us - self._reviewed_us >= REVIEW_US):
+        elif battery_permille >= 0 and (self._reviewed_us < 0 or now_us - self._reviewed_us >= REVIEW_US):
             self._reviewed_us = now_us
-            affordable = self._capacity_mwh * soc * _MW_PER_MWH_US // (1000 * left_us) - self._base_mw
+            affordable = self._capacity_mwh * battery_permille * _MW_PER_MWH_US // (1000 * left_us) - self._base_mw
             affordable = min(max(affordable, 0), MAX_POWER_MW)
             if self.power_mw < 0 or affordable < self.power_mw or affordable * 100 >= self.power_mw * 105:
                 self.power_mw = affordable
         return self.power_mw
 
-    def reachable(self, ladder: Ladder, rate: int) -> bool:
-        """Whether the narrowest width at ``rate`` inferences per 1000 s stays within the budget."""
-        return self.power_mw < 0 or ladder.rungs[0].e_uj * rate <= self.power_mw * 1_000_000
+    def reachable(self, ladder: Ladder, inferences_per_ks: int) -> bool:
+        """Whether the narrowest rung at ``inferences_per_ks`` inferences per 1000 s stays within the budget."""
+        return self.power_mw < 0 or ladder.rungs[0].energy_uj * inferences_per_ks <= self.power_mw * 1_000_000

@@ -6,10 +6,10 @@ app    ─► now, deadline, last latency ───────────┴�
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from edgeslim.core.reasons import Reason, sentence
 from edgeslim.core.signals import UNKNOWN, Signals
-from edgeslim.core.width import Width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,19 +19,19 @@ class Reading:
     now_us: int
     deadline_us: int
     """Time for the inference alone: pre- and post-processing already taken off."""
-    obs_us: int = UNKNOWN
+    observed_us: int = UNKNOWN
     """Latency of the previous inference, or -1."""
-    obs_w: int = UNKNOWN
+    observed_rung: int = UNKNOWN
     """The rung it ran at; may differ from the rung decided, while that one is being prepared."""
     status: int = UNKNOWN
-    head_milli: int = UNKNOWN
-    fc_milli: int = UNKNOWN
-    soc: int = UNKNOWN
+    headroom_milli: int = UNKNOWN
+    forecast_milli: int = UNKNOWN
+    battery_permille: int = UNKNOWN
     charging: bool = False
     low_power: bool = False
     power_mw: int = UNKNOWN
     """Power that inference may draw on average, or -1."""
-    rate: int = 0
+    inferences_per_ks: int = 0
     """Inferences per 1000 s, for the power budget."""
     user_cap: int = UNKNOWN
     """Widest rung the app allows, or -1."""
@@ -45,10 +45,10 @@ class Reading:
         *,
         now_us: int,
         deadline_us: int,
-        obs_us: int = UNKNOWN,
-        obs_w: int = UNKNOWN,
+        observed_us: int = UNKNOWN,
+        observed_rung: int = UNKNOWN,
         power_mw: int = UNKNOWN,
-        rate: int = 0,
+        inferences_per_ks: int = 0,
         user_cap: int = UNKNOWN,
         user_min: int = 0,
     ) -> Reading:
@@ -56,22 +56,22 @@ class Reading:
         return cls(
             now_us=now_us,
             deadline_us=deadline_us,
-            obs_us=obs_us,
-            obs_w=obs_w,
+            observed_us=observed_us,
+            observed_rung=observed_rung,
             status=signals.status,
-            head_milli=signals.head_milli,
-            fc_milli=signals.fc_milli,
-            soc=signals.soc,
+            headroom_milli=signals.headroom_milli,
+            forecast_milli=signals.forecast_milli,
+            battery_permille=signals.battery_permille,
             charging=signals.charging,
             low_power=signals.low_power,
             power_mw=power_mw,
-            rate=rate,
+            inferences_per_ks=inferences_per_ks,
             user_cap=user_cap,
             user_min=user_min,
         )
 
 
-# Bits of ``Decision.reasons``; their order is part of the golden files.
+# Bits of ``Decision.bits``; their order is part of the golden files.
 LATENCY = 1 << 0
 PANIC = 1 << 1
 THERMAL = 1 << 2
@@ -84,65 +84,65 @@ HOLD = 1 << 8
 INFEASIBLE = 1 << 9
 WIDENED = 1 << 10
 
-REASON_NAMES = (
+REASON_CODES = (
     "latency", "panic", "thermal", "forecast", "battery", "low_power", "power_budget", "user", "hold", "infeasible",
     "widened",
 )  # fmt: skip
-CAPS = THERMAL | FORECAST | BATTERY | LOW_POWER | POWER_BUDGET | USER
+_CAPS = THERMAL | FORECAST | BATTERY | LOW_POWER | POWER_BUDGET | USER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The width of the next frame.
+    """What to run for the next frame.
 
     ``skip`` = m means: run one frame of m (1: every frame), because more would miss or the device is critical.
     """
 
     rung: int
-    width: Width
+    artifact: str
+    """Id of what runs (``Rung.artifact``)."""
+    label: str
+    """Its name for people."""
     skip: int
-    reasons: int
-    previous: int = field(default=-1)
+    bits: int
+    """``REASON_CODES`` as bits, the lowest first."""
+    previous: int = UNKNOWN
     """The rung before this step (-1: this was the first)."""
     level: int = 0
     """Thermal level 0..4 after this step."""
     cap: int = 0
     """The widest rung allowed in this step."""
-    cap_width: Width
+    cap_label: str
 
     @property
-    def reason_names(self) -> tuple[str, ...]:
-        return tuple(name for bit, name in enumerate(REASON_NAMES) if self.reasons >> bit & 1)
+    def codes(self) -> tuple[str, ...]:
+        """The codes of ``reasons``."""
+        return tuple(code for bit, code in enumerate(REASON_CODES) if self.bits >> bit & 1)
+
+    @property
+    def move(self) -> Reason:
+        """``starts``, ``narrows``, ``widens`` or ``stays``, with the label it leads ``to``."""
+        if self.previous < 0:
+            code = "starts"
+        elif self.rung < self.previous:
+            code = "narrows"
+        else:
+            code = "widens" if self.rung > self.previous else "stays"
+        return Reason.of(code, to=self.label)
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why, in the order of ``REASON_CODES``."""
+        return tuple(self._reason(1 << bit, code) for bit, code in enumerate(REASON_CODES) if self.bits >> bit & 1)
+
+    def _reason(self, bit: int, code: str) -> Reason:
+        if bit == THERMAL:
+            return Reason.of(code, level=self.level, cap=self.cap_label)
+        return Reason.of(code, cap=self.cap_label) if bit & _CAPS else Reason.of(code)
 
     def sentence(self) -> str:
         """For people: ``narrowed to 0.75x: thermal level 2 caps at 0.75x``."""
-        if self.previous < 0:
-            moved = f"starts at {self.width}x"
-        elif self.rung < self.previous:
-            moved = f"narrowed to {self.width}x"
-        elif self.rung > self.previous:
-            moved = f"widened to {self.width}x"
-        else:
-            moved = f"stays at {self.width}x"
-        whys = self._whys()
-        skips = f"; runs one frame of {self.skip}" if self.skip > 1 else ""
-        return moved + (f": {', '.join(whys)}" if whys else "") + skips
-
-    def _whys(self) -> list[str]:
-        at = f"caps at {self.cap_width}x"
-        phrases = {
-            PANIC: "two misses in a row, the estimate was wrong",
-            THERMAL: f"thermal level {self.level} {at}",
-            FORECAST: f"the heat forecast {at}",
-            BATTERY: f"the battery {at}",
-            LOW_POWER: f"low-power mode {at}",
-            POWER_BUDGET: f"the power budget {at}",
-            USER: f"the app {at}",
-            HOLD: "a wider net would fit but waits",
-            INFEASIBLE: "no width meets the deadline",
-            WIDENED: "a wider net fits",
-        }
-        whys = [phrase for bit, phrase in phrases.items() if self.reasons & bit]
-        if self.reasons & LATENCY and not self.reasons & (PANIC | INFEASIBLE):
-            whys.insert(0, "the wider net would miss the deadline")
-        return whys
+        obvious = "latency" if self.bits & (PANIC | INFEASIBLE) else None  # these say it better
+        whys = ", ".join(sentence(reason) for reason in self.reasons if reason.code != obvious)
+        skips = f"; {sentence(Reason.of('skips', every=self.skip))}" if self.skip > 1 else ""
+        return sentence(self.move) + (f": {whys}" if whys else "") + skips

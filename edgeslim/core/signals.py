@@ -35,11 +35,11 @@ class Signals:
 
     status: int = UNKNOWN
     """Thermal level 0..4 (none, light, moderate, severe, critical)."""
-    head_milli: int = UNKNOWN
+    headroom_milli: int = UNKNOWN
     """Thermal headroom now, 1000 = SEVERE."""
-    fc_milli: int = UNKNOWN
+    forecast_milli: int = UNKNOWN
     """Thermal headroom forecast for 30 s from now."""
-    soc: int = UNKNOWN
+    battery_permille: int = UNKNOWN
     """Battery charge in permille."""
     charging: bool = False
     low_power: bool = False

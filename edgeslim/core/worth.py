@@ -1,18 +1,24 @@
-"""What the widths of a bundle are worth, for a latency table that was measured on it."""
+"""What artifacts are worth, as whole numbers that compare the same in every language.
+
+Quality (of artifacts; decimals, as people write them) ─► worth: millionths, or multiply-adds as they are
+"""
 
 from __future__ import annotations
 
-from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.latency import Quality, WidthValue
+import math
+
+MACS, WIDTH, LATENCY = "macs", "width", "latency"
+STAND_INS = (MACS, WIDTH, LATENCY)
+"""Metrics that stand in where accuracies are unknown; the latter two are the ladder's own."""
+MAX_WORTH = 1 << 52
+_MILLION = 1_000_000
 
 
-def quality(bundle: SlimBundle) -> Quality:
-    """The accuracies in the bundle (of the metric that most widths have), else multiply-adds standing in for them."""
-    measured = [(entry.permille, entry.quality) for entry in bundle.manifest.widths if entry.quality is not None]
-    if not measured:
-        values = tuple(WidthValue(permille=w.permille, value=float(w.macs)) for w in bundle.manifest.widths)
-        return Quality(metric="macs", source="bundle", values=values)
-    metrics = [found.metric for _, found in measured]
-    metric = max(sorted(set(metrics)), key=metrics.count)
-    values = tuple(WidthValue(permille=p, value=float(q.value)) for p, q in measured if q.metric == metric)
-    return Quality(metric=metric, source="bundle", values=values)
+def worth(value: float, metric: str, *, larger_is_better: bool = True) -> int:
+    """Millionths, rounded half up on the double (0.7123 → 712300); stand-ins are whole already.
+
+    Where smaller is better the number is negated, so that more is always better.
+    """
+    whole = math.floor(value * (1 if metric in STAND_INS else _MILLION) + 0.5)
+    whole = min(max(whole, -MAX_WORTH), MAX_WORTH)
+    return whole if larger_is_better else -whole

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeslim.core.latency import LoadSpan
+from edgeslim.core.passport import LoadSpan
 
 _IDLE, _IOWAIT, _STEAL = 3, 4, 7  # columns of /proc/stat, proc(5)
 

@@ -18,7 +18,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from edgeslim.core.latency import DeviceInfo, EnergyMethod, OsInfo
+from edgeslim.core.latency import EnergyMethod
+from edgeslim.core.passport import DeviceInfo, OsInfo
 from edgeslim.host.sysfs import Battery, Heat, LinuxSource, number, text
 
 ROOT = Path("/")

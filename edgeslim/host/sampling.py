@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,30 @@ _INPUT_SEED = 7
 _WORK = bytes(BASELINE_BYTES)
 
 
-def example_input(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """The same random input every time: zeros would let some kernels take short cuts."""
+class Tensor(Protocol):
+    """One input, as manifests and runtimes describe it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+
+def example_inputs(tensors: Iterable[Tensor]) -> dict[str, NDArray[Any]]:
+    """The same random arrays every time: zeros would let some kernels take short cuts."""
     rng = np.random.default_rng(_INPUT_SEED)
-    if np.issubdtype(np.dtype(dtype), np.integer):
-        return rng.integers(0, 1 + np.iinfo(dtype).max, shape, dtype=dtype)
-    return rng.standard_normal(shape).astype(dtype)
+    return {tensor.name: _random(rng, tensor) for tensor in tensors}
+
+
+def _random(rng: np.random.Generator, tensor: Tensor) -> NDArray[Any]:
+    if np.issubdtype(np.dtype(tensor.dtype), np.integer):
+        limits = np.iinfo(tensor.dtype)
+        return rng.integers(limits.min, limits.max, tensor.shape, dtype=tensor.dtype, endpoint=True)
+    return rng.standard_normal(tensor.shape).astype(tensor.dtype)
 
 
 def timed_runs(call: Callable[[], object], runs: int) -> list[int]:

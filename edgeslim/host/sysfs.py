@@ -88,7 +88,7 @@ class LinuxSource:
         level, battery = self.heat().level, self.battery()
         return Signals(
             status=UNKNOWN if level is None else level,
-            soc=UNKNOWN if battery.permille is None else battery.permille,
+            battery_permille=UNKNOWN if battery.permille is None else battery.permille,
             charging=bool(battery.plugged),
             low_power=bool(battery.low_power),
         )

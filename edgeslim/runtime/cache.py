@@ -10,7 +10,8 @@
 
 Only names that could be ours (a key is a SHA-256) are ever removed. No content is trusted: a file is hashed when this
 process first meets it and again when its size, inode or time has changed. ``CachedArtifact.intact`` tells at any later
-moment whether somebody wrote into a file that a runtime has mapped. The folder may vanish at any moment; it is made again.
+moment whether somebody wrote into a file that a runtime has mapped. The folder may vanish at any moment; it is made
+again.
 """
 
 from __future__ import annotations

@@ -1,33 +1,58 @@
-"""What a bundle offers one target on this machine: a file per width, and what it takes to have it.
+"""What a bundle offers one target on this machine: its artifacts, and what it takes to have each.
 
-SlimBundle + target name ─► Deployment ─► plans[Width]: key, files and hashes ─► cache.py
-                                └──────► build(width, out)
+SlimBundle + target name ─► Deployment ─► plans[artifact id]: names, inputs, files and hashes ─► cache.py
+                                └──────► build(artifact id, out)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.manifest import FileEntry, InputContract, TensorInfo, Variant, artifact_sha256
+from edgeslim.core.labels import labels
+from edgeslim.core.latency import net_of
+from edgeslim.core.manifest import FileEntry, InputContract, TensorInfo, Variant, artifact_id, artifact_sha256
 from edgeslim.core.width import Width
+from edgeslim.errors import UsageError, did_you_mean
 from edgeslim.runtime.bundle_file import BundleFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactPlan:
-    """One artifact as it has to lie in a cache.
+    """One artifact: what it is called, what goes in and comes out, and how it has to lie in a cache.
 
     ``key`` is what rows of latency tables are bound to (``artifact_sha256``).
     """
 
-    width: Width
+    artifact: str
+    """Its id, ``<variant>/<net>``."""
+    label: str
+    variant: str
+    net: str
+    width_permille: int | None
+    precision: str
+    macs: int
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    contract: InputContract
+    """How an image becomes its input."""
     key: str
     name: str
     directory: bool
     files: tuple[FileEntry, ...]
+
+    @property
+    def input(self) -> TensorInfo:
+        """The only input.
+
+        Raises:
+            UsageError: it has several.
+        """
+        if len(self.inputs) != 1:
+            raise UsageError(f"{self.artifact} has {len(self.inputs)} inputs: {_names(self.inputs)}")
+        return self.inputs[0]
 
     @property
     def size_bytes(self) -> int:
@@ -40,50 +65,95 @@ class ArtifactPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Deployment:
-    """Every width of a bundle for one target."""
+    """Every artifact of a bundle for one target (or of some of its variants), by id, from narrow to wide.
+
+    Narrow and wide mean multiply-adds here: the one order that is known before anything has been measured.
+    """
 
     bundle: SlimBundle
-    variant: Variant
-    plans: Mapping[Width, ArtifactPlan]
+    target: str
+    variants: tuple[Variant, ...]
+    plans: Mapping[str, ArtifactPlan]
     file: BundleFile
 
     @classmethod
-    def of(cls, bundle: SlimBundle, target: str, variant: str | None = None) -> Deployment:
-        """Raises ``UsageError``: nothing for this target, or several variants and none named."""
-        chosen = bundle.variant(target, variant)
-        plans = {}
-        for artifact in sorted(chosen.artifacts, key=lambda artifact: artifact.permille):
-            width = Width(artifact.permille)
-            plans[width] = ArtifactPlan(
-                width=width,
+    def of(cls, bundle: SlimBundle, target: str, variants: Sequence[str] | None = None) -> Deployment:
+        """Its variants called so (``fp16-224`` or the whole id), by default all of the target.
+
+        Raises:
+            UsageError: nothing for this target, or no such variant.
+        """
+        chosen = _variants(bundle, target, variants)
+        named = labels(chosen)
+        plans = [
+            ArtifactPlan(
+                artifact=(identifier := artifact_id(variant.id, artifact.permille)),
+                label=named[identifier],
+                variant=variant.id,
+                net=net_of(artifact.permille),
+                width_permille=artifact.permille,
+                precision=variant.precision,
+                macs=bundle.resolve(artifact.permille).macs,
+                inputs=variant.inputs,
+                outputs=variant.outputs,
+                contract=bundle.manifest.input,
                 key=artifact_sha256(artifact),
-                name=f"model{chosen.suffix}",
-                directory=chosen.directory,
+                name=f"model{variant.suffix}",
+                directory=variant.directory,
                 files=artifact.files,
             )
-        return cls(bundle=bundle, variant=chosen, plans=plans, file=BundleFile(bundle))
+            for variant in chosen
+            for artifact in variant.artifacts
+        ]
+        ordered = sorted(plans, key=lambda plan: (plan.macs, plan.size_bytes, plan.artifact))
+        return cls(
+            bundle=bundle,
+            target=target,
+            variants=chosen,
+            plans={plan.artifact: plan for plan in ordered},
+            file=BundleFile(bundle),
+        )
 
-    def build(self, width: Width, out: Path) -> None:
-        """Rebuild the artifact of ``width`` at ``out``.
+    def build(self, artifact: str, out: Path) -> None:
+        """Rebuild ``artifact`` at ``out``.
 
         Raises:
             FormatError: the bundle is damaged. HostError: its file has been cut short.
             OutputError: ``out`` cannot be written.
         """
-        self.file.read().rebuild(self.variant.target, width, out, variant=self.variant.id)
+        plan = self.plans[artifact]
+        self.file.read().rebuild(self.target, Width(int(plan.net)), out, variant=plan.variant)
 
     def close(self) -> None:
         """Let the bundle's file go; the bundle itself stays open."""
         self.file.close()
 
     @property
-    def input(self) -> TensorInfo:
-        return self.variant.inputs[0]
+    def inputs(self) -> tuple[TensorInfo, ...] | None:
+        """What every artifact takes; None where they differ."""
+        different = {plan.inputs for plan in self.plans.values()}
+        return different.pop() if len(different) == 1 else None
 
-    @property
-    def contract(self) -> InputContract:
-        return self.bundle.manifest.input
+    def named(self, name: str) -> ArtifactPlan:
+        """The artifact with this id or label.
 
-    @property
-    def macs(self) -> dict[Width, int]:
-        return {width: self.bundle.resolve(width).macs for width in self.plans}
+        Raises:
+            UsageError: there is none.
+        """
+        for plan in self.plans.values():
+            if name in (plan.artifact, plan.label):
+                return plan
+        known = [text for plan in self.plans.values() for text in (plan.artifact, plan.label)]
+        raise UsageError(f"no artifact {name!r}; there are {', '.join(self.plans)}", hint=did_you_mean(name, known))
+
+
+def _variants(bundle: SlimBundle, target: str, names: Sequence[str] | None) -> tuple[Variant, ...]:
+    if names is not None:
+        named = [bundle.variant(target, name) for name in names]
+        return tuple({variant.id: variant for variant in named}.values())
+    found = tuple(variant for variant in bundle.manifest.variants if variant.target == target)
+    return found or (bundle.variant(target),)  # raises, and says what there is
+
+
+def _names(tensors: Sequence[TensorInfo]) -> str:
+    return ", ".join(repr(tensor.name) for tensor in tensors)

@@ -1,10 +1,10 @@
 """One JSON object per frame: what the controller was told, what it decided, how long the inference took.
 
-    {"reading": {…}, "permille": …, "latency_us": …,
-     "decision": {"rung": …, "permille": …, "skip": …, "reasons": …, "level": …, "cap": …}}
+    {"reading": {…}, "artifact": …, "latency_us": …,
+     "decision": {"rung": …, "artifact": …, "skip": …, "reasons": [codes], "level": …, "cap": …}}
 
 ``reading`` has every field of ``Reading``, so `edgeslim simulate --replay` can put the same questions to any policy;
-``permille`` is the width that ran. A log is a stream: whole lines are written, and a killed process may lose the last
+``artifact`` is what ran. A log is a stream: whole lines are written, and a killed process may lose the last
 second of them.
 """
 
@@ -21,6 +21,7 @@ from edgeslim.errors import OutputError
 from edgeslim.files import check_free
 from edgeslim.runtime.result import FrameResult
 
+FRAME_SCHEMA_FILE = Path(__file__).with_name("frame.schema.json")
 _FLUSH_S = 1.0
 
 
@@ -31,13 +32,13 @@ def record(result: FrameResult) -> dict[str, Any]:
         "reading": encode(result.reading),
         "decision": {
             "rung": decision.rung,
-            "permille": decision.width.permille,
+            "artifact": decision.artifact,
             "skip": decision.skip,
-            "reasons": decision.reasons,
+            "reasons": list(decision.codes),
             "level": decision.level,
             "cap": decision.cap,
         },
-        "permille": result.width.permille,
+        "artifact": result.artifact,
         "latency_us": result.latency_us,
     }
 

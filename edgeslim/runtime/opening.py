@@ -1,14 +1,14 @@
 """From what an app says to a session that can run: bundle, target, cache, table, ladder.
 
-bundle, target ─► Deployment ─► WidthPool ◄─ caches, journal
+bundle, target ─► Deployment ─► ArtifactPool ◄─ caches, journal
                                     │
-table given / stored / measured ────┴─► Ladder without widths that crashed lately
+table given / stored / measured ────┴─► Ladder without what crashed lately
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -17,10 +17,10 @@ import platformdirs
 
 from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.ladder import Ladder, scale_prior
+from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import Policy, preset
-from edgeslim.core.width import Width
+from edgeslim.core.prior import scale_prior
 from edgeslim.errors import EdgeslimError, HostError, MissingExtraError, OutputError, TableError, UsageError
 from edgeslim.host import machine
 from edgeslim.runtime.cache import DEFAULT_BYTES, ArtifactCache
@@ -30,7 +30,7 @@ from edgeslim.runtime.journal import LoadJournal
 from edgeslim.runtime.loading import FrameGate
 from edgeslim.runtime.measure import GapMeasurement, Measurement, candidates, measure_now
 from edgeslim.runtime.own_folder import OwnFolder, SpareFolder
-from edgeslim.runtime.pool import WidthPool
+from edgeslim.runtime.pool import ArtifactPool
 from edgeslim.runtime.signals import Listener, Readings, listen
 from edgeslim.runtime.tables import TableStore, prior_of, rungs
 from edgeslim.targets import runtimes
@@ -46,7 +46,7 @@ class Opened:
     """What a session stands on. ``refined`` is a better ladder, once the gaps have brought it."""
 
     deployment: Deployment
-    pool: WidthPool
+    pool: ArtifactPool
     policy: Policy
     table: LatencyTable
     ladder: Ladder
@@ -73,7 +73,7 @@ def open_session(
     *,
     max_loaded: int,
     threads: int | None,
-    variant: str | None,
+    variants: Sequence[str] | None,
     first_use: FirstUse,
     cache_bytes: int | None,
     readings: Readings,
@@ -83,18 +83,18 @@ def open_session(
     """Everything ``SlimSession`` needs; its docstring says what is raised."""
     owns_bundle = not isinstance(bundle, SlimBundle)
     opened = bundle if isinstance(bundle, SlimBundle) else SlimBundle.open(bundle)
-    pool: WidthPool | None = None
+    pool: ArtifactPool | None = None
     deployment: Deployment | None = None
     try:
         runtime = _runtime(opened, target)
-        deployment = Deployment.of(opened, runtime.name, variant)
+        deployment = Deployment.of(opened, runtime.name, variants)
         path = Path(table) if isinstance(table, str | Path) else None
         table = LatencyTable.read(path) if path is not None else cast(LatencyTable | None, table)
         threads = threads or _threads(table)
         own = OwnFolder(Path(cache_dir) if cache_dir is not None else default_cache_dir())
         journal = LoadJournal(own)
         folders = (own, SpareFolder())
-        pool = WidthPool(
+        pool = ArtifactPool(
             deployment,
             runtime,
             caches=tuple(ArtifactCache(folder, max_bytes=cache_bytes or DEFAULT_BYTES) for folder in folders),
@@ -177,17 +177,17 @@ def _policy(policy: Policy | str | None, bundle: SlimBundle) -> Policy:
     return preset(policy or "balanced")
 
 
-def left_out(deployment: Deployment, journal: LoadJournal, events: EventLog) -> Mapping[Width, str]:
-    """Widths that have crashed a process while loading, by the journal's rule; the narrowest is never among them."""
+def left_out(deployment: Deployment, journal: LoadJournal, events: EventLog) -> Mapping[str, str]:
+    """Artifacts that have crashed processes while loading, by the journal's rule; the narrowest is never among them."""
     crashed = journal.left_out()
-    narrowest = min(deployment.plans)
+    narrowest = next(iter(deployment.plans))
     reasons = {
-        width: f"loading it has crashed a process {crashed[plan.key].count} times lately"
-        for width, plan in deployment.plans.items()
-        if plan.key in crashed and width != narrowest
+        artifact: f"loading it has crashed a process {crashed[plan.key].count} times lately"
+        for artifact, plan in deployment.plans.items()
+        if plan.key in crashed and artifact != narrowest
     }
-    for width, reason in reasons.items():
-        events.add("left-out", reason, width)
+    for artifact, reason in reasons.items():
+        events.add("left-out", reason, deployment.plans[artifact])
     return reasons
 
 
@@ -196,12 +196,12 @@ class _Opening:
     """Where the table comes from."""
 
     deployment: Deployment
-    pool: WidthPool
+    pool: ArtifactPool
     gate: FrameGate
     events: EventLog
     store: TableStore
     threads: int
-    without: Mapping[Width, str]
+    without: Mapping[str, str]
 
     def table(self, given: LatencyTable | None, first_use: FirstUse) -> tuple[LatencyTable, Measurement | None]:
         """The table to begin with, and what has been measured if the rest is to be measured in the gaps."""
@@ -211,19 +211,23 @@ class _Opening:
         if stored is not None and self._usable(stored):
             self.events.add("table", "the table measured here before")
             return stored, None
-        widths = [width for width in candidates(self.deployment) if width not in self.without]
+        wanted = [artifact for artifact in candidates(self.deployment) if artifact not in self.without]
         if first_use == "now":
-            found = self._measure(widths)
+            found = self._measure(wanted)
             table = found.table()
             self._save(table)
             return table, None
-        found = self._measure([widths[0], *widths[1:][-1:]])
+        found = self._measure([wanted[0], *wanted[1:][-1:]])
         prior = prior_of(self.deployment)
         table = found.table() if prior is None else self._scaled(prior, found) or found.table()
         return table, found
 
     def gap_measurement(self, found: Measurement, opened: Opened) -> GapMeasurement | None:
-        missing = [w for w in candidates(self.deployment) if w not in found.samples and w not in self.without]
+        missing = [
+            artifact
+            for artifact in candidates(self.deployment)
+            if artifact not in found.samples and artifact not in self.without
+        ]
 
         def done(measured: Measurement) -> None:
             opened.table = measured.table()
@@ -239,14 +243,15 @@ class _Opening:
             return False
         return True
 
-    def _measure(self, widths: list[Width]) -> Measurement:
-        self.events.add("table", f"measuring {len(widths)} widths on this device")
-        found = measure_now(self.pool, self.deployment, widths)
+    def _measure(self, artifacts: list[str]) -> Measurement:
+        self.events.add("table", f"measuring {len(artifacts)} artifacts on this device")
+        found = measure_now(self.pool, self.deployment, artifacts, threads=self.threads)
         if not found.samples:
             if self.pool.refusal is not None:
                 raise self.pool.refusal
-            reasons = "; ".join(f"{width}: {reason}" for width, reason in self.pool.take_failures())
-            raise HostError(f"no width of {self.deployment.bundle.path} can be loaded here ({reasons})")
+            plans, failures = self.deployment.plans, self.pool.take_failures()
+            reasons = "; ".join(f"{plans[artifact].label}: {reason}" for artifact, reason in failures)
+            raise HostError(f"no artifact of {self.deployment.bundle.path} can be loaded here ({reasons})")
         return found
 
     def _save(self, table: LatencyTable) -> None:
@@ -257,20 +262,18 @@ class _Opening:
 
     def _scaled(self, prior: LatencyTable, found: Measurement) -> LatencyTable | None:
         """Another device's table at this one's speed; None where it does not fit this bundle."""
-        variant = self.deployment.variant
+        target = self.deployment.target
         row = found.table().rows[0]
-        here_ms = found.here_ms()
-        there = {row.width for row in prior.select(target=variant.target, precision=variant.precision)}
+        there = {row.artifact for row in prior.select(target=target)}
         try:
             scaled = scale_prior(
                 prior,
-                {width: ms for width, ms in here_ms.items() if width in there},
+                {artifact: ms for artifact, ms in found.here_ms().items() if artifact in there},
                 device=machine.device(),
                 os=machine.operating_system(),
                 runtime=row.runtime,
                 created_at=row.started_at,
-                target=variant.target,
-                precision=variant.precision,
+                target=target,
             )
             rungs(scaled, self.deployment, threads=self.threads, without=self.without)
         except TableError:

@@ -18,7 +18,7 @@ def likely_next(controller: WidthController, decision: Decision, now_us: int, *,
     rung, state, policy = decision.rung, controller.state, controller.policy
     top = len(controller.ladder.rungs) - 1
     if rung < decision.cap and state.up_run >= min(_SIGNS, policy.dwell_frames):
-        dwell = policy.dwell_us if state.lvl == 0 else max(policy.dwell_us, policy.dwell_warm_us)
+        dwell = policy.dwell_us if state.level == 0 else max(policy.dwell_us, policy.dwell_warm_us)
         opens_us = max(state.last_switch + dwell, state.latency_hold, state.thermal_hold)
         if opens_us - now_us <= lead_us:
             return rung + 1

@@ -1,7 +1,7 @@
 """Which latencies a session reckons with, and the ladder it climbs.
 
 table given ──────────────────────┐
-stored for this device and bundle ┼─► rows of this bundle's files ─► ladder, without widths that crashed lately
+stored for this device and bundle ┼─► rows of this bundle's files ─► ladder, without what crashed lately
 measured now (measure.py) ────────┘
 """
 
@@ -13,18 +13,17 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeslim.core.ladder import DroppedWidth, Ladder, ladder
+from edgeslim.core.ladder import DroppedArtifact, Ladder, ladder
 from edgeslim.core.latency import PRIOR, LatencyTable
+from edgeslim.core.quality import quality
+from edgeslim.core.reasons import Reason
 from edgeslim.core.strict_json import canonical, encode
-from edgeslim.core.width import Width
-from edgeslim.core.worth import quality
+from edgeslim.core.worth import MACS
 from edgeslim.errors import OutputError, TableError
 from edgeslim.host import machine
 from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.own_folder import OwnFolder
 
-MACS = "macs"
-"""The metric of a quality that multiply-adds stand in for."""
 _KEPT = 32
 _NAME = re.compile(r"[0-9a-f]{32}\.json")
 
@@ -65,7 +64,7 @@ class TableStore:
             "device": encode(machine.device()),
             "os": encode(machine.operating_system()),
             "bundle": deployment.bundle.header.manifest_sha256,
-            "variant": deployment.variant.id,
+            "variants": [variant.id for variant in deployment.variants],
             "threads": threads,
         }
         return self._folder / f"{hashlib.sha256(canonical(document).encode()).hexdigest()[:32]}.json"
@@ -87,36 +86,37 @@ def rungs(
     deployment: Deployment,
     *,
     threads: int | None = None,
-    without: Mapping[Width, str] | None = None,
+    without: Mapping[str, str] | None = None,
 ) -> Ladder:
     """The ladder of ``table`` for this bundle.
 
     Args:
         threads: which rows, where the table holds several thread counts.
-        without: widths that must not be used, and why.
+        without: artifacts that must not be used, and why.
 
     Raises:
         TableError: the table has no row for this bundle's files, or none is left.
     """
     without = without or {}
-    variant = deployment.variant
-    mine = [row for row in table.rows if row.target == variant.target and row.precision == variant.precision]
-    rows = [row for row in mine if row.width in deployment.plans]
-    bound = [row for row in rows if row.file_sha256 == deployment.plans[row.width].key]
+    plans = deployment.plans
+    bound = [row for row in table.rows if row.artifact in plans and row.file_sha256 == plans[row.artifact].key]
     if not bound:
         measured = ", ".join(sorted({f"{row.target} {row.precision}" for row in table.rows})) or "nothing"
-        wanted = f"{variant.target} {variant.precision}"
         raise TableError(
-            f"the table holds {measured}, but no row of this bundle's files for {wanted}",
-            hint=f"edgeslim bench {deployment.bundle.path} --target {variant.target} -o TABLE.json",
+            f"the table holds {measured}, but no row of this bundle's files for {deployment.target}",
+            hint=f"edgeslim bench {deployment.bundle.path} --target {deployment.target} -o TABLE.json",
         )
-    kept = tuple(row for row in bound if row.width not in without)
+    # a table may have been taken with other variants beside these, so that it calls them otherwise
+    named = [dataclasses.replace(row, label=plans[row.artifact].label) for row in bound]
+    kept = tuple(row for row in named if row.artifact not in without)
     if not kept:
-        raise TableError(f"every measured width is left out: {'; '.join(sorted(set(without.values())))}")
+        raise TableError(f"everything that was measured is left out: {'; '.join(sorted(set(without.values())))}")
     own = quality(deployment.bundle)
     better = own if table.quality is None or own.metric != MACS else table.quality
-    counts = {row.runtime.threads for row in kept}  # what runtimes use, which may differ from what they were asked
-    chosen = threads if len(counts) > 1 else None
-    built = ladder(dataclasses.replace(table, rows=kept, quality=better), threads=chosen)
-    out = [DroppedWidth(width=width, reason=reason) for width, reason in without.items()]
-    return dataclasses.replace(built, dropped=tuple(sorted((*built.dropped, *out), key=lambda item: item.width)))
+    several = len({row.runtime.threads for row in kept}) > 1
+    built = ladder(dataclasses.replace(table, rows=kept, quality=better), threads=threads if several else None)
+    out = [
+        DroppedArtifact(artifact=name, label=plans[name].label, reason=Reason.of("not_loaded", why=reason))
+        for name, reason in without.items()
+    ]
+    return dataclasses.replace(built, dropped=tuple(sorted((*built.dropped, *out), key=lambda item: item.artifact)))

@@ -52,9 +52,9 @@ class Device:
         self._fast_c, self._slow_c = model.fast_share * heat, (1 - model.fast_share) * heat
         self.temperature_c = scenario.ambient_c + heat
         self.status = 0
-        self.head_milli = UNKNOWN
-        self.fc_milli = UNKNOWN
-        self.charge = scenario.soc
+        self.headroom_milli = UNKNOWN
+        self.forecast_milli = UNKNOWN
+        self.charge = scenario.charge
         self._time_s = self._next_governor_s = self._next_poll_s = 0.0
         self._polled: list[float] = []
         self.clock = self._target_clock()  # as after a long time at this temperature
@@ -63,9 +63,9 @@ class Device:
         self._report_status()
 
     @property
-    def soc_permille(self) -> int:
+    def battery_permille(self) -> int:
         """The charge as the system reports it, in its coarse steps."""
-        step = self.scenario.soc_step_permille
+        step = self.scenario.battery_step_permille
         return int(self.charge * 1000) // step * step
 
     def advance(self, seconds: float, inference_mj: float) -> None:
@@ -117,8 +117,8 @@ class Device:
         ahead = headroom
         if len(self._polled) > model.forecast_polls:
             ahead += headroom - self._polled.pop(0)
-        self.head_milli = _milli(headroom)
-        self.fc_milli = _milli(ahead)
+        self.headroom_milli = _milli(headroom)
+        self.forecast_milli = _milli(ahead)
         self._next_poll_s += model.poll_s
 
 

@@ -72,12 +72,12 @@ def simulate(chooser: Chooser, ladder: Ladder, setting: Setting) -> Run:
     frames = round(setting.minutes * 60 * scenario.fps)
     luck = trace(scenario, frames, setting.seed)
     seconds, deadline_us = 1 / scenario.fps, scenario.deadline_us
-    t, e = [r.t_us for r in ladder.rungs], [r.e_uj / 1000 for r in ladder.rungs]
+    t, e = [r.t_us for r in ladder.rungs], [r.energy_uj / 1000 for r in ladder.rungs]
     oracle = chooser if isinstance(chooser, Oracle) else None
     reading = Reading(now_us=0, deadline_us=deadline_us)
     budget = _budget(scenario)
     run = Run.empty(chooser.name, ladder, setting.minutes)
-    obs_us = obs_w = UNKNOWN
+    observed_us = observed_rung = UNKNOWN
     skipping = 0
     for frame in range(frames):
         now_us = frame * 1_000_000 // scenario.fps
@@ -92,21 +92,21 @@ def simulate(chooser: Chooser, ladder: Ladder, setting: Setting) -> Run:
                 reading = Reading(
                     now_us=now_us,
                     deadline_us=deadline_us,
-                    obs_us=obs_us,
-                    obs_w=obs_w,
+                    observed_us=observed_us,
+                    observed_rung=observed_rung,
                     status=device.status,
-                    head_milli=device.head_milli,
-                    fc_milli=device.fc_milli,
-                    soc=device.soc_permille,
+                    headroom_milli=device.headroom_milli,
+                    forecast_milli=device.forecast_milli,
+                    battery_permille=device.battery_permille,
                     charging=scenario.charging_w > 0,
-                    power_mw=budget.update(now_us, device.soc_permille) if budget else UNKNOWN,
-                    rate=scenario.fps * 1000,
+                    power_mw=budget.update(now_us, device.battery_permille) if budget else UNKNOWN,
+                    inferences_per_ks=scenario.fps * 1000,
                 )
             wanted, skip = chooser.choose(reading)
             rung = loader.use(wanted, now_us)
             latency_us = int(t[rung] * slowdown * luck.noise[frame] + 0.5)
             energy_mj = e[rung]
-            obs_us, obs_w, skipping = latency_us, rung, skip - 1
+            observed_us, observed_rung, skipping = latency_us, rung, skip - 1
         run.now_us.append(now_us)
         run.deadline_us.append(deadline_us)
         run.rung.append(rung)

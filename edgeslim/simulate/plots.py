@@ -51,9 +51,9 @@ def _widths(panel: Axes, minutes: Any, run: Run) -> None:
     rung = np.asarray(run.rung, dtype=float)
     rung[rung < 0] = np.nan
     panel.step(minutes, rung, where="post", linewidth=1.0, color="tab:blue")
-    panel.set_yticks(range(len(run.ladder.rungs)), [f"{width}x" for width in run.ladder.widths])
+    panel.set_yticks(range(len(run.ladder.rungs)), run.ladder.labels)
     panel.set_ylim(-0.4, len(run.ladder.rungs) - 0.6)
-    panel.set_ylabel("width")
+    panel.set_ylabel("rung")
 
 
 def _latencies(panel: Axes, minutes: Any, run: Run) -> None:

@@ -1,6 +1,6 @@
-"""What decides the width in a simulation: ours, the ones people write, and one that knows too much.
+"""What decides the rung in a simulation: ours, the ones people write, and one that knows too much.
 
-    widest · narrowest · static:W · naive · threshold · indexer          what others do
+    widest · narrowest · static:LABEL · naive · threshold · indexer          what others do
     balanced · battery_saver · quality · fixed (core/policy.py)            this controller
     oracle                                                               knows clock and contention, not the noise
 
@@ -18,7 +18,6 @@ from edgeslim.core.ladder import Ladder
 from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.core.reading import Reading
 from edgeslim.core.signals import UNKNOWN
-from edgeslim.core.width import Width
 from edgeslim.errors import UsageError, did_you_mean
 
 
@@ -50,10 +49,10 @@ class Naive:
 
     def choose(self, reading: Reading) -> tuple[int, int]:
         t = self._t
-        if reading.obs_us < 0:
+        if reading.observed_us < 0:
             return len(t) - 1, 1
         rung = len(t) - 1
-        while rung > 0 and t[rung] * reading.obs_us > reading.deadline_us * t[reading.obs_w]:
+        while rung > 0 and t[rung] * reading.observed_us > reading.deadline_us * t[reading.observed_rung]:
             rung -= 1
         return rung, 1
 
@@ -71,10 +70,10 @@ class Threshold:
 
     def choose(self, reading: Reading) -> tuple[int, int]:
         t, top = self._t, len(self._t) - 1
-        if reading.obs_us > reading.deadline_us:
+        if reading.observed_us > reading.deadline_us:
             self._rung, self._calm = max(self._rung - 1, 0), 0
-        elif reading.obs_us >= 0 and self._rung < top:
-            predicted = reading.obs_us * t[self._rung + 1] / t[reading.obs_w]
+        elif reading.observed_us >= 0 and self._rung < top:
+            predicted = reading.observed_us * t[self._rung + 1] / t[reading.observed_rung]
             self._calm = self._calm + 1 if predicted < self._room * reading.deadline_us else 0
             if self._calm >= self._patience:
                 self._rung, self._calm = self._rung + 1, 0
@@ -98,8 +97,8 @@ class Indexer:
         self._sum, self._count = 0, 0
 
     def choose(self, reading: Reading) -> tuple[int, int]:
-        if reading.obs_us >= 0:
-            self._sum += reading.obs_us
+        if reading.observed_us >= 0:
+            self._sum += reading.observed_us
             self._count += 1
         waited = reading.now_us - self._changed_us
         if waited >= self._down_us and self._count:
@@ -110,9 +109,9 @@ class Indexer:
         mean = self._sum / self._count
         top = len(self._t) - 1
         step = 0
-        if reading.head_milli >= 1000:
+        if reading.headroom_milli >= 1000:
             step = -2
-        elif reading.head_milli >= 850 or mean > reading.deadline_us:
+        elif reading.headroom_milli >= 850 or mean > reading.deadline_us:
             step = -1
         elif waited >= self._up_us and self._rung < top:
             step = int(mean * self._t[self._rung + 1] / self._t[self._rung] <= reading.deadline_us)
@@ -127,11 +126,11 @@ class Controlled:
     def __init__(self, ladder: Ladder, policy: Policy, *, name: str | None = None) -> None:
         self.controller = WidthController(ladder, policy)
         self.name = name or policy.name
-        self._offset = ladder.index(self.controller.ladder.rungs[0].width)
+        self._offset = ladder.index(self.controller.ladder.rungs[0].artifact)
 
     def choose(self, reading: Reading) -> tuple[int, int]:
         if self._offset:  # a policy may use only the upper rungs
-            reading = dataclasses.replace(reading, obs_w=max(reading.obs_w - self._offset, UNKNOWN))
+            reading = dataclasses.replace(reading, observed_rung=max(reading.observed_rung - self._offset, UNKNOWN))
         decision = self.controller.step(reading)
         return decision.rung + self._offset, decision.skip
 
@@ -160,7 +159,7 @@ ORACLE = Oracle.name
 
 def names(ladder: Ladder) -> tuple[str, ...]:
     """Every policy there is to compare on this ladder, the oracle last."""
-    statics = tuple(f"{STATIC}{width}" for width in ladder.widths[1:-1])
+    statics = tuple(f"{STATIC}{label}" for label in ladder.labels[1:-1])
     presets = tuple(name for name in PRESETS if name != "fixed")  # on a full ladder the same as "widest"
     return ("widest", "narrowest", *statics, "naive", "threshold", "indexer", *presets, ORACLE)
 
@@ -169,14 +168,14 @@ def chooser(name: str, ladder: Ladder) -> Chooser:
     """A fresh policy of that name: one of ``names``, a preset, or the path of a policy's JSON file.
 
     Raises:
-        UsageError: no such policy, or no such width. PolicyError: the file breaks a rule.
+        UsageError: no such policy, or no such rung. PolicyError: the file breaks a rule.
     """
     if name == "widest":
         return Static(name, len(ladder.rungs) - 1)
     if name == "narrowest":
         return Static(name, 0)
     if name.startswith(STATIC):
-        return Static(name, ladder.index(Width.parse(name.removeprefix(STATIC))))
+        return Static(name, _rung(ladder, name.removeprefix(STATIC)))
     if name == "naive":
         return Naive(ladder)
     if name == "threshold":
@@ -190,6 +189,14 @@ def chooser(name: str, ladder: Ladder) -> Chooser:
     known = [*names(ladder), "fixed"]
     hint = did_you_mean(name, known) or f"policies are {', '.join(known)}, or a policy's JSON file"
     raise UsageError(f"there is no policy {name!r}", hint=hint)
+
+
+def _rung(ladder: Ladder, name: str) -> int:
+    """By label (the x of a width may be left out), or by artifact id."""
+    for names, text in ((ladder.labels, name), (ladder.labels, f"{name}x"), (ladder.artifacts, name)):
+        if text in names:
+            return names.index(text)
+    raise UsageError(f"there is no rung {name!r}", hint=f"rungs are {', '.join(ladder.labels)}")
 
 
 def _policy_file(path: Path) -> Policy:

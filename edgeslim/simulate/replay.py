@@ -1,7 +1,7 @@
 """Recorded frames, put to any policy.
 
-    log of `edgeslim run` ─► slowdown of every frame = latency / table of the width that ran
-                                    └─► what another width would have taken = slowdown x its table entry
+    log of `edgeslim run` ─► slowdown of every frame = latency / table of the artifact that ran
+                                    └─► what another rung would have taken = slowdown x its table entry
 
 Heat and battery stay as they were recorded: a replay does not know how much cooler another policy would have kept the
 device. The same policy on the same readings must decide the same; ``repeats`` counts.
@@ -19,7 +19,6 @@ from edgeslim.core.policy import Policy
 from edgeslim.core.reading import Reading
 from edgeslim.core.signals import UNKNOWN
 from edgeslim.core.strict_json import StrictJsonError, decode, parse
-from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 from edgeslim.simulate.policies import Chooser, Oracle
 from edgeslim.simulate.simulation import Run
@@ -27,23 +26,23 @@ from edgeslim.simulate.simulation import Run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedDecision:
-    """What the controller answered."""
+    """What the controller answered; ``reasons`` by their codes."""
 
     rung: int
-    permille: int
+    artifact: str
     skip: int
-    reasons: int
+    reasons: tuple[str, ...]
     level: int
     cap: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedFrame:
-    """One line of a log: what was told, what was decided, which width ran and for how long."""
+    """One line of a log: what was told, what was decided, which artifact ran and for how long."""
 
     reading: Reading
     decision: LoggedDecision
-    permille: int
+    artifact: str
     latency_us: int
 
 
@@ -79,19 +78,19 @@ def replay(chooser: Chooser, ladder: Ladder, frames: tuple[LoggedFrame, ...]) ->
     """The run that ``chooser`` would have had.
 
     Raises:
-        UsageError: a frame ran at a width that is no rung of ``ladder``.
+        UsageError: a frame ran what is no rung of ``ladder``.
     """
-    t = {rung.width.permille: rung.t_us for rung in ladder.rungs}
-    missing = sorted({frame.permille for frame in frames} - t.keys())
+    t = {rung.artifact: rung.t_us for rung in ladder.rungs}
+    missing = sorted({frame.artifact for frame in frames} - t.keys())
     if missing:
         raise UsageError(
-            f"the log ran at {Width(missing[0])}x, which is no rung of this table",
+            f"the log ran {missing[0]}, which is no rung of this table",
             hint="replay with the table that the session used",
         )
     span_us = frames[-1].reading.now_us - frames[0].reading.now_us
     period_us = span_us / (len(frames) - 1) if len(frames) > 1 else frames[0].reading.deadline_us
     run = Run.empty(chooser.name, ladder, max(span_us + period_us, 1.0) / 60e6)
-    obs_us = obs_w = UNKNOWN
+    observed_us = observed_rung = UNKNOWN
     skipping = 0
     for frame in frames:
         told = frame.reading
@@ -99,19 +98,19 @@ def replay(chooser: Chooser, ladder: Ladder, frames: tuple[LoggedFrame, ...]) ->
         if skipping > 0:
             skipping -= 1
         else:
-            slowdown = frame.latency_us / t[frame.permille]
+            slowdown = frame.latency_us / t[frame.artifact]
             if isinstance(chooser, Oracle):
                 chooser.slowdown = slowdown
-            rung, skip = chooser.choose(dataclasses.replace(told, obs_us=obs_us, obs_w=obs_w))
+            rung, skip = chooser.choose(dataclasses.replace(told, observed_us=observed_us, observed_rung=observed_rung))
             latency_us = int(ladder.rungs[rung].t_us * slowdown + 0.5)
-            energy_mj = ladder.rungs[rung].e_uj / 1000
-            obs_us, obs_w, skipping = latency_us, rung, skip - 1
+            energy_mj = ladder.rungs[rung].energy_uj / 1000
+            observed_us, observed_rung, skipping = latency_us, rung, skip - 1
         run.now_us.append(told.now_us)
         run.deadline_us.append(told.deadline_us)
         run.rung.append(rung)
         run.latency_us.append(latency_us)
         run.energy_mj.append(energy_mj)
-        run.charge.append(told.soc / 1000 if told.soc >= 0 else float("nan"))
+        run.charge.append(told.battery_permille / 1000 if told.battery_permille >= 0 else float("nan"))
     return run
 
 
@@ -121,5 +120,5 @@ def repeats(policy: Policy, ladder: Ladder, frames: tuple[LoggedFrame, ...]) -> 
     same = 0
     for frame in frames:
         answer, was = controller.step(frame.reading), frame.decision
-        same += (answer.width.permille, answer.skip, answer.reasons) == (was.permille, was.skip, was.reasons)
+        same += (answer.artifact, answer.skip, answer.codes) == (was.artifact, was.skip, was.reasons)
     return same

@@ -32,9 +32,9 @@ class Scenario:
     burst_every_s: float = 25.0
     burst_for_s: float = 4.0
     burst_slowdown: float = 1.45
-    soc: float = 0.8
+    charge: float = 0.8
     capacity_wh: float = 15.0
-    soc_step_permille: int = 10
+    battery_step_permille: int = 10
     charging_w: float = 0.0
     sun_w: float = 0.0
     last_until_s: float = 0.0
@@ -87,14 +87,14 @@ SCENARIOS = {
             name="battery_until_evening",
             about="25 °C, 30 % left and two hours to go",
             ambient_c=25.0,
-            soc=0.30,
+            charge=0.30,
             last_until_s=2 * 3600.0,
         ),
         Scenario(
             name="charging_in_the_sun",
             about="26 °C, half a watt of sun and a charger of 5 W",
             ambient_c=26.0,
-            soc=0.45,
+            charge=0.45,
             charging_w=5.0,
             sun_w=0.5,
         ),

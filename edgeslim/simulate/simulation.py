@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslim.core.ladder import Ladder
+from edgeslim.simulate.tables import percents
 
 WARM_C, HOT_C = 43.0, 45.0
 SCHEMA_FILE = Path(__file__).with_name("simulation.schema.json")
@@ -81,9 +82,12 @@ class Row:
 class RungUsed:
     """One rung of the ladder that was simulated; accuracy in percent."""
 
-    permille: int
+    artifact: str
+    label: str
     t_us: int
-    e_uj: int
+    energy_uj: int
+    worth: int
+    """In the metric: millionths, or multiply-adds as they are."""
     accuracy: float
 
 
@@ -98,15 +102,22 @@ class SimulationResult:
     fps: int | None
     load_ms: float
     metric: str
-    """What accuracy means: top1, or what stands in for it (macs, width: a share of the widest's)."""
+    """What accuracy means: top1, or what stands in for it (macs, width, latency: a share of the widest's)."""
     ladder: tuple[RungUsed, ...]
     rows: tuple[Row, ...]
 
 
 def ladder_used(ladder: Ladder) -> tuple[RungUsed, ...]:
     return tuple(
-        RungUsed(permille=rung.width.permille, t_us=rung.t_us, e_uj=rung.e_uj, accuracy=rung.quality)
-        for rung in ladder.rungs
+        RungUsed(
+            artifact=rung.artifact,
+            label=rung.label,
+            t_us=rung.t_us,
+            energy_uj=rung.energy_uj,
+            worth=rung.worth,
+            accuracy=accuracy,
+        )
+        for rung, accuracy in zip(ladder.rungs, percents(ladder), strict=True)
     )
 
 
@@ -154,7 +165,7 @@ def _met(run: Run) -> NDArray[np.bool_]:
 
 def _quality(run: Run) -> NDArray[np.float64]:
     """Of every frame; 0 where it was skipped (rung -1 takes the last entry)."""
-    worth = np.asarray([*(rung.quality for rung in run.ladder.rungs), 0.0])
+    worth = np.asarray([*percents(run.ladder), 0.0])
     return np.take(worth, run.rung)
 
 

@@ -1,7 +1,7 @@
-"""The ladders that simulations stand on: built in, or from a table with its worth in percent.
+"""The ladders that simulations stand on: built in, or from a table, and what their rungs are worth in percent.
 
 Simulations report accuracy in percent. A table's accuracies are fractions; where something stands in for them
-(multiply-adds, the width), the widest counts 100.
+(multiply-adds, the width, the latency), the widest counts 100.
 """
 
 from __future__ import annotations
@@ -10,30 +10,28 @@ import dataclasses
 import math
 
 from edgeslim.core.ladder import ESTIMATED_WATTS, Ladder, Rung
-from edgeslim.core.width import Width
+from edgeslim.core.worth import STAND_INS
 
 BUILTIN = Ladder(
     rungs=(
-        Rung(width=Width(250), t_us=6_000, e_uj=9_000, quality=54.0),
-        Rung(width=Width(500), t_us=12_000, e_uj=22_000, quality=64.0),
-        Rung(width=Width(750), t_us=20_000, e_uj=42_000, quality=69.0),
-        Rung(width=Width(1000), t_us=30_000, e_uj=70_000, quality=72.0),
+        Rung(artifact="builtin/0250", t_us=6_000, energy_uj=9_000, worth=540_000, label="0.25x"),
+        Rung(artifact="builtin/0500", t_us=12_000, energy_uj=22_000, worth=640_000, label="0.5x"),
+        Rung(artifact="builtin/0750", t_us=20_000, energy_uj=42_000, worth=690_000, label="0.75x"),
+        Rung(artifact="builtin/1000", t_us=30_000, energy_uj=70_000, worth=720_000, label="1.0x"),
     )
 )
 """A phone-like table; the one that docs/controller.md compares policies on."""
 
-STAND_INS = ("macs", "width")
 
-
-def in_percent(ladder: Ladder) -> Ladder:
-    """The same rungs with their worth in percent."""
-    widest = ladder.rungs[-1].quality
+def percents(ladder: Ladder) -> tuple[float, ...]:
+    """What every rung is worth, in percent."""
+    worths = [rung.worth for rung in ladder.rungs]
+    if worths[-1] <= 0:  # smaller is better (an error): the best counts 100
+        return tuple(100 * worths[-1] / worth if worth else 100.0 for worth in worths)
     if ladder.metric in STAND_INS:
-        factor = 100 / widest
-    else:
-        factor = 100.0 if widest <= 1 else 1.0
-    rungs = tuple(dataclasses.replace(rung, quality=rung.quality * factor) for rung in ladder.rungs)
-    return dataclasses.replace(ladder, rungs=rungs)
+        return tuple(100 * worth / worths[-1] for worth in worths)
+    per_percent = 10_000 if worths[-1] <= 1_000_000 else 1_000_000  # a fraction, or percent already
+    return tuple(worth / per_percent for worth in worths)
 
 
 def at_speed(ladder: Ladder, widest_ms: float) -> Ladder:
@@ -45,5 +43,5 @@ def at_speed(ladder: Ladder, widest_ms: float) -> Ladder:
     rungs = []
     for rung in ladder.rungs:
         t_us = max(1, math.floor(rung.t_us * factor + 0.5))
-        rungs.append(dataclasses.replace(rung, t_us=t_us, e_uj=t_us * ESTIMATED_WATTS))
+        rungs.append(dataclasses.replace(rung, t_us=t_us, energy_uj=t_us * ESTIMATED_WATTS))
     return dataclasses.replace(ladder, rungs=tuple(rungs))

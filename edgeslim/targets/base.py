@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslim.core.latency import RuntimeInfo
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 from edgeslim.files import sha256_file

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslim.core.latency import RuntimeInfo
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.errors import ExportError, UsageError
 from edgeslim.targets.base import (
     INPUT_NAME,

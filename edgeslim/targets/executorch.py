@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslim.core.latency import RuntimeInfo
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.errors import ExportError, UsageError
 from edgeslim.files import write_atomically
 from edgeslim.targets.base import (

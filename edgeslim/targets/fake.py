@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslim.core.latency import RuntimeInfo
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.targets.base import TensorSpec
 
 

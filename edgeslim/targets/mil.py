@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgeslim.core.latency import RuntimeInfo
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.errors import HostError
 from edgeslim.targets.base import LABELS_NAME, METADATA_NAME, TensorSpec
 from edgeslim.targets.mil_ops import OPERATIONS, Inputs

@@ -25,11 +25,11 @@ NET = NetInfo(
 )
 
 
-def variant(target: str = "fake") -> VariantInfo:
+def variant(target: str = "fake", precision: str = "fp32") -> VariantInfo:
     return VariantInfo(
         target=target,
-        name="fp32-1",
-        precision="fp32",
+        name=f"{precision}-1",
+        precision=precision,
         backend="cpu",
         input_option="nchw-float32",
         suffix=".fake",
@@ -50,8 +50,9 @@ def write_bundle(
     top1: Mapping[int, float] | None = None,
     aliases: Mapping[int, int] | None = None,
     master_size: int = 4,
+    fp16: Mapping[int, Mapping[str, float]] | None = None,
 ) -> Path:
-    """A bundle at ``path``: per permille one ``.fake`` file with that plan."""
+    """A bundle at ``path``: per permille one ``.fake`` file with that plan; ``fp16``: those of a second variant."""
     weight = np.ones((master_size, master_size), np.float32)
     builder = BundleBuilder(NET, [MasterSource(name="head", weight=weight, scale=False, shift=False)])
     for channels, (permille, plan) in enumerate(sorted(plans.items()), 1):
@@ -66,6 +67,8 @@ def write_bundle(
             quality=None if top1 is None else _quality(top1[permille]),
         )
         builder.add_artifact(variant(target), width, packed(plan))
+        if permille in (fp16 or {}):
+            builder.add_artifact(variant(target, "fp16"), width, packed((fp16 or {})[permille]))
     builder.write(path, overwrite=True)
     return path
 
@@ -80,10 +83,18 @@ def _quality(value: float) -> Quality:
     return Quality(metric="top1", value=f"{value:g}", images=10, data_sha256=None, agreement=None)
 
 
-def cell_of(path: Path, plan: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+def cell_of(path: Path, plan: Mapping[str, Any] | None = None, permille: int = 500, **fields: Any) -> dict[str, Any]:
     """The fields of a cell for a ``.fake`` file on the disk; writes it if there is a plan."""
     if plan is not None:
         path.write_text(json.dumps(dict(plan)))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    known = {"target": "fake", "permille": 500, "threads": 1, "precision": "fp32", "input_shape": (1, 1)}
-    return {**known, "file_sha256": digest, "path": str(path), **fields}
+    return {**cell_fields(permille), "file_sha256": digest, "path": str(path), **fields}
+
+
+def cell_fields(permille: int = 500, target: str = "fake", **changes: Any) -> dict[str, Any]:
+    """What a cell of one width needs."""
+    known = {
+        "artifact": f"{target}-fp32-1/{permille:04d}", "label": f"{Width(permille)}x", "width_permille": permille,
+        "target": target, "threads": 1, "precision": "fp32", "input_shape": (1, 1), "file_sha256": "0" * 64,
+    }  # fmt: skip
+    return known | changes

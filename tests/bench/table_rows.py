@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeslim.core.latency import DeviceInfo, LatencyRow, LatencyTable, OsInfo, RuntimeInfo, Statistics
+from edgeslim.core.latency import LatencyRow, LatencyStatistics, LatencyTable, label_of, net_of
+from edgeslim.core.passport import DeviceInfo, OsInfo, RuntimeInfo
 
 DEVICE = DeviceInfo(manufacturer=None, model="board", soc=None, cores=2, ram_bytes=None, cpu_max_khz=())
 
@@ -19,6 +20,7 @@ def row(centre_ms: float = 10.0, *, seed: int = 0, blocks: int = 20, **changes: 
     samples = tuple(float(x) for block in drawn for x in block)
     values: dict[str, Any] = {
         "file_sha256": "a" * 64, "bundle_sha256": None, "width_permille": 500, "target": "litert", "precision": "fp32",
+        "context": "process",
         "input_shape": (1, 3, 8, 8), "device": DEVICE, "os": OsInfo(name="Linux", version="6", build=None),
         "runtime": RuntimeInfo(name="litert", version="2", delegate_requested="xnnpack", delegate_actual="xnnpack",
                                threads=1, load_mode="mmap"),
@@ -26,11 +28,13 @@ def row(centre_ms: float = 10.0, *, seed: int = 0, blocks: int = 20, **changes: 
         "block_runs": (15,) * blocks, "kind": "burst", "order": 0, "seed": 0, "valid": True, "reasons": (),
         "started_at": "2026-01-01T00:00:00Z", "edgeslim_version": "0.1.0",
     }  # fmt: skip
-    return LatencyRow(**values | dataclasses.asdict(Statistics.of(samples)) | changes)
+    net = net_of(changes.get("width_permille", 500))
+    values |= {"artifact": f"litert-fp32-8/{net}", "net": net, "label": label_of(net)}
+    return LatencyRow(**values | dataclasses.asdict(LatencyStatistics.of(samples)) | changes)
 
 
 def failed(**changes: Any) -> LatencyRow:
-    empty = dict.fromkeys(field.name for field in dataclasses.fields(Statistics))
+    empty = dict.fromkeys(field.name for field in dataclasses.fields(LatencyStatistics))
     return row(runs=0, samples_ms=None, block_runs=None, valid=False, reasons=("crashed: x",), **empty | changes)
 
 

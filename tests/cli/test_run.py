@@ -64,7 +64,7 @@ def test_a_summary_for_scripts(arguments: list[str], capsys: pytest.CaptureFixtu
     assert document["target"] == "reference"
     assert document["budget_ms"] == 200
     assert document["p50_ms"] <= document["p95_ms"] <= document["p99_ms"]
-    assert {rung["permille"] for rung in document["ladder"]} <= {130, 190, 250}
+    assert {rung["label"] for rung in document["ladder"]} <= {"0.13x", "0.19x", "0.25x"}
     assert "loaded" in {event["kind"] for event in document["events"]}
     schema = json.loads((Path(edgeslim.__file__).parent / "runtime" / "frame.schema.json").read_text())
     for line in log.read_text().splitlines():
@@ -111,7 +111,7 @@ def test_heat_from_a_tree_of_files(arguments: list[str], tmp_path: Path, capsys:
 
 def test_policies(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "kiosk.json"
-    path.write_text('{"policy_version": 1, "base": "fixed", "name": "kiosk", "max_permille": 300}')
+    path.write_text('{"policy_version": 1, "base": "fixed", "name": "kiosk", "max_rung": 0}')
     assert main([*arguments, "--policy", str(path), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["policy"] == "kiosk"
@@ -197,7 +197,7 @@ def test_the_live_table(stage: Path, tmp_path: Path) -> None:
     with session:
         view.begin(session)
         with view:
-            image = np.zeros(session.input.shape, np.float32)
+            image = np.zeros(session.inputs[0].shape, np.float32)
             result = session.run(image)
             view.show(Path("cat.jpg"), result)
         table = RichConsole(width=100, file=io.StringIO(), record=True)

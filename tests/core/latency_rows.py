@@ -5,27 +5,22 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from edgeslim.core.latency import (
-    BatterySpan,
-    DeviceInfo,
-    LatencyRow,
-    LatencyTable,
-    OsInfo,
-    Quality,
-    RuntimeInfo,
-    Statistics,
-    ThermalSpan,
-    WidthValue,
-)
+from edgeslim.core.latency import ArtifactValue, LatencyRow, LatencyStatistics, LatencyTable, Quality, label_of, net_of
+from edgeslim.core.passport import BatterySpan, DeviceInfo, OsInfo, RuntimeInfo, ThermalSpan
 
+VARIANT = "litert-fp32-224"
 SAMPLES = (6.0, 6.5, 6.25, 7.0, 6.125)
+
+
+def artifact(permille: int) -> str:
+    """The id of the rows below."""
+    return f"{VARIANT}/{net_of(permille)}"
 
 
 def row(**changes: Any) -> LatencyRow:
     values: dict[str, Any] = {
         "file_sha256": "ab" * 32,
         "bundle_sha256": None,
-        "width_permille": 500,
         "target": "litert",
         "precision": "fp32",
         "input_shape": (1, 3, 224, 224),
@@ -39,11 +34,12 @@ def row(**changes: Any) -> LatencyRow:
             threads=1,
             load_mode=None,
         ),
+        "context": "process",
         "warmup_runs": 10,
         "runs": len(SAMPLES),
         "duration_s": 0.1,
         "samples_ms": SAMPLES,
-        **dataclasses.asdict(Statistics.of(SAMPLES)),
+        **dataclasses.asdict(LatencyStatistics.of(SAMPLES)),
         "kind": "burst",
         "order": 0,
         "seed": 0,
@@ -52,6 +48,12 @@ def row(**changes: Any) -> LatencyRow:
         "started_at": "2026-01-01T00:00:00Z",
         "edgeslim_version": "0.1.0",
     }
+    width = changes.pop("width_permille", 500)
+    net = changes.pop("net", None) or net_of(width)
+    label = label_of(net) if width else net
+    known = values | changes
+    variant = changes.pop("variant", f"{known['target']}-{known['precision']}-224")
+    values |= {"artifact": f"{variant}/{net}", "net": net, "label": label, "width_permille": width}
     return LatencyRow(**values | changes)
 
 
@@ -67,12 +69,22 @@ def full_table() -> LatencyTable:
             energy_mj_per_inference=12.5),
         row(kind="sustained", valid=False, reasons=("thermal level rose",)),
         failed_row(),
-        quality=Quality(metric="top1", source="test", values=(WidthValue(permille=500, value=64.0),)),
+        quality=quality(**{"0500": 64.0}),
     )  # fmt: skip
 
 
+def quality(metric: str = "top1", *, larger: bool = True, **values: float) -> Quality:
+    """By net, of the rows above."""
+    return Quality(
+        metric=metric,
+        source="test",
+        larger_is_better=larger,
+        values=tuple(ArtifactValue(artifact=f"{VARIANT}/{net}", value=value) for net, value in values.items()),
+    )
+
+
 def failed_row() -> LatencyRow:
-    nothing = dict.fromkeys(field.name for field in dataclasses.fields(Statistics))
+    nothing = dict.fromkeys(field.name for field in dataclasses.fields(LatencyStatistics))
     return row(
         width_permille=250, runs=0, samples_ms=None, valid=False, reasons=("the runtime crashed: signal 11",), **nothing
     )
@@ -81,5 +93,5 @@ def failed_row() -> LatencyRow:
 def timed(permille: int, ms: float, **changes: Any) -> LatencyRow:
     """A row whose every inference took ``ms``."""
     samples = (ms,) * 3
-    figures = dataclasses.asdict(Statistics.of(samples))
-    return row(width_permille=permille, samples_ms=samples, runs=3, **figures | changes)
+    figures = dataclasses.asdict(LatencyStatistics.of(samples))
+    return row(**{"width_permille": permille, "samples_ms": samples, "runs": 3, **figures, **changes})

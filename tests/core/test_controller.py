@@ -16,25 +16,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeslim import Width, WidthController
+from edgeslim import WidthController
 from edgeslim.core import controller as module
 from edgeslim.core.controller import ONE, ControllerState
 from edgeslim.core.ladder import Ladder, Rung
 from edgeslim.core.policy import PRESETS, Policy
-from edgeslim.core.reading import CAPS, INFEASIBLE, LATENCY, PANIC, REASON_NAMES, WIDENED, Reading
-from edgeslim.errors import PolicyError, TableError
+from edgeslim.core.reading import INFEASIBLE, LATENCY, PANIC, REASON_CODES, WIDENED, Reading
+from edgeslim.core.reasons import Reason
+from edgeslim.errors import TableError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from latency_rows import table, timed
 
 SECOND = 1_000_000
 
+CAPS = {"thermal", "forecast", "battery", "low_power", "power_budget", "user"}
+
 
 def ladder_of(*t_us: int) -> Ladder:
-    count = len(t_us)
     return Ladder(
         rungs=tuple(
-            Rung(width=Width(1000 * (i + 1) // count), t_us=t, e_uj=t * 2, quality=float(i)) for i, t in enumerate(t_us)
+            Rung(artifact=f"t/{i}", t_us=t, energy_uj=t * 2, worth=i, label=f"r{i}") for i, t in enumerate(t_us)
         )
     )
 
@@ -52,42 +54,42 @@ def frame(second: float, **changes: Any) -> Reading:
 
 def test_takes_a_table_or_a_ladder() -> None:
     rows = table(timed(500, 12.0), timed(1000, 30.0))
-    assert WidthController(rows).ladder.widths == (Width(500), Width(1000))
-    assert WidthController(FOUR).step(frame(0)).width == Width(750)
+    assert WidthController(rows).ladder.labels == ("0.5x", "1.0x")
+    assert WidthController(FOUR).step(frame(0)).label == "r2"
     with pytest.raises(TableError):
         WidthController(table())
 
 
 def test_a_policy_chooses_its_rungs() -> None:
-    fixed = WidthController(FOUR, dataclasses.replace(PRESETS["fixed"], max_permille=800))
+    fixed = WidthController(FOUR, dataclasses.replace(PRESETS["fixed"], max_rung=2))
     decision = fixed.step(frame(0, deadline_us=10_000))
-    assert (decision.width, decision.rung, decision.reason_names) == (Width(750), 0, ("infeasible",))
-    with pytest.raises(PolicyError, match="policy-no-rung"):
-        WidthController(FOUR, Policy(min_permille=10, max_permille=20))
+    assert (decision.artifact, decision.label, decision.rung, decision.codes) == ("t/2", "r2", 0, ("infeasible",))
 
 
 def test_sentences() -> None:
     controller = WidthController(FOUR)
-    assert controller.step(frame(0)).sentence() == "starts at 0.75x"
-    assert controller.step(frame(1, status=3)).sentence() == "narrowed to 0.5x: thermal level 3 caps at 0.5x"
-    assert controller.step(frame(2, status=3)).sentence() == "stays at 0.5x: thermal level 3 caps at 0.5x"
+    assert controller.step(frame(0)).sentence() == "starts at r2"
+    hot = controller.step(frame(1, status=3))
+    assert hot.sentence() == "narrowed to r1: thermal level 3 caps at r1"
+    assert (hot.move, hot.reasons) == (Reason.of("narrows", to="r1"), (Reason.of("thermal", level=3, cap="r1"),))
+    assert controller.step(frame(2, status=3)).sentence() == "stays at r1: thermal level 3 caps at r1"
     slow = controller.step(frame(3, status=3, deadline_us=3_000))
     assert slow.sentence() == (
-        "narrowed to 0.25x: thermal level 3 caps at 0.5x, no width meets the deadline; runs one frame of 3"
+        "narrowed to r0: thermal level 3 caps at r1, no rung meets the deadline; runs one frame of 3"
     )
     for second in range(4, 40):
         last = controller.step(frame(second, status=3))
-    assert last.sentence() == "stays at 0.25x: thermal level 3 caps at 0.5x, a wider net would fit but waits"
+    assert last.sentence() == "stays at r0: thermal level 3 caps at r1, a wider net would fit but waits"
 
 
 def test_every_reason_has_a_phrase() -> None:
     controller = WidthController(FOUR)
     decision = controller.step(frame(0))
-    for bit, name in enumerate(REASON_NAMES):
-        told = dataclasses.replace(decision, reasons=1 << bit)
-        assert told.reason_names == (name,)
+    for bit, name in enumerate(REASON_CODES):
+        told = dataclasses.replace(decision, bits=1 << bit)
+        assert told.codes == (name,)
         assert ": " in told.sentence()
-    assert "two misses" in dataclasses.replace(decision, reasons=LATENCY | PANIC).sentence()
+    assert "two misses" in dataclasses.replace(decision, bits=LATENCY | PANIC).sentence()
     assert dataclasses.replace(decision, previous=0, rung=1).sentence().startswith("widened")
 
 
@@ -119,8 +121,8 @@ def test_an_heir_keeps_what_was_learned() -> None:
     old = WidthController(FOUR)
     for reading in random_readings(random.Random(3), 300, 4):
         old.step(reading)
-    heir = WidthController(FOUR.without(Width(1000), "the runtime crashed"), heir_of=old)
-    names = ("xi", "dev", "k", "lvl", "band")
+    heir = WidthController(FOUR.without("t/3", Reason.of("not_loaded", why="the runtime crashed")), heir_of=old)
+    names = ("xi", "dev", "k", "level", "band")
     assert [getattr(heir.state, n) for n in names] == [getattr(old.state, n) for n in names]
     fresh = dataclasses.replace(ControllerState.at_start(Policy()), **{n: getattr(old.state, n) for n in names})
     assert heir.state == fresh
@@ -192,14 +194,14 @@ def test_no_float_and_no_overflow_at_run_time() -> None:
                 field.name: dice.choice(extreme) for field in dataclasses.fields(Reading) if field.type == "int"
             }
             if i % 3:
-                fields |= {"now_us": i * SECOND, "obs_w": dice.randrange(4)}
+                fields |= {"now_us": i * SECOND, "observed_rung": dice.randrange(4)}
             flags = {"charging": dice.random() < 0.1, "low_power": dice.random() < 0.1}
             decision = controller.step(Reading(**{name: whole(value) for name, value in fields.items()}, **flags))
             assert 0 <= decision.rung <= 3
             state = controller.state
             assert ONE >> 3 <= state.xi <= ONE << 4
             assert 0 < state.dev < ONE << 4
-            assert 0 <= state.lvl <= 4
+            assert 0 <= state.level <= 4
 
 
 def test_the_controller_needs_the_standard_library_only() -> None:
@@ -223,16 +225,16 @@ def random_readings(dice: random.Random, count: int, rungs: int) -> Any:
         yield Reading(
             now_us=now,
             deadline_us=deadline,
-            obs_us=int(dice.randrange(4_000, 40_000) * slow) if dice.random() < 0.95 else -1,
-            obs_w=dice.randrange(-1, rungs + 1),
+            observed_us=int(dice.randrange(4_000, 40_000) * slow) if dice.random() < 0.95 else -1,
+            observed_rung=dice.randrange(-1, rungs + 1),
             status=min(max(int(heat * 10) - 7, 0), 4) if known < 0.6 else -1,
-            head_milli=int(heat * 1000) + dice.randrange(40) if known > 0.3 else -1,
-            fc_milli=int(heat * 1000) + dice.randrange(-50, 90) if known > 0.5 else -1,
-            soc=dice.choice((-1, 10, 60, 120, 190, 215, 500, 900)),
+            headroom_milli=int(heat * 1000) + dice.randrange(40) if known > 0.3 else -1,
+            forecast_milli=int(heat * 1000) + dice.randrange(-50, 90) if known > 0.5 else -1,
+            battery_permille=dice.choice((-1, 10, 60, 120, 190, 215, 500, 900)),
             charging=dice.random() < 0.05,
             low_power=dice.random() < 0.05,
             power_mw=dice.randrange(-1, 3000) if dice.random() < 0.2 else -1,
-            rate=30_000,
+            inferences_per_ks=30_000,
             user_cap=dice.randrange(-1, rungs + 1) if dice.random() < 0.1 else -1,
             user_min=dice.randrange(rungs) if dice.random() < 0.1 else 0,
         )
@@ -257,15 +259,15 @@ def test_invariants_on_200_000_random_steps(seed: int, name: str) -> None:
         decision = controller.step(reading)
         low = min(max(reading.user_min, 0), decision.cap)
         assert low <= decision.rung <= decision.cap
-        assert bool(decision.reasons & CAPS) == (decision.cap < top)
+        assert bool(CAPS & set(decision.codes)) == (decision.cap < top)
         if reading.power_mw >= 0 and decision.rung > 0:
-            assert ladder.rungs[decision.rung].e_uj * reading.rate <= reading.power_mw * 1_000_000
+            assert ladder.rungs[decision.rung].energy_uj * reading.inferences_per_ks <= reading.power_mw * 1_000_000
         fitting = [rung for rung in range(decision.cap + 1) if predicted(controller, rung, reading.deadline_us)]
-        assert bool(decision.reasons & INFEASIBLE) == (not fitting)
-        if fitting and decision.rung > low and not decision.reasons & PANIC:
+        assert bool(decision.bits & INFEASIBLE) == (not fitting)
+        if fitting and decision.rung > low and not decision.bits & PANIC:
             assert decision.rung in fitting
         if previous is not None and decision.rung != previous:
-            if decision.reasons & WIDENED:
+            if decision.bits & WIDENED:
                 assert decision.rung == previous + 1
                 assert controller.state.last_now - last_change_us >= SECOND
             elif decision.rung > previous:
@@ -282,16 +284,16 @@ def test_invariants_on_200_000_random_steps(seed: int, name: str) -> None:
 fields = st.fixed_dictionaries(
     {
         "deadline_us": st.integers(-5, 80_000),
-        "obs_us": st.integers(-1, 120_000),
-        "obs_w": st.integers(-1, 4),
+        "observed_us": st.integers(-1, 120_000),
+        "observed_rung": st.integers(-1, 4),
         "status": st.integers(-1, 5),
-        "head_milli": st.integers(-1, 1300),
-        "fc_milli": st.integers(-1, 1300),
-        "soc": st.integers(-1, 1000),
+        "headroom_milli": st.integers(-1, 1300),
+        "forecast_milli": st.integers(-1, 1300),
+        "battery_permille": st.integers(-1, 1000),
         "charging": st.booleans(),
         "low_power": st.booleans(),
         "power_mw": st.integers(-1, 3000),
-        "rate": st.integers(0, 60_000),
+        "inferences_per_ks": st.integers(0, 60_000),
         "user_cap": st.integers(-1, 4),
         "user_min": st.integers(-1, 4),
     }
@@ -325,16 +327,16 @@ def test_worse_news_never_gives_a_wider_width(situation: tuple[WidthController, 
     rung = answer(controller, reading)
     worse = {
         "status": data.draw(st.integers(max(reading.status, 0), 5)),
-        "head_milli": data.draw(st.integers(max(reading.head_milli, 0), 1400)),
-        "fc_milli": data.draw(st.integers(reading.fc_milli, 1400)),
+        "headroom_milli": data.draw(st.integers(max(reading.headroom_milli, 0), 1400)),
+        "forecast_milli": data.draw(st.integers(reading.forecast_milli, 1400)),
         "low_power": True,
     }
-    if reading.soc >= 0:
-        worse["soc"] = data.draw(st.integers(0, reading.soc))
-    if reading.obs_us >= 0:
-        worse["obs_us"] = data.draw(st.integers(reading.obs_us, 200_000))
+    if reading.battery_permille >= 0:
+        worse["battery_permille"] = data.draw(st.integers(0, reading.battery_permille))
+    if reading.observed_us >= 0:
+        worse["observed_us"] = data.draw(st.integers(reading.observed_us, 200_000))
     for name, value in worse.items():
-        if name in ("status", "head_milli") and getattr(reading, name) < 0:
+        if name in ("status", "headroom_milli") and getattr(reading, name) < 0:
             continue  # unknown holds a level that may be higher than any news
         assert answer(controller, dataclasses.replace(reading, **{name: value})) <= rung, (name, value)
 

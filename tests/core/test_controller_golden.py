@@ -39,7 +39,7 @@ def steps(name: str) -> list[dict[str, int]]:
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_decisions_are_repeated(name: str) -> None:
     header, rows = load(name)
-    pairs = list(zip(header["t_us"], header["e_uj"], strict=True))
+    pairs = list(zip(header["t_us"], header["energy_uj"], strict=True))
     controller = WidthController(make_controller.ladder_of(pairs), Policy.from_document(header["policy"]))
     inputs, outputs = len(header["in"]), header["out"]
     for number, row in enumerate(rows):
@@ -47,7 +47,7 @@ def test_decisions_are_repeated(name: str) -> None:
         for flag in ("charging", "low_power"):
             values[flag] = bool(values[flag])
         decision = controller.step(Reading(**values))
-        answer = [decision.rung, decision.skip, decision.reasons]
+        answer = [decision.rung, decision.skip, decision.bits]
         answer += [getattr(controller.state, field) for field in outputs[3:]]
         assert answer == row[inputs:], f"step {number}: {dict(zip(outputs, answer, strict=True))}"
 
@@ -104,28 +104,28 @@ def test_outliers_cause_no_switch() -> None:
 def test_staircase_caps_by_level_and_skips_when_critical() -> None:
     rows = steps("thermal_staircase")
     assert [at(rows, 5 * i + 10)["rung"] for i in range(6)] == [3, 3, 2, 1, 0, 0]
-    assert {row["skip"] for row in rows if row["lvl"] == 4} == {2}
+    assert {row["skip"] for row in rows if row["level"] == 4} == {2}
     assert at(rows, 220)["rung"] > 0
 
 
 def test_stuck_status_does_not_hide_headroom() -> None:
     rows = steps("status_stuck")
-    assert max(row["lvl"] for row in rows) == 4
-    assert at(rows, 175)["lvl"] == 4  # headroom unknown since 60 s: held for 120 s
-    assert at(rows, 400)["lvl"] == 0
+    assert max(row["level"] for row in rows) == 4
+    assert at(rows, 175)["level"] == 4  # headroom unknown since 60 s: held for 120 s
+    assert at(rows, 400)["level"] == 0
 
 
 def test_unknown_heat_is_never_cool() -> None:
-    assert steps("heat_turns_unknown")[-1]["lvl"] == 4
-    assert {row["lvl"] for row in steps("heat_unknown")} == {0}
+    assert steps("heat_turns_unknown")[-1]["level"] == 4
+    assert {row["level"] for row in steps("heat_unknown")} == {0}
 
 
 def test_a_forecast_narrows_before_it_is_hot() -> None:
     rows = steps("forecast_severe")
     before, during = at(rows, 8)["rung"], at(rows, 18)
     assert during["rung"] < before
-    assert during["lvl"] == 0
-    assert during["reasons"] & FORECAST
+    assert during["level"] == 0
+    assert during["bits"] & FORECAST
     assert at(rows, 40)["rung"] < before  # the thermal back-off is still running
 
 
@@ -155,7 +155,7 @@ def test_a_charger_frees_step_by_step() -> None:
 def test_an_infeasible_deadline_is_said_and_frames_are_skipped() -> None:
     row = at(steps("infeasible_deadline"), 1)
     assert row["rung"] == 0
-    assert row["reasons"] & INFEASIBLE
+    assert row["bits"] & INFEASIBLE
     assert row["skip"] == 3
 
 
@@ -185,18 +185,18 @@ def test_a_budget_of_nothing_is_the_narrowest() -> None:
 
 
 def test_misses_of_a_fitting_width_panic() -> None:
-    assert any(row["reasons"] & PANIC and row["reasons"] & LATENCY for row in steps("panic"))
+    assert any(row["bits"] & PANIC and row["bits"] & LATENCY for row in steps("panic"))
 
 
 def test_a_backward_clock_neither_shortens_nor_restarts_a_dwell() -> None:
     rows = steps("clock_backwards")
     assert all(a["last_now"] <= b["last_now"] for a, b in itertools.pairwise(rows))
-    assert any(row["reasons"] & HOLD for row in rows)
+    assert any(row["bits"] & HOLD for row in rows)
 
 
 def test_every_reason_occurs() -> None:
     seen = 0
     for name in SCENARIOS:
         for row in steps(name):
-            seen |= row["reasons"]
+            seen |= row["bits"]
     assert seen == (WIDENED << 1) - 1

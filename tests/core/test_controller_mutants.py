@@ -140,7 +140,7 @@ def survives(module: types.ModuleType, cases: list[Case]) -> bool:
                 if [
                     decision.rung,
                     decision.skip,
-                    decision.reasons,
+                    decision.bits,
                     *(getattr(state, name) for name in names),
                 ] != wanted:
                     return False

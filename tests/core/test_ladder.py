@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import sys
+from math import floor
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeslim import Width
-from edgeslim.core.ladder import DroppedWidth, Ladder, Rung, ladder, scale_prior
-from edgeslim.core.latency import DeviceInfo, LatencyTable, Quality, WidthValue
+from edgeslim.core.ladder import DroppedArtifact, Ladder, Rung, ladder
+from edgeslim.core.latency import LatencyTable
+from edgeslim.core.passport import DeviceInfo
+from edgeslim.core.prior import scale_prior
+from edgeslim.core.reasons import Reason, sentence
 from edgeslim.errors import TableError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from latency_rows import failed_row, table, timed
+from latency_rows import artifact, failed_row, quality, table, timed
 
 
-def accuracies(**values: float) -> dict[Width, float]:
-    return {Width(int(name[1:])): value for name, value in values.items()}
+def accuracies(**values: float) -> dict[str, float]:
+    return {artifact(int(name[1:])): value for name, value in values.items()}
+
+
+def widths(found: Ladder) -> list[int]:
+    return [int(name.rpartition("/")[2]) for name in found.artifacts]
 
 
 def dropped(found: Ladder) -> dict[int, str]:
-    return {item.width.permille: item.reason for item in found.dropped}
+    return {int(item.artifact.rpartition("/")[2]): sentence(item.reason) for item in found.dropped}
+
+
+def notes(found: Ladder) -> list[str]:
+    return [note.code for note in found.notes]
 
 
 def test_a_clean_table_is_its_own_ladder() -> None:
-    found = ladder(table(timed(500, 12.0), timed(250, 6.0), timed(1000, 30.0)), accuracies(w250=54, w500=64, w1000=72))
-    assert [(r.width.permille, r.t_us, r.e_uj, r.quality) for r in found.rungs] == [
-        (250, 6000, 12000, 54.0),
-        (500, 12000, 24000, 64.0),
-        (1000, 30000, 60000, 72.0),
+    found = ladder(
+        table(timed(500, 12.0), timed(250, 6.0), timed(1000, 30.0)), accuracies(w250=0.54, w500=0.64, w1000=0.72)
+    )
+    assert [(r.label, r.t_us, r.energy_uj, r.worth) for r in found.rungs] == [
+        ("0.25x", 6000, 12000, 540_000),
+        ("0.5x", 12000, 24000, 640_000),
+        ("1.0x", 30000, 60000, 720_000),
     ]
     assert found.energy_estimated
     assert found.metric == "top1"
@@ -41,22 +54,22 @@ def test_a_clean_table_is_its_own_ladder() -> None:
 def test_dominated_widths_go_with_a_reason() -> None:
     rows = table(timed(500, 12.0), timed(750, 31.0), timed(975, 30.5), timed(1000, 30.0))
     found = ladder(rows, accuracies(w500=64, w750=63.5, w975=71.9, w1000=72))
-    assert [w.permille for w in found.widths] == [500, 1000]
-    assert "30.5 ms for 71.9 is beaten by 1.0 (30 ms for 72)" in dropped(found)[975]
-    assert "beaten by 1.0" in dropped(found)[750]
+    assert widths(found) == [500, 1000]
+    assert dropped(found)[975] == "1.0x is no slower and worth no less"
+    assert found.dropped[0].reason == Reason.of("beaten", by="1.0x")
 
 
 def test_accuracies_that_fall_with_width_are_no_reason_to_pay_more() -> None:
     found = ladder(table(timed(500, 12.0), timed(750, 20.0)), accuracies(w500=64, w750=63))
-    assert [w.permille for w in found.widths] == [500]
-    assert "beaten by 0.5" in dropped(found)[750]
+    assert widths(found) == [500]
+    assert dropped(found)[750].startswith("0.5x is no slower")
 
 
 def test_thinning_keeps_the_widest_and_a_quarter_more_speed_per_rung() -> None:
     rows = table(*(timed(p, p / 100) for p in (1000, 850, 800, 640, 600)))
     found = ladder(rows)
-    assert [w.permille for w in found.widths] == [640, 800, 1000]
-    assert dropped(found)[850] == "too close to 1.0: 1.18x faster, a rung needs 1.25x"
+    assert widths(found) == [640, 800, 1000]
+    assert dropped(found)[850] == "85 % of the time of 1.0x, which is worth more for its time; rungs are 1.25x apart"
     assert 600 in dropped(found)
 
 
@@ -69,24 +82,25 @@ def test_rows_that_do_not_count_are_named() -> None:
 def test_a_table_of_doubtful_rows_is_used_and_says_so() -> None:
     hot = timed(500, 12.0, valid=False, reasons=("thermal level rose",))
     found = ladder(table(failed_row(), hot))
-    assert [w.permille for w in found.widths] == [500]
-    assert any("doubtful" in note for note in found.notes)
+    assert widths(found) == [500]
+    assert "all_doubtful" in notes(found)
 
 
 def test_doubtful_rows_are_used_when_asked_for() -> None:
     hot = timed(500, 12.0, valid=False, reasons=("thermal level rose",))
     found = ladder(table(failed_row(), hot, timed(1000, 30.0)), doubtful=True)
-    assert [w.permille for w in found.widths] == [500, 1000]
-    assert "1 of 2 rows do not count, and are used all the same" in found.notes
+    assert widths(found) == [500, 1000]
+    assert Reason.of("some_doubtful", count=1, of=2) in found.notes
 
 
 def test_what_stands_in_for_accuracy() -> None:
     rows = (timed(500, 12.0), timed(1000, 30.0))
     assert ladder(table(*rows)).metric == "width"
-    macs = Quality(metric="macs", source="profile", values=(WidthValue(permille=500, value=97e6),))
+    macs = quality("macs", **{"0500": 97e6})
     found = ladder(table(*rows, quality=macs))
     assert found.metric == "macs"
-    assert any("multiply-adds stand in" in note for note in found.notes)
+    assert "worth_is_macs" in notes(found)
+    assert found.rungs[0].worth == 97_000_000
     assert dropped(found) == {1000: "its macs is unknown, others have one"}
     assert ladder(table(*rows, quality=macs), accuracies(w1000=72, w500=64)).metric == "top1"
 
@@ -98,23 +112,23 @@ def test_energy_is_measured_for_all_or_estimated_for_all() -> None:
         timed(1000, 30.0, energy_mj_per_inference=21.0, **measured),
     )
     found = ladder(both)
-    assert [r.e_uj for r in found.rungs] == [22000, 22000]
-    assert any("raised" in note for note in found.notes)
+    assert [r.energy_uj for r in found.rungs] == [22000, 22000]
+    assert "energy_raised" in notes(found)
     assert not found.energy_estimated
     half = table(timed(500, 12.0, energy_mj_per_inference=22.0, **measured), timed(1000, 30.0))
-    assert [r.e_uj for r in ladder(half).rungs] == [24000, 60000]
+    assert [r.energy_uj for r in ladder(half).rungs] == [24000, 60000]
 
 
 def test_one_place_only() -> None:
     rows = table(timed(500, 12.0), timed(500, 10.0, target="executorch"), timed(1000, 20.0, target="executorch"))
     with pytest.raises(TableError, match="several values of target: executorch, litert"):
         ladder(rows)
-    assert ladder(rows, target="executorch").widths == (Width(500), Width(1000))
+    assert widths(ladder(rows, target="executorch")) == [500, 1000]
     with pytest.raises(TableError, match="no burst row"):
         ladder(rows, target="coreml")
     with pytest.raises(TableError, match="no burst row"):
         ladder(table(timed(500, 12.0, kind="sustained")))
-    with pytest.raises(TableError, match="at least one width"):
+    with pytest.raises(TableError, match="at least one rung"):
         ladder(table(failed_row()))
 
 
@@ -125,28 +139,72 @@ def test_burst_before_prior() -> None:
 
 def test_without() -> None:
     full = ladder(table(timed(500, 12.0), timed(1000, 30.0)))
-    rest = full.without(Width(1000), "the runtime crashed while loading it")
-    assert rest.widths == (Width(500),)
-    assert rest.dropped == (DroppedWidth(width=Width(1000), reason="the runtime crashed while loading it"),)
+    why = Reason.of("not_loaded", why="the runtime crashed while loading it")
+    rest = full.without(artifact(1000), why)
+    assert widths(rest) == [500]
+    assert rest.dropped == (DroppedArtifact(artifact=artifact(1000), label="1.0x", reason=why),)
     with pytest.raises(TableError):
-        rest.without(Width(1000), "again")
+        rest.without(artifact(1000), why)
     with pytest.raises(TableError):
-        rest.without(Width(500), "the last one")
+        rest.without(artifact(500), why)
+
+
+def test_precisions_and_input_sizes_stand_side_by_side() -> None:
+    rows = table(
+        timed(500, 12.0),
+        timed(1000, 30.0),
+        timed(
+            750, 8.0, variant="litert-int8-192", precision="int8", label="int8 0.75x @192", input_shape=(1, 3, 192, 192)
+        ),
+        timed(
+            1000,
+            20.0,
+            variant="litert-int8-192",
+            precision="int8",
+            label="int8 1.0x @192",
+            input_shape=(1, 3, 192, 192),
+        ),
+    )
+    values = {
+        artifact(500): 0.64,
+        artifact(1000): 0.72,
+        "litert-int8-192/0750": 0.645,
+        "litert-int8-192/1000": 0.69,
+    }
+    found = ladder(rows, values)
+    assert found.labels == ("int8 0.75x @192", "int8 1.0x @192", "1.0x")
+    assert dropped(found) == {500: "int8 0.75x @192 is no slower and worth no less"}
+    assert ladder(rows, values, precision="fp32").labels == ("0.5x", "1.0x")
+
+
+def test_where_smaller_is_better() -> None:
+    rows = table(
+        timed(500, 12.0), timed(1000, 30.0), quality=quality("mae", larger=False, **{"0500": 9.5, "1000": 7.25})
+    )
+    assert [rung.worth for rung in ladder(rows).rungs] == [-9_500_000, -7_250_000]
+
+
+def test_a_net_that_is_no_width_is_worth_what_its_latency_says() -> None:
+    rows = table(timed(500, 12.0), timed(1000, 9.0, net="narrow-head", label="narrow-head", width_permille=None))
+    found = ladder(rows)
+    assert (found.metric, [rung.worth for rung in found.rungs]) == ("latency", [9000, 12000])
 
 
 @pytest.mark.parametrize(
     "rungs",
     [
-        [(500, 10, 1, 1.0), (1000, 10, 1, 2.0)],
-        [(500, 10, 1, 1.0), (1000, 11, 1, 1.0)],
-        [(500, 10, 2, 1.0), (1000, 11, 1, 2.0)],
-        [(500, 0, 1, 1.0)],
-        [(500, 60_000_001, 1, 1.0)],
+        [(500, 10, 1, 1), (1000, 10, 1, 2)],
+        [(500, 10, 1, 1), (1000, 11, 1, 1)],
+        [(500, 10, 2, 1), (1000, 11, 1, 2)],
+        [(500, 0, 1, 1)],
+        [(500, 60_000_001, 1, 1)],
     ],
 )
-def test_a_ladder_rises(rungs: list[tuple[int, int, int, float]]) -> None:
+def test_a_ladder_rises(rungs: list[tuple[int, int, int, int]]) -> None:
     with pytest.raises(TableError):
-        Ladder(rungs=tuple(Rung(width=Width(w), t_us=t, e_uj=e, quality=q) for w, t, e, q in rungs))
+        Ladder(
+            rungs=tuple(Rung(artifact=artifact(w), t_us=t, energy_uj=e, worth=q, label=f"{w}") for w, t, e, q in rungs)
+        )
 
 
 measurements = st.dictionaries(
@@ -155,18 +213,18 @@ measurements = st.dictionaries(
 
 
 @given(measurements)
-def test_every_width_is_a_rung_or_has_a_reason(values: dict[int, tuple[float, float]]) -> None:
+def test_every_artifact_is_a_rung_or_has_a_reason(values: dict[int, tuple[float, float]]) -> None:
     rows = table(*(timed(permille, ms) for permille, (ms, _) in values.items()))
-    found = ladder(rows, {Width(permille): quality for permille, (_, quality) in values.items()})
-    assert sorted(values) == sorted([w.permille for w in found.widths] + [d.width.permille for d in found.dropped])
-    assert found.rungs[-1].quality == max(quality for _, quality in values.values())
+    found = ladder(rows, {artifact(permille): good for permille, (_, good) in values.items()})
+    assert sorted(values) == sorted([*widths(found), *dropped(found)])
+    assert found.rungs[-1].worth == max(floor(good * 1_000_000 + 0.5) for _, good in values.values())
     assert all(5 * low.t_us <= 4 * high.t_us for low, high in zip(found.rungs, found.rungs[1:], strict=False))
 
 
 HERE = DeviceInfo(manufacturer=None, model="here", soc=None, cores=4, ram_bytes=None, cpu_max_khz=())
 
 
-def prior(rows: LatencyTable, here_ms: dict[Width, float]) -> LatencyTable:
+def prior(rows: LatencyTable, here_ms: dict[str, float]) -> LatencyTable:
     place = rows.rows[0]
     return scale_prior(
         rows, here_ms, device=HERE, os=place.os, runtime=place.runtime, created_at="2026-01-02T00:00:00Z"
@@ -175,7 +233,7 @@ def prior(rows: LatencyTable, here_ms: dict[Width, float]) -> LatencyTable:
 
 def test_a_prior_is_scaled_by_the_probes_and_marked() -> None:
     rows = table(timed(250, 6.0, load_cold_ms=100.0), timed(500, 12.0), timed(1000, 30.0))
-    scaled = prior(rows, {Width(250): 12.0, Width(1000): 120.0})  # 2x and 4x: the geometric mean is 2.83x
+    scaled = prior(rows, {artifact(250): 12.0, artifact(1000): 120.0})  # 2x and 4x: the geometric mean is 2.83x
     assert scaled.prior is not None
     assert scaled.prior.scale == pytest.approx(8**0.5)
     assert scaled.prior.device.model == "bench"
@@ -184,10 +242,10 @@ def test_a_prior_is_scaled_by_the_probes_and_marked() -> None:
     assert scaled.rows[1].p50_ms == pytest.approx(12 * 8**0.5)
     assert scaled.rows[0].load_cold_ms == pytest.approx(100 * 8**0.5)
     assert LatencyTable.from_json(scaled.to_json()) == scaled
-    assert ladder(scaled).widths == ladder(rows).widths
+    assert ladder(scaled).artifacts == ladder(rows).artifacts
 
 
-@pytest.mark.parametrize("here_ms", [{}, {Width(750): 1.0}, {Width(250): 0.0}, {Width(250): float("nan")}])
-def test_a_prior_needs_a_sound_probe(here_ms: dict[Width, float]) -> None:
+@pytest.mark.parametrize("here_ms", [{}, {artifact(750): 1.0}, {artifact(250): 0.0}, {artifact(250): float("nan")}])
+def test_a_prior_needs_a_sound_probe(here_ms: dict[str, float]) -> None:
     with pytest.raises(TableError):
         prior(table(timed(250, 6.0)), here_ms)

@@ -13,7 +13,8 @@ import pytest
 
 from edgeslim import LatencyTable
 from edgeslim.bench.table.csv_view import to_csv
-from edgeslim.core.latency import SCHEMA_FILE, BatterySpan, Quality, Statistics, ThermalSpan, WidthValue
+from edgeslim.core.latency import SCHEMA_FILE, ArtifactValue, LatencyStatistics, Quality
+from edgeslim.core.passport import BatterySpan, ThermalSpan
 from edgeslim.errors import OutputError, TableError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -23,12 +24,12 @@ from latency_rows import failed_row, full_table, row, table
 
 
 def test_statistics_are_what_a_reader_gets_by_hand() -> None:
-    figures = Statistics.of([4.0, 1.0, 3.0, 2.0])
+    figures = LatencyStatistics.of([4.0, 1.0, 3.0, 2.0])
     assert (figures.min_ms, figures.p50_ms, figures.max_ms, figures.mean_ms) == (1.0, 2.5, 4.0, 2.5)
     assert figures.p90_ms == pytest.approx(3.7)
     assert figures.std_ms == pytest.approx(1.25**0.5)
     with pytest.raises(TableError):
-        Statistics.of([])
+        LatencyStatistics.of([])
 
 
 def test_round_trip_is_exact_and_canonical() -> None:
@@ -81,7 +82,10 @@ BROKEN_ROWS = {
     "version": {"schema_version": 2},
     "hash": {"file_sha256": "AB" * 32},
     "bundle hash": {"bundle_sha256": "12"},
-    "width": {"width_permille": 0},
+    "width": {"net": "0000", "width_permille": 0},
+    "net": {"width_permille": 500, "net": "0750"},
+    "artifact": {"variant": "a/b"},
+    "label": {"label": " "},
     "negative count": {"order": -1},
     "shape": {"input_shape": (1, 0)},
     "negative time": {"load_cold_ms": -1.0},
@@ -124,7 +128,9 @@ def test_a_table_refuses_the_same_row_twice_and_other_versions() -> None:
     with pytest.raises(TableError, match="schema_version"):
         table(schema_version=2)
     with pytest.raises(TableError, match="twice"):
-        Quality(metric="top1", source="", values=(WidthValue(permille=500, value=1.0),) * 2)
+        Quality(
+            metric="top1", source="", larger_is_better=True, values=(ArtifactValue(artifact="a/0500", value=1.0),) * 2
+        )
 
 
 BROKEN_TEXTS = {

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeslim import Width, WidthController
+from edgeslim import WidthController
 from edgeslim.core.ladder import Ladder, Rung
 from edgeslim.core.policy import PRESETS, RANGES, Policy, preset
 from edgeslim.core.reading import Reading
 from edgeslim.errors import PolicyError
 
-LADDER = Ladder(rungs=tuple(Rung(width=Width(250 * i), t_us=6_000 * i, e_uj=i, quality=float(i)) for i in range(1, 5)))
+LADDER = Ladder(
+    rungs=tuple(Rung(artifact=f"t/{i}", t_us=6_000 * i, energy_uj=i, worth=i, label=f"r{i}") for i in range(1, 5))
+)
 
 
 def test_balanced_is_the_default() -> None:
@@ -26,7 +28,10 @@ def test_balanced_is_the_default() -> None:
 
 
 def test_presets_differ_where_they_say() -> None:
-    warm, low = Reading(now_us=0, deadline_us=100_000, status=2), Reading(now_us=0, deadline_us=100_000, soc=250)
+    warm, low = (
+        Reading(now_us=0, deadline_us=100_000, status=2),
+        Reading(now_us=0, deadline_us=100_000, battery_permille=250),
+    )
     rungs = {
         name: (WidthController(LADDER, policy).step(warm).rung, WidthController(LADDER, policy).step(low).rung)
         for name, policy in PRESETS.items()
@@ -71,7 +76,7 @@ BROKEN: list[tuple[str, Any]] = [
     ("policy-not-ascending", {"battery_permille": [100, 50, 200]}),
     ("policy-not-ascending", {"latency_hold_us": [2, 1]}),
     ("policy-not-ascending", {"k_min": 4096}),
-    ("policy-not-ascending", {"min_permille": 500, "max_permille": 400}),
+    ("policy-not-ascending", {"min_rung": 2, "max_rung": 1}),
 ]
 
 
@@ -105,12 +110,11 @@ def test_every_field_but_the_name_has_a_range() -> None:
     assert set(RANGES) == {field.name for field in dataclasses.fields(Policy)} - {"name"}
 
 
-def test_widths_within_a_policy() -> None:
-    middle = Policy(min_permille=300, max_permille=800)
-    assert middle.select(LADDER).widths == (Width(500), Width(750))
-    assert dataclasses.replace(middle, fixed=1).select(LADDER).widths == (Width(750),)
-    with pytest.raises(PolicyError, match="policy-no-rung"):
-        Policy(min_permille=1001).select(LADDER)
+def test_rungs_within_a_policy() -> None:
+    middle = Policy(min_rung=1, max_rung=2)
+    assert middle.select(LADDER).labels == ("r2", "r3")
+    assert dataclasses.replace(middle, fixed=1).select(LADDER).labels == ("r3",)
+    assert Policy(min_rung=9).select(LADDER).labels == ("r4",), "a shorter ladder gives its widest"
 
 
 @st.composite
@@ -121,7 +125,7 @@ def policies(draw: st.DrawFn) -> Policy:
         drawn = [draw(st.integers(low, high)) for _ in range(length or 1)]
         values[name] = tuple(sorted(drawn, reverse=name == "thermal_thirds")) if length else drawn[0]
     values["k_min"], values["k_start"], values["k_max"] = sorted((values["k_min"], values["k_start"], values["k_max"]))
-    values["min_permille"], values["max_permille"] = sorted((values["min_permille"], values["max_permille"]))
+    values["min_rung"], values["max_rung"] = sorted((values["min_rung"], values["max_rung"]))
     values["headroom_hysteresis_milli"] = min(values["headroom_hysteresis_milli"], values["headroom_milli"][0] - 1)
     return Policy(**values)
 
@@ -130,9 +134,16 @@ def policies(draw: st.DrawFn) -> Policy:
 def test_any_valid_policy_steps_and_travels(data: st.DataObject) -> None:
     policy = data.draw(policies())
     assert Policy.from_json(policy.to_json()) == policy
-    controller = WidthController(LADDER, dataclasses.replace(policy, min_permille=0, max_permille=1000))
+    controller = WidthController(LADDER, dataclasses.replace(policy, min_rung=0, max_rung=1000))
     for i in range(40):
         decision = controller.step(
-            Reading(now_us=i * 33_333, deadline_us=20_000, obs_us=900 * i, obs_w=i % 4, head_milli=40 * i, soc=20 * i)
+            Reading(
+                now_us=i * 33_333,
+                deadline_us=20_000,
+                observed_us=900 * i,
+                observed_rung=i % 4,
+                headroom_milli=40 * i,
+                battery_permille=20 * i,
+            )
         )
         assert 0 <= decision.rung < len(controller.ladder.rungs)

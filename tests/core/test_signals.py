@@ -6,18 +6,27 @@ from edgeslim.core.ladder import Ladder, Rung
 from edgeslim.core.power_budget import PowerBudget
 from edgeslim.core.reading import Reading
 from edgeslim.core.signals import UNKNOWN, ManualSource, Signals
-from edgeslim.core.width import Width
 
 
 def test_manual_and_the_reading_made_of_it() -> None:
     source = ManualSource()
-    source.signals = Signals(status=2, head_milli=900, fc_milli=950, soc=400, charging=True, low_power=True)
+    source.signals = Signals(
+        status=2, headroom_milli=900, forecast_milli=950, battery_permille=400, charging=True, low_power=True
+    )
     reading = Reading.of(
-        source.read(), now_us=5, deadline_us=6, obs_us=7, obs_w=1, power_mw=8, rate=9, user_cap=2, user_min=1
+        source.read(),
+        now_us=5,
+        deadline_us=6,
+        observed_us=7,
+        observed_rung=1,
+        power_mw=8,
+        inferences_per_ks=9,
+        user_cap=2,
+        user_min=1,
     )
     assert reading == Reading(
-        now_us=5, deadline_us=6, obs_us=7, obs_w=1, status=2, head_milli=900, fc_milli=950, soc=400, charging=True,
-        low_power=True, power_mw=8, rate=9, user_cap=2, user_min=1,
+        now_us=5, deadline_us=6, observed_us=7, observed_rung=1, status=2, headroom_milli=900, forecast_milli=950,
+        battery_permille=400, charging=True, low_power=True, power_mw=8, inferences_per_ks=9, user_cap=2, user_min=1,
     )  # fmt: skip
 
 
@@ -37,7 +46,7 @@ def test_power_budget_until_evening() -> None:
 
 
 def test_power_budget_says_when_the_narrowest_is_too_much() -> None:
-    ladder = Ladder(rungs=(Rung(width=Width(250), t_us=6_000, e_uj=9_000, quality=1.0),))
+    ladder = Ladder(rungs=(Rung(artifact="t/0", t_us=6_000, energy_uj=9_000, worth=1, label="0.25x"),))
     budget = PowerBudget(capacity_mwh=10_000, until_us=HOUR_US, base_mw=0)
     assert budget.reachable(ladder, 30_000)
     budget.update(0, 27)  # 270 mW for an hour; 9 mJ 30 times a second are 270 mW

@@ -1,7 +1,7 @@
 """The controller's golden scenarios: what happens around the app, frame by frame, in whole numbers.
 
-Each scenario yields frames: a dict of reading fields, with ``slow`` (permille) instead of ``obs_us`` where the latency
-follows from the table and the rung that ran. ``make_controller.py`` runs them and writes the expected values.
+Each scenario yields frames: a dict of reading fields, with ``slow`` (permille) instead of ``observed_us`` where the
+latency follows from the table and the rung that ran. ``make_controller.py`` runs them and writes the expected values.
 """
 
 from __future__ import annotations
@@ -156,7 +156,13 @@ def clock_backwards() -> Iterator[Frame]:
 def sample_of_another_rung() -> Iterator[Frame]:
     for i, now in enumerate(clock(12, 20)):
         rung = (-1, 0, 1, 2, 3, 4, 99)[i // 30 % 7]
-        yield {"now_us": now, "deadline_us": 33_333, "obs_us": 9_000 + 900 * (i % 11), "obs_w": rung, "status": 0}
+        yield {
+            "now_us": now,
+            "deadline_us": 33_333,
+            "observed_us": 9_000 + 900 * (i % 11),
+            "observed_rung": rung,
+            "status": 0,
+        }
 
 
 @scenario("misses alternate between the own rung and another: a run of misses must be one's own")
@@ -165,7 +171,7 @@ def misses_of_two_rungs() -> Iterator[Frame]:
     for i, now in enumerate(clock(12, 20)):
         frame = {"now_us": now, "deadline_us": 33_333, "slow": 1000, "status": 0}
         if i % 9 == 5:
-            frame |= {"obs_us": 34_000, "obs_w": dice.below(4)}
+            frame |= {"observed_us": 34_000, "observed_rung": dice.below(4)}
         elif i % 9 == 6:
             frame |= {"slow": 1720}
         yield frame
@@ -244,7 +250,13 @@ def extreme_inputs() -> Iterator[Frame]:
     deadlines = (0, -5, 1, 33_333, 60_000_000, 60_000_001, 1 << 60)
     for i, now in enumerate(clock(28, 10)):
         obs = (0, 1, 2, 7_000, 59_999_999, 60_000_000, 1 << 60)[i % 7]
-        yield {"now_us": now, "deadline_us": deadlines[i // 40 % 7], "obs_us": obs, "obs_w": i // 3 % 4, "status": 0}
+        yield {
+            "now_us": now,
+            "deadline_us": deadlines[i // 40 % 7],
+            "observed_us": obs,
+            "observed_rung": i // 3 % 4,
+            "status": 0,
+        }
 
 
 @scenario("a single rung: nothing to decide, still the truth about feasibility", rungs=FOUR[1:2])
@@ -270,19 +282,19 @@ def eight_rungs() -> Iterator[Frame]:
 def _mixed(seed: int, seconds: int) -> Iterator[Frame]:
     """A little of everything, slowly changing."""
     dice = Dice(seed)
-    slow, status, soc = 1000, 0, 500
+    slow, status, battery_permille = 1000, 0, 500
     for i, now in enumerate(clock(seconds, 15)):
         if i % 45 == 44:
             slow = dice.between(700, 2600)
         if i % 100 == 99:
             status = dice.between(0, 3)
-        soc -= dice.below(2)
+        battery_permille -= dice.below(2)
         yield {
             "now_us": now,
             "deadline_us": 33_333 if i % 200 < 150 else 21_000,
             "slow": slow + dice.below(80),
             "status": status,
-            "soc": max(soc, 0),
+            "battery_permille": max(battery_permille, 0),
         }
 
 
@@ -301,34 +313,40 @@ def thermal_staircase() -> Iterator[Frame]:
 def forecast_staircase() -> Iterator[Frame]:
     values = (700, 849, 850, 950, 999, 1000, 1149, 1150, 2000, -1, 999, 600)
     for now in clock(60, 10):
-        yield {"now_us": now, "deadline_us": 33_333, "slow": 1000, "status": 0, "fc_milli": values[now // (5 * SECOND)]}
+        yield {
+            "now_us": now,
+            "deadline_us": 33_333,
+            "slow": 1000,
+            "status": 0,
+            "forecast_milli": values[now // (5 * SECOND)],
+        }
 
 
 @scenario("a forecast of SEVERE narrows before it is hot, and holds while it stands")
 def forecast_severe() -> Iterator[Frame]:
     for now in clock(40, 10):
         ahead = 1020 if 8 * SECOND <= now < 18 * SECOND else 800
-        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "head_milli": 780, "fc_milli": ahead}
+        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "headroom_milli": 780, "forecast_milli": ahead}
 
 
 @scenario("status stuck at NONE while headroom rises; then headroom turns unknown: holds for 120 s, then falls")
 def status_stuck() -> Iterator[Frame]:
     for now in clock(400, 2):
         head = min(700 + now // 50_000, 1200) if now < 60 * SECOND else -1
-        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "status": 0, "head_milli": head}
+        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "status": 0, "headroom_milli": head}
 
 
 @scenario("headroom 1.2, then nothing is known at all: the level holds for ever")
 def heat_turns_unknown() -> Iterator[Frame]:
     for now in clock(300, 2):
         head = 1200 if now < 10 * SECOND else -1
-        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "head_milli": head}
+        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "headroom_milli": head}
 
 
 @scenario("status turns unknown at SEVERE while headroom says cool: holds 120 s, then the headroom counts")
 def status_turns_unknown() -> Iterator[Frame]:
     for now in clock(260, 2):
-        frame = {"now_us": now, "deadline_us": 40_000, "slow": 1000, "head_milli": 500}
+        frame = {"now_us": now, "deadline_us": 40_000, "slow": 1000, "headroom_milli": 500}
         yield frame | ({"status": 3} if now < 10 * SECOND else {})
 
 
@@ -363,7 +381,7 @@ def headroom_hysteresis() -> Iterator[Frame]:
         path = [*range(threshold - 3, threshold + 3), *range(threshold - 46, threshold - 54, -1), 700, 700, 700, 700]
         for milli in path:
             now += SECOND
-            yield {"now_us": now, "deadline_us": 33_333, "slow": 1000, "head_milli": milli, "fc_milli": milli}
+            yield {"now_us": now, "deadline_us": 33_333, "slow": 1000, "headroom_milli": milli, "forecast_milli": milli}
 
 
 @scenario("the level falls after exactly 20 s below, and a rise in between starts the wait again")
@@ -378,9 +396,9 @@ def level_falls() -> Iterator[Frame]:
 
 @scenario("an input unknown for exactly 120 s, and a microsecond more")
 def heat_memory() -> Iterator[Frame]:
-    for base, known in ((0, {"status": 2}), (400, {"head_milli": 960})):
+    for base, known in ((0, {"status": 2}), (400, {"headroom_milli": 960})):
         for second, extra in (
-            (0, {"status": 0, "head_milli": 0, **known}),
+            (0, {"status": 0, "headroom_milli": 0, **known}),
             (60, {}),
             (120, {}),
             (121, {}),
@@ -388,7 +406,7 @@ def heat_memory() -> Iterator[Frame]:
             (180, {}),
         ):
             for offset in (0, 1):
-                other = {"head_milli": 0} if "status" in known else {"status": 0}
+                other = {"headroom_milli": 0} if "status" in known else {"status": 0}
                 now = (base + second) * SECOND + offset
                 yield {"now_us": now, "deadline_us": 33_333, "slow": 1000, **(extra or other)}
 
@@ -400,37 +418,57 @@ def heat_memory() -> Iterator[Frame]:
 def battery_drain() -> Iterator[Frame]:
     dice = Dice(5)
     for i, now in enumerate(clock(300, 2)):
-        soc = max(300 - i // 2 + dice.between(-8, 8), 10)
-        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "status": 0, "soc": soc}
+        battery_permille = max(300 - i // 2 + dice.between(-8, 8), 10)
+        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "status": 0, "battery_permille": battery_permille}
 
 
 @scenario("each battery threshold, a permille at a time, down and up")
 def battery_thresholds() -> Iterator[Frame]:
     now = 0
     for threshold in (200, 100, 50):
-        for soc in (threshold, threshold - 1, threshold + 19, threshold + 20, threshold + 20, threshold - 1):
+        for battery_permille in (
+            threshold,
+            threshold - 1,
+            threshold + 19,
+            threshold + 20,
+            threshold + 20,
+            threshold - 1,
+        ):
             now += 1_500_000
-            yield {"now_us": now, "deadline_us": 33_333, "slow": 1000, "status": 0, "soc": soc}
+            yield {
+                "now_us": now,
+                "deadline_us": 33_333,
+                "slow": 1000,
+                "status": 0,
+                "battery_permille": battery_permille,
+            }
 
 
 @scenario("2 % and then unknown: stays narrow")
 def battery_unknown() -> Iterator[Frame]:
     for now in clock(20, 10):
-        soc = 20 if now < 5 * SECOND else -1
-        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "status": 0, "soc": soc}
+        battery_permille = 20 if now < 5 * SECOND else -1
+        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "status": 0, "battery_permille": battery_permille}
 
 
 @scenario("plugged in at 2 %: released, one rung at a time; unplugged again")
 def plug_in() -> Iterator[Frame]:
     for now in clock(20, 20):
         charging = 4 * SECOND <= now < 14 * SECOND
-        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "status": 0, "soc": 20, "charging": int(charging)}
+        yield {
+            "now_us": now,
+            "deadline_us": 40_000,
+            "slow": 1000,
+            "status": 0,
+            "battery_permille": 20,
+            "charging": int(charging),
+        }
 
 
 @scenario("charging at 2 % from the start: no cap")
 def charging_low() -> Iterator[Frame]:
     for now in clock(5, 20):
-        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "status": 0, "soc": 20, "charging": 1}
+        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "status": 0, "battery_permille": 20, "charging": 1}
 
 
 @scenario("low-power mode on, off, and on while charging: one third, then free")
@@ -444,8 +482,15 @@ def low_power() -> Iterator[Frame]:
 def power_budget() -> Iterator[Frame]:
     for now in clock(40, 10):
         power = max(2600 - now // 10_000, 0) if now < 30 * SECOND else -1
-        rate = 30_000 if now < 20 * SECOND else 60_000
-        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "status": 0, "power_mw": power, "rate": rate}
+        inferences_per_ks = 30_000 if now < 20 * SECOND else 60_000
+        yield {
+            "now_us": now,
+            "deadline_us": 40_000,
+            "slow": 1000,
+            "status": 0,
+            "power_mw": power,
+            "inferences_per_ks": inferences_per_ks,
+        }
 
 
 @scenario("a budget that pays for a rung exactly, one milliwatt less, and absurd values")
@@ -462,8 +507,14 @@ def power_budget_exact() -> Iterator[Frame]:
         (65_101, 930_001),
     ]
     for i, now in enumerate(clock(60, 5)):
-        power, rate = cases[i // 20]
-        yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "power_mw": power, "rate": rate}
+        power, inferences_per_ks = cases[i // 20]
+        yield {
+            "now_us": now,
+            "deadline_us": 40_000,
+            "slow": 1000,
+            "power_mw": power,
+            "inferences_per_ks": inferences_per_ks,
+        }
 
 
 @scenario("the app's widest below its narrowest, beyond the ladder, and rising floors: caps win")
@@ -484,12 +535,12 @@ def caps_together() -> Iterator[Frame]:
             "deadline_us": 40_000,
             "slow": 1000,
             "status": dice.below(4),
-            "fc_milli": dice.between(900, 1100),
-            "soc": dice.below(260),
+            "forecast_milli": dice.between(900, 1100),
+            "battery_permille": dice.below(260),
             "low_power": dice.below(2),
             "charging": dice.below(5) // 4,
             "power_mw": dice.between(200, 2400),
-            "rate": 30_000,
+            "inferences_per_ks": 30_000,
             "user_cap": dice.between(-1, 3),
             "user_min": dice.below(2),
         }
@@ -546,19 +597,19 @@ def random_frames(seed: int, count: int) -> Iterator[Frame]:
         if dice.below(3):
             frame["status"] = max(0, min((heat - 700) // 100, 5))
         if dice.below(4):
-            frame |= {"head_milli": heat + dice.between(-30, 30), "fc_milli": heat + dice.between(-60, 90)}
+            frame |= {"headroom_milli": heat + dice.between(-30, 30), "forecast_milli": heat + dice.between(-60, 90)}
         if dice.below(3) == 0:
-            frame["soc"] = dice.below(1000) if dice.below(4) else dice.below(230)
+            frame["battery_permille"] = dice.below(1000) if dice.below(4) else dice.below(230)
         if dice.below(8) == 0:
             frame["charging"] = 1
         if dice.below(12) == 0:
             frame["low_power"] = 1
         if dice.below(10) == 0:
-            frame |= {"power_mw": dice.below(3000), "rate": dice.below(60_000)}
+            frame |= {"power_mw": dice.below(3000), "inferences_per_ks": dice.below(60_000)}
         if dice.below(15) == 0:
             frame |= {"user_cap": dice.between(-1, 9), "user_min": dice.between(-1, 5)}
         if dice.below(30) == 0:
-            frame |= {"obs_us": dice.below(90_000), "obs_w": dice.between(-1, 8)}
+            frame |= {"observed_us": dice.below(90_000), "observed_rung": dice.between(-1, 8)}
         if i % 400 == 399:
             frame["now_us"] = now - 5 * SECOND
         yield frame

@@ -21,23 +21,24 @@ from controller_scenarios import SCENARIOS, Scenario
 from edgeslim.core import signals
 from edgeslim.core.controller import ControllerState, WidthController
 from edgeslim.core.ladder import Ladder, Rung
+from edgeslim.core.latency import label_of, net_of
 from edgeslim.core.policy import POLICY_VERSION, Policy
 from edgeslim.core.reading import Reading
-from edgeslim.core.width import Width
 
 FOLDER = Path(__file__).with_name("controller")
 INPUTS = tuple(field.name for field in dataclasses.fields(Reading))
-STATE = tuple(field.name for field in dataclasses.fields(ControllerState) if field.name not in ("started", "w"))
-OUTPUTS = ("rung", "skip", "reasons", *STATE)
+STATE = tuple(field.name for field in dataclasses.fields(ControllerState) if field.name not in ("started", "rung"))
+OUTPUTS = ("rung", "skip", "bits", *STATE)
 
 
 def ladder_of(rungs: Any) -> Ladder:
-    """A ladder of (t_us, e_uj) pairs; widths are only names here."""
+    """A ladder of (t_us, e_uj) pairs; artifacts are only names here."""
     count = len(rungs)
     return Ladder(
         rungs=tuple(
-            Rung(width=Width(1000 * (i + 1) // count), t_us=t, e_uj=e, quality=float(i))
+            Rung(artifact=f"golden/{net_of(width)}", t_us=t, energy_uj=e, worth=i, label=label_of(net_of(width)))
             for i, (t, e) in enumerate(rungs)
+            for width in (1000 * (i + 1) // count,)
         )
     )
 
@@ -50,9 +51,9 @@ def reading_of(frame: dict[str, int], t_us: tuple[int, ...], ran: int) -> Readin
     """The frame's fields, with the latency of the inference that ran before it."""
     fields: dict[str, Any] = dict(frame)
     slow, widest, late = fields.pop("slow", None), fields.pop("slow_widest", None), fields.pop("late_us", None)
-    if ran >= 0 and slow is not None and "obs_us" not in fields:
+    if ran >= 0 and slow is not None and "observed_us" not in fields:
         factor = widest if widest is not None and ran == len(t_us) - 1 else slow
-        fields |= {"obs_us": late if late is not None else t_us[ran] * factor // 1000, "obs_w": ran}
+        fields |= {"observed_us": late if late is not None else t_us[ran] * factor // 1000, "observed_rung": ran}
     for name in ("charging", "low_power"):
         fields[name] = bool(fields.get(name, 0))
     return Reading(**fields)
@@ -70,7 +71,7 @@ def steps(scenario: Scenario) -> Iterator[list[int]]:
         ran = decision.rung
         state = controller.state
         yield [int(getattr(reading, name)) for name in INPUTS] + [
-            decision.rung, decision.skip, decision.reasons, *(getattr(state, name) for name in STATE),
+            decision.rung, decision.skip, decision.bits, *(getattr(state, name) for name in STATE),
         ]  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def text_of(scenario: Scenario) -> str:
         "scenario": scenario.name,
         "about": scenario.about,
         "t_us": [t for t, _ in scenario.rungs],
-        "e_uj": [e for _, e in scenario.rungs],
+        "energy_uj": [e for _, e in scenario.rungs],
         "policy": policy_document(scenario),
         "in": INPUTS,
         "out": OUTPUTS,

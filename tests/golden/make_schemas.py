@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from edgeslim.core.latency import SCHEMA_FILE, LatencyTable
+from edgeslim.runtime.frame_log import FRAME_SCHEMA_FILE
 from edgeslim.simulate import simulation as run
+from edgeslim.simulate.replay import LoggedFrame
 
 
 def schema_of(cls: type) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def _kind(kind: Any) -> dict[str, Any]:
 _DOCUMENTS = (
     (SCHEMA_FILE, "edgeslim latency table, version 1", LatencyTable),
     (run.SCHEMA_FILE, "what edgeslim simulate --json prints", run.SimulationResult),
+    (FRAME_SCHEMA_FILE, "a line of edgeslim run --log", LoggedFrame),
 )
 
 

@@ -116,7 +116,7 @@ def test_sessions_and_tables_hear_the_same_battery(
     found = machine.battery(tmp_path)
     assert found == Battery(permille=permille, plugged=plugged, charging=charging)
     signals = LinuxSource(tmp_path / "sys").read()
-    assert (signals.soc, signals.charging) == (-1 if permille is None else permille, bool(plugged))
+    assert (signals.battery_permille, signals.charging) == (-1 if permille is None else permille, bool(plugged))
 
 
 @pytest.mark.parametrize(("profile", "saving"), [("low-power", True), ("quiet", True), ("balanced", False)])

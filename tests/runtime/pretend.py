@@ -3,11 +3,12 @@ exactly which bytes it was given.
 
     pretend_bundle(path)        widths 0.25 … 1.0 of one layer; each artifact says how long it takes
     PretendTarget(clock, …)     "runs" an artifact by letting the clock go on; can raise, crash, die on purpose
-    expected(bundle, width, x)  what a correct file of that width answers
+    expected_answers(bundle)    what a correct file of each width answers
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import mmap
@@ -23,8 +24,20 @@ from numpy.typing import NDArray
 
 import edgeslim
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.latency import LatencyRow, LatencyTable, RuntimeInfo, Statistics
-from edgeslim.core.manifest import FileEntry, InputContract, ModelInfo, Quality, TensorInfo, artifact_sha256
+from edgeslim.core.labels import labels
+from edgeslim.core.latency import LatencyRow, LatencyStatistics, LatencyTable, net_of
+from edgeslim.core.manifest import (
+    ArtifactEntry,
+    FileEntry,
+    InputContract,
+    ModelInfo,
+    Quality,
+    TensorInfo,
+    Variant,
+    artifact_id,
+    artifact_sha256,
+)
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.core.rebuild import LayerFold, segment_values
 from edgeslim.core.recipe import Layout, Part, Rule, Segment
 from edgeslim.core.slicing import Cut
@@ -40,6 +53,18 @@ WIDTHS = tuple(Width(p) for p in (250, 500, 750, 1000))
 TIMES_US = {250: 6_000, 500: 12_000, 750: 20_000, 1000: 30_000}
 ACCURACIES = {250: "54", 500: "64", 750: "69", 1000: "72"}
 _HEAD = 256
+LARGE = (1, 3, 12, 12)
+"""The input of the second variant of ``two_inputs_bundle``."""
+
+
+def id_of(permille: int, variant: str = f"{NAME}-fp32-8") -> str:
+    """The id of an artifact of ``pretend_bundle``."""
+    return artifact_id(variant, permille)
+
+
+def permille_of(named: Any) -> int:
+    """Of a result, a rung or anything with an artifact's id."""
+    return int(named.artifact.partition("/")[2])
 
 
 def pretend_bundle(
@@ -50,8 +75,13 @@ def pretend_bundle(
     directory: bool = False,
     channels: int = 64,
     policy: dict[str, Any] | None = None,
+    large: Mapping[int, int] | None = None,
 ) -> Path:
-    """Write a bundle whose artifacts hold about ``4·channels²`` bytes at 1.0x."""
+    """Write a bundle whose artifacts hold about ``4·channels²`` bytes at 1.0x.
+
+    Args:
+        large: times of a second variant, of another precision and with a larger input.
+    """
     weight = np.random.default_rng(1).standard_normal((channels, channels, 1, 1)).astype(np.float32)
     net = NetInfo(
         model=ModelInfo(
@@ -81,6 +111,9 @@ def pretend_bundle(
             else Quality(metric="top1", value=accuracy, images=100, data_sha256=None, agreement=None),
         )
         builder.add_artifact(variant, width, _packed(builder, width, t_us, directory))
+        if permille in (large or {}):
+            packed = _packed(builder, width, (large or {})[permille], directory, shape=LARGE)
+            builder.add_artifact(_large_variant(variant), width, packed)
     builder.write(path, overwrite=False)
     return path
 
@@ -102,10 +135,17 @@ def _variant(directory: bool) -> VariantInfo:
     )
 
 
-def _packed(builder: BundleBuilder, width: Width, t_us: int, directory: bool) -> PackedArtifact:
+def _large_variant(small: VariantInfo) -> VariantInfo:
+    inputs = (TensorInfo(name="image", shape=LARGE, dtype="float32", layout="NCHW"),)
+    return dataclasses.replace(small, name="fp16-12", precision="fp16", inputs=inputs)
+
+
+def _packed(
+    builder: BundleBuilder, width: Width, t_us: int, directory: bool, shape: tuple[int, ...] = SHAPE
+) -> PackedArtifact:
     """A file: a padded JSON head, then the folded weights. As a package: the head in a file of its own."""
     (layer,) = builder.layers(width)
-    head = json.dumps({"permille": width.permille, "t_us": t_us}).encode().ljust(_HEAD)
+    head = json.dumps({"permille": width.permille, "t_us": t_us, "shape": shape}).encode().ljust(_HEAD)
     segment = Segment(offset=_HEAD, layer=0, part=Part.WEIGHT, layout=Layout.OIHW, rule=Rule.F32)
     weights = segment_values(segment, layer).tobytes()
     contents = {"Data/head.json": head, "Data/weights.bin": weights} if directory else {"model.bin": head + weights}
@@ -176,8 +216,6 @@ def _misbehave(fault: Any) -> None:
 
 
 class PretendRunner:
-    input = TensorSpec(name="image", shape=SHAPE, dtype="float32", layout="NCHW")
-
     def __init__(self, target: PretendTarget, path: Path, threads: int) -> None:
         self._target, self._threads = target, threads
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
@@ -190,6 +228,7 @@ class PretendRunner:
                     self._maps.append(stream.read())
         head = json.loads(bytes(self._maps[0][:_HEAD]))
         self.permille, self._t_us = head["permille"], head["t_us"]
+        self.input = TensorSpec(name="image", shape=tuple(head["shape"]), dtype="float32", layout="NCHW")
         self._answer = None if target.mapped else answer(self._maps)
         target.loads.append(self.permille)
         time.sleep(target.load_s)
@@ -246,38 +285,51 @@ def table_of(bundle: Path, *, threads: int = 1, times_us: Callable[[int], int] |
     """A measured table of this device, with the times the artifacts themselves name."""
     rows = []
     with SlimBundle.open(bundle) as opened:
-        (variant,) = opened.manifest.variants
-        for order, artifact in enumerate(variant.artifacts):
-            entry = opened.resolve(artifact.permille)
-            t_ms = (times_us(artifact.permille) if times_us else entry.macs // 1000) / 1000
-            rows.append(
-                LatencyRow(
-                    file_sha256=artifact_sha256(artifact),
-                    bundle_sha256=None,
-                    width_permille=artifact.permille,
-                    target=NAME,
-                    precision="fp32",
-                    input_shape=SHAPE,
-                    device=machine.device(),
-                    os=machine.operating_system(),
-                    runtime=RuntimeInfo(
-                        name=NAME, version="1", delegate_requested=None, delegate_actual=None, threads=threads,
-                        load_mode=None,
-                    ),
-                    warmup_runs=1,
-                    runs=1,
-                    duration_s=t_ms / 1000,
-                    p50_ms=t_ms, p90_ms=t_ms, p95_ms=t_ms, p99_ms=t_ms, mean_ms=t_ms, std_ms=0.0, min_ms=t_ms,
-                    max_ms=t_ms,
-                    samples_ms=(t_ms,),
-                    kind="burst",
-                    order=order,
-                    seed=0,
-                    valid=True,
-                    reasons=(),
-                    started_at="2026-01-01T00:00:00Z",
-                    edgeslim_version=edgeslim.__version__,
-                )
-            )  # fmt: skip
-    assert Statistics.of(rows[0].samples_ms or (1.0,)).p50_ms == rows[0].p50_ms
+        named = labels(opened.manifest.variants)
+        for variant in opened.manifest.variants:
+            for artifact in variant.artifacts:
+                t_us = times_us(artifact.permille) if times_us else head_of(opened, variant, artifact.permille)["t_us"]
+                rows.append(_row(variant, artifact, named, t_us / 1000, threads, order=len(rows)))
     return LatencyTable(edgeslim_version=edgeslim.__version__, created_at="2026-01-01T00:00:00Z", rows=tuple(rows))
+
+
+def head_of(bundle: SlimBundle, variant: Variant, permille: int) -> dict[str, Any]:
+    """What an artifact says about itself, read from its template."""
+    _, artifact = bundle.artifact(variant.target, permille, variant=variant.id)
+    found: dict[str, Any] = json.loads(bundle.template(variant, artifact).read(_HEAD))
+    return found
+
+
+def _row(
+    variant: Variant, artifact: ArtifactEntry, named: Mapping[str, str], t_ms: float, threads: int, order: int
+) -> LatencyRow:
+    identifier = artifact_id(variant.id, artifact.permille)
+    return LatencyRow(
+        file_sha256=artifact_sha256(artifact),
+        bundle_sha256=None,
+        artifact=identifier,
+        net=net_of(artifact.permille),
+        label=named[identifier],
+        width_permille=artifact.permille,
+        target=NAME,
+        precision=variant.precision,
+        input_shape=variant.inputs[0].shape,
+        device=machine.device(),
+        os=machine.operating_system(),
+        runtime=RuntimeInfo(
+            name=NAME, version="1", delegate_requested=None, delegate_actual=None, threads=threads, load_mode=None
+        ),
+        context="app",
+        warmup_runs=1,
+        runs=1,
+        duration_s=t_ms / 1000,
+        **dataclasses.asdict(LatencyStatistics.of([t_ms])),
+        samples_ms=(t_ms,),
+        kind="burst",
+        order=order,
+        seed=0,
+        valid=True,
+        reasons=(),
+        started_at="2026-01-01T00:00:00Z",
+        edgeslim_version=edgeslim.__version__,
+    )

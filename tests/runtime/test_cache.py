@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pretend import NAME, TIMES_US, pretend_bundle
+from pretend import NAME, TIMES_US, id_of, pretend_bundle
 
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.width import Width
 from edgeslim.errors import FormatError, OutputError
 from edgeslim.runtime.cache import ArtifactCache
 from edgeslim.runtime.deployment import Deployment
@@ -36,7 +35,7 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deplo
 @pytest.fixture
 def direct(deployment: Deployment, tmp_path: Path) -> Path:
     out = tmp_path / "direct"
-    deployment.build(Width(500), out)
+    deployment.build(id_of(500), out)
     return out
 
 
@@ -53,13 +52,13 @@ class Ensuring:
         self.deployment, self.cache, self.builds = deployment, cache, 0
 
     def __call__(self, permille: int = 500):
-        width = Width(permille)
+        artifact = id_of(permille)
 
         def build(out: Path) -> None:
             self.builds += 1
-            self.deployment.build(width, out)
+            self.deployment.build(artifact, out)
 
-        return self.cache.ensure(self.deployment.plans[width], build)
+        return self.cache.ensure(self.deployment.plans[artifact], build)
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ def test_built_once_and_found_again(ensure: Ensuring, direct: Path) -> None:
         assert with_root.in_place()
         with_root.close()
     assert ensure.builds == 1
-    assert names(ensure.cache) == [ensure.deployment.plans[Width(500)].key]
+    assert names(ensure.cache) == [ensure.deployment.plans[id_of(500)].key]
 
 
 def test_a_second_process_hashes_but_does_not_build(ensure: Ensuring) -> None:
@@ -171,15 +170,15 @@ def test_a_vanishing_folder_is_made_again(ensure: Ensuring) -> None:
 
 
 def test_bounded_in_size_least_recently_used_first(deployment: Deployment, tmp_path: Path) -> None:
-    sizes = {permille: deployment.plans[Width(permille)].size_bytes for permille in TIMES_US}
+    sizes = {permille: deployment.plans[id_of(permille)].size_bytes for permille in TIMES_US}
     cache = ArtifactCache(OwnFolder(tmp_path / "cache"), max_bytes=sizes[250] + sizes[500] + sizes[1000])
     ensure = Ensuring(deployment, cache)
     for permille in (250, 500, 250, 1000, 750):
         ensure(permille).close()
         time.sleep(0.002)
-    kept = {Width(p) for p in TIMES_US if deployment.plans[Width(p)].key in names(cache)}
-    assert Width(750) in kept
-    assert Width(500) not in kept, "500 was used longest ago"
+    kept = {p for p in TIMES_US if deployment.plans[id_of(p)].key in names(cache)}
+    assert 750 in kept
+    assert 500 not in kept, "500 was used longest ago"
     total = sum(path.stat().st_size for path in cache.folder.rglob("*") if path.is_file())
     assert total <= cache.max_bytes
 
@@ -193,7 +192,7 @@ def test_a_width_larger_than_the_whole_cache_is_kept_while_used(deployment: Depl
     first.close()
     second.close()
     ensure(250).close()
-    assert names(ensure.cache) == [deployment.plans[Width(250)].key]
+    assert names(ensure.cache) == [deployment.plans[id_of(250)].key]
 
 
 def test_leftovers_of_killed_processes_are_removed(ensure: Ensuring) -> None:
@@ -230,9 +229,8 @@ deployment = Deployment.of(SlimBundle.open(sys.argv[1]), "pretend")
 rng = random.Random(int(sys.argv[4]))
 for turn in range(40):
     cache = ArtifactCache(OwnFolder(Path(sys.argv[2])), max_bytes=20_000)
-    width = rng.choice(list(deployment.plans))
-    plan = deployment.plans[width]
-    with_root = cache.ensure(plan, lambda out: deployment.build(width, out))
+    plan = rng.choice(list(deployment.plans.values()))
+    with_root = cache.ensure(plan, lambda out: deployment.build(plan.artifact, out))
     for file in plan.files:
         try:
             assert sha256_file(plan.place(with_root.root, file)) == file.sha256
@@ -270,11 +268,11 @@ def test_a_full_disk_is_first_emptied_of_what_is_not_in_use(deployment: Deployme
         ensure(permille).close()
     free = shutil.disk_usage(small_disk).free
     (small_disk / "other").write_bytes(bytes(free // 4096 * 4096))
-    shutil.rmtree(ensure.cache.folder / "artifacts" / deployment.plans[Width(500)].key)
+    shutil.rmtree(ensure.cache.folder / "artifacts" / deployment.plans[id_of(500)].key)
     (small_disk / "more").write_bytes(bytes(shutil.disk_usage(small_disk).free // 4096 * 4096))
     ensure(500).close()
     assert ensure.builds == 5, "free space is compared before anything is written"
-    assert names(ensure.cache) == [deployment.plans[Width(500)].key]
+    assert names(ensure.cache) == [deployment.plans[id_of(500)].key]
 
 
 def test_a_disk_full_of_other_things_is_reported_and_nothing_half_is_left(
@@ -309,12 +307,12 @@ def test_a_folder_that_cannot_be_made(deployment: Deployment, tmp_path: Path) ->
 
 
 def test_damage_while_a_file_is_built_is_not_held_against_the_bundle(ensure: Ensuring, direct: Path) -> None:
-    plan, builds = ensure.deployment.plans[Width(500)], 0
+    plan, builds = ensure.deployment.plans[id_of(500)], 0
 
     def build(out: Path) -> None:
         nonlocal builds
         builds += 1
-        ensure.deployment.build(Width(500), out)
+        ensure.deployment.build(id_of(500), out)
         if builds == 1:
             file = writable(some_file(out))
             file.write_bytes(bytes(len(file.read_bytes())))
@@ -326,10 +324,10 @@ def test_damage_while_a_file_is_built_is_not_held_against_the_bundle(ensure: Ens
 
 
 def test_files_that_never_stay_as_they_were_built_are_not_used(ensure: Ensuring) -> None:
-    plan = ensure.deployment.plans[Width(500)]
+    plan = ensure.deployment.plans[id_of(500)]
 
     def build(out: Path) -> None:
-        ensure.deployment.build(Width(500), out)
+        ensure.deployment.build(id_of(500), out)
         file = writable(some_file(out))
         data = bytearray(file.read_bytes())
         data[-1] ^= 1
@@ -344,7 +342,7 @@ def test_a_damaged_bundle_is_refused(ensure: Ensuring) -> None:
         raise FormatError("hash-mismatch", "weight/layer is damaged")
 
     with pytest.raises(FormatError, match="damaged"):
-        ensure.cache.ensure(ensure.deployment.plans[Width(500)], build)
+        ensure.cache.ensure(ensure.deployment.plans[id_of(500)], build)
     assert names(ensure.cache) == []
 
 
@@ -376,7 +374,7 @@ def test_links_in_it_are_never_followed(ensure: Ensuring, tmp_path: Path, direct
     elsewhere.mkdir()
     (elsewhere / "precious").write_text("mine")
     ensure().close()
-    artifacts, plan = ensure.cache.folder / "artifacts", ensure.deployment.plans[Width(500)]
+    artifacts, plan = ensure.cache.folder / "artifacts", ensure.deployment.plans[id_of(500)]
     shutil.rmtree(artifacts / plan.key)
     (artifacts / plan.key).symlink_to(elsewhere)
     (artifacts / f".{'cd' * 32}.12345678.gone").symlink_to(elsewhere)
@@ -395,7 +393,7 @@ def test_links_in_it_are_never_followed(ensure: Ensuring, tmp_path: Path, direct
 
 def test_a_file_that_would_not_fit_is_not_begun(ensure: Ensuring, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(ensure.cache.folder.parent.parent)
-    need = ensure.deployment.plans[Width(500)].size_bytes
+    need = ensure.deployment.plans[id_of(500)].size_bytes
     monkeypatch.setattr("edgeslim.runtime.cache.shutil.disk_usage", lambda _: usage._replace(free=need - 1))
     with pytest.raises(OutputError, match="no space left for a file"):
         ensure()

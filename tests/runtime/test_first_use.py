@@ -7,12 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from pretend import NAME, PretendTarget, image, pretend_bundle, table_of
+from pretend import NAME, PretendTarget, image, permille_of, pretend_bundle, table_of
 
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyTable
-from edgeslim.core.width import Width
 from edgeslim.errors import HostError, TableError
 from edgeslim.host import machine
 from edgeslim.runtime.deployment import Deployment
@@ -64,9 +63,9 @@ def test_measures_now_and_keeps_it(bundle: Path, tmp_path: Path) -> None:
     started = time.monotonic()
     with open_session(bundle, tmp_path) as session:
         assert time.monotonic() - started < 5
-        assert session.ladder.widths == (Width(250), Width(500), Width(750), Width(1000))
+        assert session.ladder.labels == ("0.25x", "0.5x", "0.75x", "1.0x")
         for rung in session.ladder.rungs:
-            assert rung.t_us >= QUICK_US[rung.width.permille]
+            assert rung.t_us >= QUICK_US[permille_of(rung)]
         (row, *_) = session.table.rows
         assert row.notes == (NOTE,)
         assert row.runs == sum(row.block_runs or ())
@@ -114,7 +113,7 @@ def test_never_more_in_memory_than_allowed_while_measuring(bundle: Path, tmp_pat
 
 def test_a_width_that_cannot_be_loaded_is_not_in_the_table(bundle: Path, tmp_path: Path) -> None:
     with open_session(bundle, tmp_path, target=SleepingTarget(load_faults={750: "raise"})) as session:
-        assert session.ladder.widths == (Width(250), Width(500), Width(1000))
+        assert session.ladder.labels == ("0.25x", "0.5x", "1.0x")
     with pytest.raises(HostError, match="told to fail"):
         open_session(bundle, tmp_path / "none", target=SleepingTarget(load_faults=dict.fromkeys(QUICK_US, "raise")))
 
@@ -129,10 +128,10 @@ def frames_until(session: SlimSession, done, *, fps: float = 50, seconds: float 
 
 def test_measures_in_the_gaps(bundle: Path, tmp_path: Path) -> None:
     with open_session(bundle, tmp_path, first_use="gaps") as session:
-        assert session.ladder.widths == (Width(250), Width(1000)), "the two ends, measured at once"
+        assert session.ladder.labels == ("0.25x", "1.0x"), "the two ends, measured at once"
         assert stored_tables(tmp_path) == []
         frames_until(session, lambda: len(session.ladder.rungs) == 4)
-        assert all(rung.t_us >= QUICK_US[rung.width.permille] for rung in session.ladder.rungs)
+        assert all(rung.t_us >= QUICK_US[permille_of(rung)] for rung in session.ladder.rungs)
         assert session.counts.frames >= 16, "eight runs of each of two widths, one per gap"
         assert len(session._opened.pool.ready) <= 2
     (path,) = stored_tables(tmp_path)
@@ -152,7 +151,7 @@ def test_starts_from_the_table_in_the_bundle(bundle: Path, tmp_path: Path) -> No
     carrying = tmp_path / "carrying.slim"
     assert main(["subset", str(bundle), "--table", str(tmp_path / "table.json"), "-o", str(carrying), "--quiet"]) == 0
     with open_session(carrying, tmp_path, first_use="gaps") as session:
-        assert session.ladder.widths == (Width(250), Width(500), Width(750), Width(1000))
+        assert session.ladder.labels == ("0.25x", "0.5x", "0.75x", "1.0x")
         narrowest, *_, widest = session.ladder.rungs
         assert widest.t_us == pytest.approx(8 * narrowest.t_us, rel=0.01), "the other device's ratios"
         assert widest.t_us < 10 * QUICK_US[1000] * 0.9, "at this device's speed"
@@ -170,7 +169,7 @@ def test_accuracies_of_the_bundle_win_and_macs_stand_in(tmp_path: Path) -> None:
     known = pretend_bundle(tmp_path / "known.slim")
     with open_session(known, tmp_path, table=table_of(known)) as session:
         assert session.ladder.metric == "top1"
-        assert [rung.quality for rung in session.ladder.rungs] == [54, 64, 69, 72]
+        assert [rung.worth for rung in session.ladder.rungs] == [54_000_000, 64_000_000, 69_000_000, 72_000_000]
     unknown = pretend_bundle(tmp_path / "unknown.slim", accuracies=None)
     with open_session(unknown, tmp_path, table=table_of(unknown)) as session:
         assert session.ladder.metric == "macs"
@@ -181,7 +180,7 @@ def test_candidates_are_apart_and_hold_both_ends(tmp_path: Path) -> None:
     bundle = pretend_bundle(tmp_path / "b.slim", times_us=times, accuracies=None)
     with SlimBundle.open(bundle) as opened:
         deployment = Deployment.of(opened, NAME)
-        chosen = [width.permille for width in candidates(deployment)]
+        chosen = [int(artifact[-4:]) for artifact in candidates(deployment)]
         deployment.close()
     assert chosen[0] == 250
     assert chosen[-1] == 1000

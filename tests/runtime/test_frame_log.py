@@ -46,8 +46,8 @@ def log(tmp_path: Path) -> Path:
             if frame % 20 == 0:
                 signals = Signals(
                     status=rng.randrange(-1, 2),
-                    head_milli=rng.randrange(-1, 900),
-                    soc=rng.choice([-1, 150, 800]),
+                    headroom_milli=rng.randrange(-1, 900),
+                    battery_permille=rng.choice([-1, 150, 800]),
                     charging=rng.random() < 0.2,
                 )
             target.slowdown = rng.choice([1.0, 1.0, 1.0, 1.9])
@@ -62,14 +62,14 @@ def test_a_replay_repeats_every_decision(log: Path, tmp_path: Path) -> None:
         ladder = rungs(table_of(bundle), Deployment.of(opened, "pretend"))
     frames = read_log(log)
     assert len(frames) == 300
-    assert len({frame.decision.permille for frame in frames}) > 2
+    assert len({frame.decision.artifact for frame in frames}) > 2
     assert repeats(PRESETS["balanced"], ladder, frames) == 300
 
 
 def test_every_field_of_a_reading_is_there(log: Path) -> None:
     first = json.loads(log.read_text().splitlines()[0])
     assert set(first["reading"]) == set(Reading.__slots__)
-    assert set(first) == {"reading", "decision", "permille", "latency_us"}
+    assert set(first) == {"reading", "decision", "artifact", "latency_us"}
 
 
 def test_it_does_not_overwrite_unless_told(log: Path) -> None:

@@ -7,7 +7,6 @@ import pytest
 from edgeslim.core.controller import WidthController
 from edgeslim.core.ladder import Ladder, Rung
 from edgeslim.core.reading import Decision, Reading
-from edgeslim.core.width import Width
 from edgeslim.runtime.prefetch import likely_next
 
 FRAME_US = 40_000
@@ -18,7 +17,7 @@ def controller(rungs: int = 4) -> WidthController:
     return WidthController(
         Ladder(
             rungs=tuple(
-                Rung(width=Width(250 * (i + 1)), t_us=t, e_uj=2 * t, quality=50.0 + i) for i, t in enumerate(times)
+                Rung(artifact=f"t/{i}", t_us=t, energy_uj=2 * t, worth=i, label=f"r{i}") for i, t in enumerate(times)
             )
         )
     )
@@ -39,7 +38,7 @@ class Frames:
         for _ in range(count):
             self.now_us += FRAME_US
             rung = self.decision.rung
-            self.step(obs_us=int(self.of.ladder.rungs[rung].t_us * self.slowdown), obs_w=rung)
+            self.step(observed_us=int(self.of.ladder.rungs[rung].t_us * self.slowdown), observed_rung=rung)
 
     def next(self) -> int | None:
         return likely_next(self.of, self.decision, self.now_us)
@@ -85,7 +84,7 @@ def test_while_a_long_hold_lasts_the_narrower_one() -> None:
     while frames.decision.level > 0:
         frames.run(1)
     frames.run(20)
-    assert frames.decision.reason_names == ("hold",)
+    assert frames.decision.codes == ("hold",)
     assert frames.next() == frames.decision.rung - 1
     opens_us = frames.of.state.thermal_hold
     while frames.now_us < opens_us - 500_000:

@@ -37,7 +37,7 @@ def board(root: Path, celsius: float, capacity: int = 50) -> Path:
 def test_a_tree_of_files_stands_for_a_board(tmp_path: Path) -> None:
     listener = listen(board(tmp_path, 77), FrameGate())
     try:
-        assert listener.now() == Signals(status=2, soc=500)
+        assert listener.now() == Signals(status=2, battery_permille=500)
     finally:
         listener.close()
 

@@ -15,10 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pretend import TIMES_US, PretendTarget, SimulatedClock, expected_answers, image, pretend_bundle, table_of
+from pretend import (
+    TIMES_US,
+    PretendTarget,
+    SimulatedClock,
+    expected_answers,
+    image,
+    permille_of,
+    pretend_bundle,
+    table_of,
+)
 
+from edgeslim.core.reasons import sentence
 from edgeslim.core.signals import Signals
-from edgeslim.core.width import Width
 from edgeslim.errors import HostError, OutputError
 from edgeslim.runtime.own_folder import NAME
 from edgeslim.runtime.session import SlimSession
@@ -104,7 +113,7 @@ def test_killed_at_any_moment(bundle: Path, tmp_path: Path) -> None:
     with open_session(bundle, cache, target) as session:
         for _ in range(50):
             result = session.run(image())
-            np.testing.assert_array_equal(result.output, answers[result.width.permille])
+            np.testing.assert_array_equal(result.output, answers[permille_of(result)])
             target.clock.advance(33_000)
     for plan in session._opened.deployment.plans.values():
         shutil.rmtree(cache / NAME / "artifacts" / plan.key, ignore_errors=True)
@@ -128,10 +137,10 @@ def test_a_width_that_crashed_twice_while_loading_is_left_out(bundle: Path, tmp_
     target = PretendTarget(load_faults={750: "crash"})  # would take this process down
     with open_session(bundle, cache, target) as session:
         run_frames(session, target, 60)
-        assert session.ladder.widths == (Width(250), Width(500), Width(1000))
+        assert session.ladder.labels == ("0.25x", "0.5x", "1.0x")
         (dropped,) = session.ladder.dropped
-        assert dropped.reason == "loading it has crashed a process 2 times lately"
-        assert [event.width for event in session.events if event.kind == "left-out"] == [Width(750)]
+        assert sentence(dropped.reason) == "loading it has crashed a process 2 times lately"
+        assert [event.label for event in session.events if event.kind == "left-out"] == ["0.75x"]
 
 
 def test_a_kill_is_no_crash_of_a_width(bundle: Path, tmp_path: Path) -> None:
@@ -139,7 +148,7 @@ def test_a_kill_is_no_crash_of_a_width(bundle: Path, tmp_path: Path) -> None:
     for _ in range(3):
         die_while_loading(bundle, cache, 750, "kill")
     with open_session(bundle, cache, PretendTarget()) as session:
-        assert Width(750) in session.ladder.widths
+        assert "0.75x" in session.ladder.labels
         assert not [event for event in session.events if event.kind == "left-out"]
 
 
@@ -152,8 +161,8 @@ def test_the_narrowest_is_never_left_out(bundle: Path, tmp_path: Path) -> None:
     for key in keys:
         (cache / NAME / "crashes" / f"{key}.json").write_text(f'{{"count": 9, "last_s": {int(time.time())}}}')
     with open_session(bundle, cache, target) as session:
-        assert session.run(image()).width == Width(250)
-        assert session.ladder.widths == (Width(250),)
+        assert session.run(image()).label == "0.25x"
+        assert session.ladder.labels == ("0.25x",)
 
 
 @pytest.mark.parametrize("mapped", [False, True], ids=["read", "mapped"])
@@ -173,7 +182,7 @@ def test_files_written_into_under_a_running_session(bundle: Path, tmp_path: Path
                         damage(file, rng)
             result = session.run(image())
             if not mapped or frame % 5 == 4:
-                np.testing.assert_array_equal(result.output, answers[result.width.permille])
+                np.testing.assert_array_equal(result.output, answers[permille_of(result)])
             target.clock.advance(33_000)
     assert "repaired" in {event.kind for event in session.events}
 
@@ -205,7 +214,7 @@ def test_the_cache_vanishes(bundle: Path, tmp_path: Path) -> None:
             heat = Signals(status=turn % 5)
             run_frames(session, target, 3)
             result = session.run(image())
-            np.testing.assert_array_equal(result.output, answers[result.width.permille])
+            np.testing.assert_array_equal(result.output, answers[permille_of(result)])
     assert {event.kind for event in session.events} <= {"loaded"}
 
 
@@ -226,9 +235,9 @@ def test_a_full_disk_keeps_the_widths_it_has_and_says_so(
         heat = Signals(status=4)
         run_frames(session, target, 20)
         result = session.run(image())
-        assert result.decision.width == Width(250)
-        assert result.width == min(have)
-        assert result.width in have
+        assert result.decision.label == "0.25x"
+        assert result.label == min(have)
+        assert result.label in have
         messages = [event.message for event in session.events if event.kind == "cache"]
         assert len(messages) == 1
         assert "no space" in messages[0]
@@ -237,7 +246,7 @@ def test_a_full_disk_keeps_the_widths_it_has_and_says_so(
         monkeypatch.undo()
         session._pool._retry_at.clear()
         run_frames(session, target, 5)
-        assert session.run(image()).width == Width(250)
+        assert session.run(image()).label == "0.25x"
 
 
 def test_nothing_loaded_and_nowhere_to_write(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,9 +280,9 @@ def test_a_damaged_bundle_costs_only_the_widths_it_touches(bundle: Path, tmp_pat
     with SlimSession(
         bundle, target, table, cache_dir=tmp_path / "cache", readings=None, clock_us=target.clock, budget_ms=100
     ) as session:
-        assert session.run(image()).width == Width(750)
+        assert session.run(image()).label == "0.75x"
         (dropped,) = session.ladder.dropped
-        assert "hash-mismatch" in dropped.reason
+        assert "hash-mismatch" in sentence(dropped.reason)
 
 
 def test_every_width_is_tried_when_they_fail_one_after_another_in_one_frame(bundle: Path, tmp_path: Path) -> None:
@@ -281,7 +290,7 @@ def test_every_width_is_tried_when_they_fail_one_after_another_in_one_frame(bund
     with open_session(bundle, tmp_path / "cache", target) as session:
         target.run_faults = {permille: "raise" for permille in TIMES_US if permille != 250}
         target.load_faults = {500: "raise"}
-        assert session.run(image()).width == Width(250)
+        assert session.run(image()).label == "0.25x"
         target.run_faults[250] = "raise"
         with pytest.raises(HostError, match="failed while running"):
             session.run(image())
@@ -307,7 +316,7 @@ bundle = path if {opened_by == "path"} else SlimBundle.open(path)
 target = PretendTarget(clock=clock)
 with SlimSession(bundle, target, table, cache_dir=cache, budget_ms=40, readings=lambda: heat, clock_us=clock,
                  max_loaded=1) as session:
-    print(session.run(image()).width)
+    print(session.run(image()).label)
     os.truncate(path, 100)
     heat = Signals(status=0)
     for _ in range(600):
@@ -316,17 +325,17 @@ with SlimSession(bundle, target, table, cache_dir=cache, budget_ms=40, readings=
         with session._gate.opened():
             while not session._pool.idle():
                 pass
-    print([str(width) for width in session.ladder.widths])
-    print(session.ladder.dropped[0].reason)
+    print([label for label in session.ladder.labels])
+    print(session.ladder.dropped[0].reason.params["why"])
 """
     done = subprocess.run(
         [sys.executable, "-c", code, str(bundle), str(tmp_path / "cache")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     first, widths, reason = done.stdout.splitlines()
-    assert first == "0.25"
-    assert "'0.25'" in widths
-    assert "'0.5'" not in widths
+    assert first == "0.25x"
+    assert "'0.25x'" in widths
+    assert "'0.5x'" not in widths
     assert "when it was opened, now 100" in reason
 
 
@@ -338,6 +347,6 @@ def test_a_bundle_that_is_replaced_by_a_rename_goes_on_as_it_was(bundle: Path, t
         os.replace(other, bundle)
         run_frames(session, target, 100)
         result = session.run(image())
-        assert result.width == Width(1000)
+        assert result.label == "1.0x"
         np.testing.assert_array_equal(result.output, answers[1000])
         assert len(session.ladder.rungs) == 4

@@ -27,7 +27,7 @@ def test_starts_in_equilibrium_with_the_base_load() -> None:
     run(device, 60, 0)
     assert device.temperature_c == pytest.approx(34, abs=1e-6)
     assert device.clock == 1
-    assert (device.status, device.head_milli, device.fc_milli) == (0, 633, 633)
+    assert (device.status, device.headroom_milli, device.forecast_milli) == (0, 633, 633)
 
 
 def test_a_step_of_power_follows_two_time_constants() -> None:
@@ -77,13 +77,13 @@ def test_status_rises_at_its_limits_and_falls_below_the_hysteresis() -> None:
 def test_the_forecast_continues_the_last_half_minute() -> None:
     device = Device(DeviceModel(), ROOM)
     run(device, 10, 2)
-    assert device.fc_milli == device.head_milli  # no history yet
+    assert device.forecast_milli == device.headroom_milli  # no history yet
     run(device, 35, 2)
-    assert device.fc_milli > device.head_milli + 20
+    assert device.forecast_milli > device.headroom_milli + 20
 
 
 def test_the_battery_gives_its_energy_and_no_more() -> None:
-    small = replace(ROOM, soc=1.0, capacity_wh=0.1)
+    small = replace(ROOM, charge=1.0, capacity_wh=0.1)
     device = Device(DeviceModel(), small)
     seconds = 0.0
     while device.charge > 0:
@@ -91,7 +91,7 @@ def test_the_battery_gives_its_energy_and_no_more() -> None:
         seconds += 1
     charge_wh = sum((a + b) / 2 for a, b in pairwise(OCV_V)) / 10 / NOMINAL_V * 0.1
     assert seconds == pytest.approx(charge_wh / 1.5 * 3600, rel=0.01)
-    assert device.soc_permille == 0
+    assert device.battery_permille == 0
 
 
 def test_a_charger_fills_and_warms() -> None:
@@ -99,11 +99,11 @@ def test_a_charger_fills_and_warms() -> None:
     device = Device(DeviceModel(), place)
     assert device.temperature_c > Device(DeviceModel(), replace(place, charging_w=0.0)).temperature_c + 3
     run(device, 600, 0)
-    assert device.charge > place.soc
+    assert device.charge > place.charge
 
 
 def test_coarse_gauge() -> None:
-    assert Device(DeviceModel(), replace(ROOM, soc=0.876, soc_step_permille=50)).soc_permille == 850
+    assert Device(DeviceModel(), replace(ROOM, charge=0.876, battery_step_permille=50)).battery_permille == 850
 
 
 def test_noise_is_what_it_says() -> None:

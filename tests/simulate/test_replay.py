@@ -32,9 +32,9 @@ class Recorder(policies.Controlled):
         decision = self.controller.step(reading)
         kept = LoggedDecision(
             rung=decision.rung,
-            permille=decision.width.permille,
+            artifact=decision.artifact,
             skip=decision.skip,
-            reasons=decision.reasons,
+            reasons=decision.codes,
             level=decision.level,
             cap=decision.cap,
         )
@@ -46,7 +46,7 @@ def recorded(minutes: float = 1.0) -> tuple[Run, tuple[LoggedFrame, ...]]:
     recorder = Recorder()
     run = simulate(recorder, BUILTIN, Setting(scenario=SCENARIOS["room"], minutes=minutes))
     frames = tuple(
-        LoggedFrame(reading=reading, decision=decision, permille=decision.permille, latency_us=latency_us)
+        LoggedFrame(reading=reading, decision=decision, artifact=decision.artifact, latency_us=latency_us)
         for (reading, decision), latency_us in zip(recorder.kept, run.latency_us, strict=True)
     )
     return run, frames
@@ -80,8 +80,8 @@ def test_another_policy_meets_the_same_slowdowns() -> None:
 
 def test_a_width_that_is_no_rung() -> None:
     _, frames = recorded(0.1)
-    strange = (dataclasses.replace(frames[0], permille=600), *frames[1:])
-    with pytest.raises(UsageError, match=r"0\.6x, which is no rung"):
+    strange = (dataclasses.replace(frames[0], artifact="other/0600"), *frames[1:])
+    with pytest.raises(UsageError, match="ran other/0600, which is no rung"):
         replay(policies.chooser("balanced", BUILTIN), BUILTIN, strange)
 
 

@@ -48,7 +48,7 @@ def test_a_table_from_bench(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     table(failed_row(), *(timed(p, p / 33) for p in range(300, 1001, 50))).write(path)
     code, document = simulate(capsys, str(path), "--policy", "balanced,static:1.0", "--load-ms", "300", *SHORT)
     assert code == 0
-    assert [rung["permille"] for rung in document["ladder"]] == [350, 450, 600, 800, 1000]
+    assert [rung["label"] for rung in document["ladder"]] == ["0.35x", "0.45x", "0.6x", "0.8x", "1.0x"]
     assert document["metric"] == "width"
     assert document["ladder"][-1]["accuracy"] == 100
 
@@ -89,7 +89,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     code, document = simulate(capsys, "--list")
     assert code == 0
     assert "very_hot" in document["scenarios"]
-    assert "static:0.75" in document["policies"]
+    assert "static:0.75x" in document["policies"]
 
 
 @pytest.mark.parametrize(

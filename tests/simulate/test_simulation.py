@@ -9,14 +9,13 @@ import pytest
 
 from edgeslim.core.ladder import Ladder, Rung
 from edgeslim.core.policy import Policy
-from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, UsageError
 from edgeslim.simulate import policies
 from edgeslim.simulate.engine import Loader, Setting, simulate
 from edgeslim.simulate.oracle import best_oracle
 from edgeslim.simulate.scenario import SCENARIOS, Scenario
 from edgeslim.simulate.simulation import Run, delivered_accuracy, miss_rate, summarise
-from edgeslim.simulate.tables import BUILTIN, at_speed, in_percent
+from edgeslim.simulate.tables import BUILTIN, at_speed, percents
 
 
 def setting(name: str, minutes: float = 2, **changes: object) -> Setting:
@@ -55,8 +54,8 @@ def test_half_an_hour_takes_under_two_seconds() -> None:
 def test_figures_by_hand() -> None:
     ladder = Ladder(
         rungs=(
-            Rung(width=Width(500), t_us=10_000, e_uj=20_000, quality=60.0),
-            Rung(width=Width(1000), t_us=20_000, e_uj=40_000, quality=80.0),
+            Rung(artifact="t/0", t_us=10_000, energy_uj=20_000, worth=600_000, label="0.5x"),
+            Rung(artifact="t/1", t_us=20_000, energy_uj=40_000, worth=800_000, label="1.0x"),
         )
     )
     row = summarise(
@@ -116,7 +115,7 @@ def test_skipped_frames_deliver_nothing_and_cost_nothing() -> None:
 
 
 def test_a_battery_that_has_to_last_gets_a_budget() -> None:
-    place = dataclasses.replace(SCENARIOS["battery_until_evening"], soc=0.2, capacity_wh=12.0, last_until_s=5400.0)
+    place = dataclasses.replace(SCENARIOS["battery_until_evening"], charge=0.2, capacity_wh=12.0, last_until_s=5400.0)
     found = run("balanced", Setting(scenario=place, minutes=1))
     assert max(found.rung) == 0
     assert max(run("balanced", setting("battery_until_evening")).rung) > 0
@@ -134,7 +133,7 @@ def test_the_oracle_is_ahead_and_misses_at_most_one_percent() -> None:
 
 def test_names() -> None:
     assert policies.names(BUILTIN) == (
-        "widest", "narrowest", "static:0.5", "static:0.75", "naive", "threshold", "indexer", "balanced",
+        "widest", "narrowest", "static:0.5x", "static:0.75x", "naive", "threshold", "indexer", "balanced",
         "battery_saver", "quality", "oracle",
     )  # fmt: skip
     for name in policies.names(BUILTIN)[:-1]:
@@ -148,7 +147,7 @@ def test_names() -> None:
 
 
 def test_a_policy_of_the_upper_rungs_learns_from_its_own() -> None:
-    upper = policies.Controlled(BUILTIN, Policy(name="upper", min_permille=500))
+    upper = policies.Controlled(BUILTIN, Policy(name="upper", min_rung=1))
     found = simulate(upper, BUILTIN, setting("hot"))
     assert min(found.rung) == 1
     assert upper.controller.state.k < 3072  # it was told about its inferences
@@ -157,18 +156,18 @@ def test_a_policy_of_the_upper_rungs_learns_from_its_own() -> None:
 def test_a_table_at_another_speed_keeps_its_ratios() -> None:
     slow = at_speed(BUILTIN, 60)
     assert [rung.t_us for rung in slow.rungs] == [12_000, 24_000, 40_000, 60_000]
-    assert [rung.e_uj for rung in slow.rungs] == [24_000, 48_000, 80_000, 120_000], "2 W"
-    assert [rung.quality for rung in slow.rungs] == [rung.quality for rung in BUILTIN.rungs]
+    assert [rung.energy_uj for rung in slow.rungs] == [24_000, 48_000, 80_000, 120_000], "2 W"
+    assert [rung.worth for rung in slow.rungs] == [rung.worth for rung in BUILTIN.rungs]
 
 
 def test_worth_in_percent() -> None:
-    fractions = dataclasses.replace(
-        BUILTIN, rungs=tuple(dataclasses.replace(r, quality=r.quality / 100) for r in BUILTIN.rungs)
-    )
-    assert [round(r.quality, 9) for r in in_percent(fractions).rungs] == [54, 64, 69, 72]
-    assert in_percent(BUILTIN) == BUILTIN
-    stand_in = dataclasses.replace(BUILTIN, metric="macs")
-    assert in_percent(stand_in).rungs[-1].quality == 100
+    assert percents(BUILTIN) == (54, 64, 69, 72)
+    in_percent = tuple(dataclasses.replace(rung, worth=rung.worth * 100) for rung in BUILTIN.rungs)
+    assert percents(dataclasses.replace(BUILTIN, rungs=in_percent)) == (54, 64, 69, 72)
+    assert percents(dataclasses.replace(BUILTIN, metric="macs"))[-1] == 100
+    errors = (-20_000_000, -10_000_000, -8_000_000, -5_000_000)
+    rungs = tuple(dataclasses.replace(rung, worth=w) for rung, w in zip(BUILTIN.rungs, errors, strict=True))
+    assert percents(dataclasses.replace(BUILTIN, rungs=rungs)) == (25, 50, 62.5, 100)
 
 
 # What the state oracle delivers over 30 seeds (profiling/controller_score.py); it takes too long to search for here.

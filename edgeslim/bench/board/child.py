@@ -42,7 +42,7 @@ from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, InternalError
 from edgeslim.host.load import Counters
 from edgeslim.host.machine import EnergyMeter
-from edgeslim.host.sampling import baseline_ns, example_input, timed_runs
+from edgeslim.host.sampling import baseline_ns, example_inputs, timed_runs
 from edgeslim.targets import runtimes
 from edgeslim.targets.base import InPlaceRunner, Runner
 
@@ -82,7 +82,7 @@ class Measurer:
         start = time.perf_counter_ns()
         runner = target.load(path, threads=request.cell.threads)
         cold_ns = time.perf_counter_ns() - start
-        image = example_input(runner.input.shape, runner.input.dtype)
+        (image,) = example_inputs([runner.input]).values()
         (first_ns,) = timed_runs(lambda: runner.run(image), 1)
         runner.close()
         start = time.perf_counter_ns()
@@ -129,9 +129,9 @@ def _artifact(cell: Cell, bundle: str | None, folder: Path) -> tuple[Path, float
     from edgeslim.core.bundle import SlimBundle
 
     start = time.perf_counter_ns()
-    out = folder / f"{cell.target}-{cell.permille}-{cell.threads}{cell.suffix}"
+    out = folder / f"{cell.artifact.replace('/', '-')}-{cell.threads}{cell.suffix}"
     with SlimBundle.open(bundle) as opened:
-        opened.rebuild(cell.target, Width(cell.permille), out, variant=cell.variant)
+        opened.rebuild(cell.target, Width(int(cell.net)), out, variant=cell.variant)
     return out, (time.perf_counter_ns() - start) / 1e6
 
 

@@ -21,7 +21,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeslim.core.job import Cell
-from edgeslim.core.latency import EnergyMethod, RuntimeInfo
+from edgeslim.core.latency import EnergyMethod
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.core.wire import Vocabulary
 from edgeslim.host.load import Load
 

@@ -11,16 +11,8 @@ import edgeslim
 from edgeslim.bench.board import validity
 from edgeslim.bench.board.messages import Block, Prepared
 from edgeslim.core.job import Cell, Job
-from edgeslim.core.latency import (
-    BatterySpan,
-    ClockSpan,
-    DeviceInfo,
-    LatencyRow,
-    OsInfo,
-    RuntimeInfo,
-    Statistics,
-    ThermalSpan,
-)
+from edgeslim.core.latency import LatencyRow, LatencyStatistics
+from edgeslim.core.passport import BatterySpan, ClockSpan, DeviceInfo, OsInfo, RuntimeInfo, ThermalSpan
 from edgeslim.host import machine
 from edgeslim.host.load import Load
 from edgeslim.host.sysfs import Battery, Heat
@@ -131,13 +123,17 @@ class RowMaker:
         return LatencyRow(
             file_sha256=tally.cell.file_sha256,
             bundle_sha256=job.bundle_sha256,
-            width_permille=tally.cell.permille,
+            artifact=tally.cell.artifact,
+            net=tally.cell.net,
+            label=tally.cell.label,
+            width_permille=tally.cell.width_permille,
             target=tally.cell.target,
             precision=tally.cell.precision,
             input_shape=tally.cell.input_shape,
             device=self.device,
             os=self.os,
             runtime=runtime,
+            context="process",
             rebuild_ms=None if prepared is None else prepared.rebuild_ms,
             load_cold_ms=None if prepared is None else prepared.load_cold_ms,
             load_warm_ms=None if prepared is None else prepared.load_warm_ms,
@@ -145,7 +141,7 @@ class RowMaker:
             warmup_runs=tally.warmup_runs,
             runs=len(samples_ms),
             duration_s=tally.measured_s,
-            **(dataclasses.asdict(Statistics.of(samples_ms)) if samples_ms else {}),
+            **(dataclasses.asdict(LatencyStatistics.of(samples_ms)) if samples_ms else {}),
             samples_ms=samples_ms or None,
             block_runs=tuple(len(block.samples_ns) for block in blocks) or None,
             peak_rss_bytes=tally.peak_rss_bytes,

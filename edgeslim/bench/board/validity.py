@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeslim.bench.board.messages import Block
 from edgeslim.core.job import SUSTAINED_RUNS, SUSTAINED_SECONDS, Job
-from edgeslim.core.latency import BatterySpan, ClockSpan, LoadSpan, RuntimeInfo, ThermalSpan
+from edgeslim.core.passport import BatterySpan, ClockSpan, LoadSpan, RuntimeInfo, ThermalSpan
 from edgeslim.host.load import Load
 
 OTHERS_LIMIT = 0.06

@@ -6,43 +6,95 @@ from collections.abc import Sequence
 
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.job import Cell
-from edgeslim.core.manifest import artifact_sha256
+from edgeslim.core.labels import labels
+from edgeslim.core.manifest import ArtifactEntry, Variant, artifact_id, artifact_sha256
 from edgeslim.core.width import Width
+from edgeslim.errors import UsageError, WidthError, did_you_mean
 
 
 def cells(
     bundle: SlimBundle,
     targets: Sequence[str],
     *,
-    widths: Sequence[Width] | None,
+    widths: Sequence[Width] | None = None,
+    artifacts: Sequence[str] | None = None,
     threads: Sequence[int],
     variant: str | None = None,
 ) -> tuple[Cell, ...]:
-    """Every (target, width, threads), narrow to wide; widths that name the same net are one cell.
+    """Every (artifact, threads), from narrow to wide; widths that name the same net are one cell.
 
     Args:
-        widths: None takes every width the target has.
+        widths: of each target the only artifact that has this width; None takes all that the targets have.
+        artifacts: exactly these, by id, of any target in ``targets``.
+        variant: only this one of each target.
 
     Raises:
-        WidthError, UsageError: the bundle has no such width, target or variant.
+        WidthError: the bundle has no such width. UsageError: no such target, variant or artifact; or several artifacts
+            of a target have the width.
     """
-    found: dict[Cell, None] = {}
+    found: list[tuple[int, Cell]] = []
     for target in targets:
-        chosen = bundle.variant(target, variant)
-        wanted = [Width(artifact.permille) for artifact in chosen.artifacts] if widths is None else widths
-        for width in wanted:
-            _, artifact = bundle.artifact(target, width, variant=chosen.id)
+        variants = [v for v in bundle.manifest.variants if v.target == target]
+        chosen = variants if variants and variant is None else [bundle.variant(target, variant)]
+        named = labels(variants)
+        for one, artifact in _wanted(bundle, target, chosen, widths, artifacts):
+            identifier = artifact_id(one.id, artifact.permille)
             for count in threads:
                 cell = Cell(
+                    artifact=identifier,
+                    label=named[identifier],
+                    width_permille=artifact.permille,
                     target=target,
-                    permille=artifact.permille,
                     threads=count,
-                    variant=chosen.id,
-                    suffix=chosen.suffix,
-                    precision=chosen.precision,
-                    input_shape=chosen.inputs[0].shape,
+                    precision=one.precision,
+                    input_shape=one.inputs[0].shape,
                     file_sha256=artifact_sha256(artifact),
-                    backend=chosen.backend,
+                    suffix=one.suffix,
+                    backend=one.backend,
                 )
-                found[cell] = None
-    return tuple(sorted(found, key=lambda cell: (cell.target, cell.threads, cell.permille)))
+                found.append((bundle.resolve(artifact.permille).macs, cell))
+    if artifacts is not None:
+        _check_found(bundle, artifacts, {cell.artifact for _, cell in found}, targets)
+    ordered = sorted(found, key=lambda item: (item[1].target, item[1].threads, item[0], item[1].artifact))
+    return tuple(dict.fromkeys(cell for _, cell in ordered))
+
+
+def _wanted(
+    bundle: SlimBundle,
+    target: str,
+    variants: Sequence[Variant],
+    widths: Sequence[Width] | None,
+    artifacts: Sequence[str] | None,
+) -> list[tuple[Variant, ArtifactEntry]]:
+    there = [(variant, artifact) for variant in variants for artifact in variant.artifacts]
+    if artifacts is not None:
+        return [(v, artifact) for v, artifact in there if artifact_id(v.id, artifact.permille) in artifacts]
+    if widths is None:
+        return there
+    found = []
+    for width in widths:
+        permille = bundle.resolve(width).permille
+        fits = [(variant, artifact) for variant, artifact in there if artifact.permille == permille]
+        if not fits:
+            names = ", ".join(sorted({str(Width(artifact.permille)) for _, artifact in there}))
+            raise WidthError(f"{target} has no artifact of width {width}; it has {names}")
+        if len(fits) > 1:
+            ids = ", ".join(artifact_id(variant.id, artifact.permille) for variant, artifact in fits)
+            raise UsageError(
+                f"{len(fits)} artifacts of {target} have the width {width}: {ids}",
+                hint="name them with --artifact, or choose a --variant",
+            )
+        found += fits
+    return found
+
+
+def _check_found(bundle: SlimBundle, asked: Sequence[str], found: set[str], targets: Sequence[str]) -> None:
+    known = [
+        artifact_id(v.id, a.permille) for v in bundle.manifest.variants if v.target in targets for a in v.artifacts
+    ]
+    for name in asked:
+        if name not in found:
+            raise UsageError(
+                f"no artifact {name!r} to measure here; there are {', '.join(known) or 'none'}",
+                hint=did_you_mean(name, known),
+            )

@@ -16,9 +16,8 @@ from edgeslim.bench.table.report import row_line
 from edgeslim.bench.table.table_file import TableFile, row_key
 from edgeslim.core.events import Event, Passport, RowDone, Sink
 from edgeslim.core.job import Cell, Job
-from edgeslim.core.ladder import scale_prior
 from edgeslim.core.latency import LatencyRow, LatencyTable
-from edgeslim.core.width import Width
+from edgeslim.core.prior import scale_prior
 from edgeslim.errors import DeviceError, HostError, TableError
 
 _PROBE_RUNS = 20
@@ -97,15 +96,17 @@ def measure_prior(
     The two rows stand in the table as measured, the others as kind ``prior``. Returns what was done, in a sentence.
 
     Raises:
-        TableError: ``job`` and ``prior`` have no width in common, or the probes could not be measured.
+        TableError: ``job`` and ``prior`` have no artifact in common, or the probes could not be measured.
     """
     (target,) = {cell.target for cell in job.cells}
     (threads,) = {cell.threads for cell in job.cells}
     known = dataclasses.replace(prior, rows=prior.select(target=target, kind="burst", threads=threads))
-    there = {row.width_permille: row.file_sha256 for row in known.rows if row.valid}
-    common = sorted((cell for cell in job.cells if cell.permille in there), key=lambda cell: cell.permille)
+    there = {row.artifact for row in known.rows if row.valid}
+    common = [cell for cell in job.cells if cell.artifact in there]
     if not common:
-        raise TableError(f"the prior table has no valid burst row of {target} with {threads} threads at these widths")
+        raise TableError(
+            f"the prior table has no valid burst row of these artifacts on {target} with {threads} threads"
+        )
     probes = tuple(dict.fromkeys((common[0], common[-1])))
     job = dataclasses.replace(job, cells=probes, runs=_PROBE_RUNS, seconds=_PROBE_SECONDS)
     rows = [row for row in _pass(device, job, bundle, table, {}, watch).values() if row.p50_ms is not None]
@@ -113,7 +114,7 @@ def measure_prior(
         raise TableError("no probe could be measured; the table says why")
     scaled = scale_prior(
         known,
-        {row.width: row.p50_ms for row in rows if row.p50_ms is not None},
+        {row.artifact: row.p50_ms for row in rows if row.p50_ms is not None},
         device=rows[0].device,
         os=rows[0].os,
         runtime=rows[0].runtime,
@@ -122,11 +123,11 @@ def measure_prior(
     )
     table.prior = scaled.prior
     assert scaled.prior is not None
-    measured = {row.width_permille for row in rows}
-    wanted = {cell.permille for cell in common} - measured
-    table.add([row for row in scaled.rows if row.width_permille in wanted])
+    measured = {row.artifact for row in rows}
+    wanted = {cell.artifact for cell in common} - measured
+    table.add([row for row in scaled.rows if row.artifact in wanted])
     ratios = [probe.here_ms / probe.there_ms for probe in scaled.prior.probes]
-    listed = ", ".join(f"{Width(p.permille)}x {r:.3f}" for p, r in zip(scaled.prior.probes, ratios, strict=True))
+    listed = ", ".join(f"{p.artifact} {r:.3f}" for p, r in zip(scaled.prior.probes, ratios, strict=True))
     words = f"scaled {len(wanted)} rows of {scaled.prior.device.model} by {scaled.prior.scale:.3f} (probes: {listed})"
     if max(ratios) > _PROBES_AGREE * min(ratios):
         words += "; the probes disagree, so measure this device instead"

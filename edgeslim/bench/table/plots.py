@@ -2,7 +2,7 @@
 
 latency-width.png      p50 against width with the p50–p99 band, one line per target and threads
 latency-time.png       every sample of the sustained rows against time
-quality-latency.png    what the widths are worth against their p50, the ladder marked
+quality-latency.png    what the artifacts are worth against their p50, the ladder marked
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from edgeslim.bench.table.report import line_name, unit_of
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyRow, LatencyTable
+from edgeslim.core.worth import STAND_INS
 from edgeslim.files import write_atomically
 
 if TYPE_CHECKING:
@@ -58,24 +59,25 @@ def write_plots(table: LatencyTable, ladders: dict[str, Ladder], folder: Path, *
 
 def _lines(rows: Iterable[LatencyRow]) -> dict[str, list[LatencyRow]]:
     lines: dict[str, list[LatencyRow]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: (line_name(row), row.width_permille)):
+    for row in sorted(rows, key=lambda row: (line_name(row), row.width_permille or 0)):
         if row.p50_ms is not None:
             lines[line_name(row)].append(row)
     return dict(lines)
 
 
 def _width(axes: Axes, table: LatencyTable, ladders: dict[str, Ladder]) -> bool:
-    shown = [row for row in table.rows if row.kind != "sustained"] or list(table.rows)
+    wide = [row for row in table.rows if row.width_permille is not None]  # nets of channel vectors have no width
+    shown = [row for row in wide if row.kind != "sustained"] or wide
     lines = _lines(shown)
     for name, rows in lines.items():
-        widths = [row.width_permille / 1000 for row in rows]
+        widths = [_width_of(row) for row in rows]
         p50, p99 = ([_of(row, field) for row in rows] for field in ("p50_ms", "p99_ms"))
         (drawn,) = axes.plot(widths, p50, marker="o", markersize=4, label=name)
         axes.plot(widths, p99, color=drawn.get_color(), linewidth=0.8, linestyle=":")
         axes.fill_between(widths, p50, p99, alpha=0.12, color=drawn.get_color(), linewidth=0)
     doubtful = [row for rows in lines.values() for row in rows if not row.valid]
     if doubtful:
-        places = [row.width_permille / 1000 for row in doubtful], [_of(row, "p50_ms") for row in doubtful]
+        places = [_width_of(row) for row in doubtful], [_of(row, "p50_ms") for row in doubtful]
         axes.scatter(*places, marker="x", s=30, color="black", zorder=3, label="does not count")
     axes.set(xlabel="width", ylabel="latency, ms (line: p50, band: to p99)", ylim=(0, None))
     _finish(axes, shown)
@@ -87,7 +89,7 @@ def _time(axes: Axes, table: LatencyTable, ladders: dict[str, Ladder]) -> bool:
     for row in rows:
         samples = np.asarray(row.samples_ms)
         seconds = np.linspace(0, row.duration_s, len(samples))
-        name = f"{row.width}x, {line_name(row)}"
+        name = f"{row.label}, {line_name(row)}"
         (drawn,) = axes.plot(seconds, samples, ".", markersize=1.5, alpha=0.25)
         window = max(1, len(samples) // 60)
         medians = [float(np.median(samples[at : at + window])) for at in range(0, len(samples), window)]
@@ -104,16 +106,16 @@ def _quality(axes: Axes, table: LatencyTable, ladders: dict[str, Ladder]) -> boo
     if table.quality is None:
         return False
     worth = table.quality.as_dict()
-    shown = [row for row in table.rows if row.kind != "sustained" and row.width in worth]
+    shown = [row for row in table.rows if row.kind != "sustained" and row.artifact in worth]
     lines = _lines(shown)
     scale, unit = unit_of(table.quality)
     for turn, (name, rows) in enumerate(lines.items()):
-        points = [(_of(row, "p50_ms"), worth[row.width] * scale) for row in rows]
+        points = [(_of(row, "p50_ms"), worth[row.artifact] * scale) for row in rows]
         drawn = axes.scatter([x for x, _ in points], [y for _, y in points], s=22, label=name)
         for row, (x, y) in zip(rows, points, strict=True):
             place = _LABEL_PLACES[turn % len(_LABEL_PLACES)]
             axes.annotate(
-                f"{row.width}x",
+                f"{row.label}",
                 (x, y),
                 xytext=place,
                 textcoords="offset points",
@@ -122,7 +124,11 @@ def _quality(axes: Axes, table: LatencyTable, ladders: dict[str, Ladder]) -> boo
             )
         ladder = ladders.get(name)
         if ladder is not None:
-            rungs = [(rung.t_us / 1000, rung.quality * scale) for rung in ladder.rungs]
+            rungs = [
+                (rung.t_us / 1000, rung.worth * scale / (1 if table.quality.metric in STAND_INS else 1_000_000))
+                for rung in ladder.rungs
+                if rung.artifact in {row.artifact for row in rows}
+            ]
             color: Any = drawn.get_facecolor()[0]
             xs, ys = [x for x, _ in rungs], [y for _, y in rungs]
             axes.plot(xs, ys, color=color, linewidth=1.2)
@@ -150,3 +156,7 @@ def _finish(axes: Axes, rows: Sequence[LatencyRow]) -> None:
     unique = dict(zip(labels, handles, strict=True))
     if unique:
         axes.legend(unique.values(), unique.keys(), fontsize=8, frameon=False)
+
+
+def _width_of(row: LatencyRow) -> float:
+    return (row.width_permille or 0) / 1000

@@ -12,7 +12,7 @@ from rich.text import Text
 from edgeslim.bench.table.compare import Comparison
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyRow, LatencyTable, Quality
-from edgeslim.core.width import Width
+from edgeslim.core.reasons import sentence
 
 
 def line_name(row: LatencyRow) -> str:
@@ -23,7 +23,7 @@ def line_name(row: LatencyRow) -> str:
 
 def row_line(row: LatencyRow) -> str:
     """A finished row in one line of words."""
-    what = f"{Width(row.width_permille)}x {line_name(row)}"
+    what = f"{row.label} {line_name(row)}"
     took = (
         "not measured" if row.p50_ms is None else f"p50 {row.p50_ms:.4g} ms, p99 {row.p99_ms:.4g} ms, {row.runs} runs"
     )
@@ -34,7 +34,7 @@ def table_view(table: LatencyTable, ladders: Mapping[str, Ladder]) -> Group:
     """Every line of the table (a target, threads, kind) as a table of its own; what does not count below it.
 
     Args:
-        ladders: by ``line_name``; marks the widths that a controller would use.
+        ladders: by ``line_name``; marks the artifacts that a controller would use.
     """
     parts: list[RenderableType] = [_title(table.rows)]
     lines: dict[tuple[str, str], list[LatencyRow]] = {}
@@ -50,7 +50,7 @@ def _line_table(title: str, rows: Sequence[LatencyRow], quality: Quality | None,
     worth = {} if quality is None else quality.as_dict()
     energy = any(row.energy_mj_per_inference is not None for row in rows)
     view = Table(title=f"{title} (times in ms)", title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
-    for name in ["width", "p50", "p90", "p99", "runs", "cold", "warm", "rebuild", "MiB"]:
+    for name in ["artifact", "p50", "p90", "p99", "runs", "cold", "warm", "rebuild", "MiB"]:
         view.add_column(name, justify="right", no_wrap=True)
     for name in [*(["mJ"] if energy else []), *([quality.metric] if quality else [])]:
         view.add_column(name, justify="right", no_wrap=True)
@@ -59,26 +59,26 @@ def _line_table(title: str, rows: Sequence[LatencyRow], quality: Quality | None,
         view.add_column("rung", no_wrap=True)
     for row in rows:
         times = (row.p50_ms, row.p90_ms, row.p99_ms), (row.load_cold_ms, row.load_warm_ms, row.rebuild_ms)
-        cells = [f"{row.width}x", *map(_ms, times[0]), str(row.runs), *map(_ms, times[1])]
+        cells = [row.label, *map(_ms, times[0]), str(row.runs), *map(_ms, times[1])]
         cells.append("–" if row.peak_rss_bytes is None else f"{row.peak_rss_bytes / (1 << 20):.0f}")
         if energy:
             cells.append("–" if row.energy_mj_per_inference is None else f"{row.energy_mj_per_inference:.3g}")
         if quality is not None:
-            cells.append(_worth(quality, worth.get(row.width)))
+            cells.append(_worth(quality, worth.get(row.artifact)))
         cells.append("yes" if row.valid else "no")
         if ladder is not None:
-            cells.append("yes" if row.width in ladder.widths else "–")
+            cells.append("yes" if row.artifact in ladder.artifacts else "–")
         view.add_row(*cells)
     return view
 
 
 def _remarks(rows: Sequence[LatencyRow], ladder: Ladder | None) -> list[RenderableType]:
-    """Why rows do not count, why widths are no rungs, and what else is worth knowing; as plain lines."""
-    lines = [f"{row.width}x does not count: {'; '.join(row.reasons)}" for row in rows if not row.valid]
-    lines += [f"{row.width}x: {note}" for row in rows for note in (*row.notes, row.runtime.note) if note]
+    """Why rows do not count, why artifacts are no rungs, and what else is worth knowing; as plain lines."""
+    lines = [f"{row.label} does not count: {'; '.join(row.reasons)}" for row in rows if not row.valid]
+    lines += [f"{row.label}: {note}" for row in rows for note in (*row.notes, row.runtime.note) if note]
     if ladder is not None:
-        lines += [f"{drop.width}x is no rung: {drop.reason}" for drop in sorted(ladder.dropped, key=lambda d: d.width)]
-        lines += [f"ladder: {note}" for note in ladder.notes]
+        lines += [f"{drop.label} is no rung: {sentence(drop.reason)}" for drop in ladder.dropped]
+        lines += [f"ladder: {sentence(note)}" for note in ladder.notes]
     return [Text(f"  {line}") for line in lines]
 
 
@@ -106,7 +106,7 @@ def unit_of(quality: Quality) -> tuple[float, str]:
 def comparison_view(comparison: Comparison, name_a: str, name_b: str) -> Group:
     """Ratios with their intervals."""
     view = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
-    for name in ("width", "row"):
+    for name in ("artifact", "row"):
         view.add_column(name, no_wrap=True)
     for name in (name_a, name_b, "ratio", "95 % interval"):
         view.add_column(name, justify="right", no_wrap=True)
@@ -114,7 +114,7 @@ def comparison_view(comparison: Comparison, name_a: str, name_b: str) -> Group:
     for row in comparison.rows:
         interval = "–" if row.ratio_low is None else f"{row.ratio_low:.3f} … {row.ratio_high:.3f}"
         view.add_row(
-            f"{Width(row.permille)}x",
+            row.label,
             f"{row.target} {row.precision} t{row.threads} {row.kind}",
             f"{row.a_ms:.4g} ms",
             f"{row.b_ms:.4g} ms",

@@ -1,0 +1,60 @@
+"""What an app may hand to ``run``, and how it becomes the named arrays that an artifact takes.
+
+    array                    ─┐ every rung takes the same input
+    {name: array}            ─┴─────────────────────────────────► checked ─► {name: array}
+    fill(plan) ─► either one ──► asked when it is clear what runs ─┘
+
+A mistake of the caller must never count against an artifact, so it is found before a runtime is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeslim.core.manifest import TensorInfo
+from edgeslim.errors import UsageError
+from edgeslim.runtime.deployment import ArtifactPlan
+
+Arrays = Mapping[str, NDArray[Any]]
+Given = NDArray[Any] | Arrays
+Fill = Callable[[ArtifactPlan], Given]
+
+
+def named_inputs(given: object, taken: Sequence[TensorInfo]) -> dict[str, NDArray[Any]]:
+    """``given`` under the names of ``taken``.
+
+    Raises:
+        UsageError: not arrays, or other names, shapes or dtypes.
+    """
+    if isinstance(given, Mapping):
+        if given.keys() != {tensor.name for tensor in taken}:
+            raise UsageError(f"the inputs are {_names(taken)}, got {', '.join(map(repr, given)) or 'none'}")
+        found = dict(given)
+    elif len(taken) == 1:
+        found = {taken[0].name: given}
+    else:
+        raise UsageError(f"there are {len(taken)} inputs: give a mapping with {_names(taken)}")
+    for tensor in taken:
+        _check(found[tensor.name], tensor)
+    return found
+
+
+def _check(array: object, tensor: TensorInfo) -> None:
+    if not isinstance(array, np.ndarray):
+        raise UsageError(
+            f"input {tensor.name!r} takes a numpy array, got {type(array).__name__}",
+            hint=f"{tensor.dtype} {list(tensor.shape)} ({tensor.layout})",
+        )
+    if array.shape != tensor.shape or array.dtype != tensor.dtype:
+        raise UsageError(
+            f"input {tensor.name!r} takes {tensor.dtype} {list(tensor.shape)} ({tensor.layout}), "
+            f"got {array.dtype} {list(array.shape)}"
+        )
+
+
+def _names(tensors: Sequence[TensorInfo]) -> str:
+    return ", ".join(repr(tensor.name) for tensor in tensors)
