@@ -31,7 +31,7 @@ ALLOWED = {
     "testing": {"core", "errors", "targets"},
     "runtime": {"core", "errors", "files", "host", "targets"},
     "simulate": {"core", "errors", "files"},
-    "demo": {"core", "errors", "files"},
+    "demo": {"core", "errors", "files", "targets"},
 }
 ALLOWED["cli"] = set(ALLOWED)
 
