@@ -38,7 +38,7 @@ def test_edgeslims_own_come_from_edgeslim() -> None:
 
 
 def test_an_installed_package_brings_more(plugin: Path) -> None:
-    assert targets.names() == ("executorch", "coreml", "litert", "broken", "example")
+    assert targets.names() == ("executorch", "coreml", "coreai", "litert", "broken", "example")
     assert targets.get("example").info.suffix == ".example"
     assert targets.get("exemplar").info.name == "example"
     assert targets.REGISTRY.entry("example").origin == PLUGIN
@@ -50,7 +50,7 @@ def test_a_plug_in_that_cannot_be_imported_is_named_and_hurts_nobody_else(plugin
         targets.get("broken")
     assert "edgeslim-example-plugin" in (caught.value.hint or "")
     assert targets.get("tflite").info.name == "litert"  # aliases are looked for in every target
-    assert targets.words() == "executorch, coreml, litert (or tflite), broken, example (or exemplar)"
+    assert targets.words() == "executorch, coreml, coreai, litert (or tflite), broken, example (or exemplar)"
 
 
 def test_two_packages_with_one_name_are_refused(plugin: Path) -> None:
@@ -61,7 +61,7 @@ def test_two_packages_with_one_name_are_refused(plugin: Path) -> None:
 
 
 def test_unknown_names_have_a_hint() -> None:
-    with pytest.raises(UsageError, match="there are executorch, coreml, litert") as caught:
+    with pytest.raises(UsageError, match="there are executorch, coreml, coreai, litert") as caught:
         targets.get("executorhc")
     assert caught.value.hint == "did you mean 'executorch'?"
     with pytest.raises(DeviceError, match="no device 'adbb'") as found:
