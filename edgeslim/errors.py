@@ -15,6 +15,7 @@
     ├── MissingExtraError         3   an optional dependency is missing; names the extra
     ├── VerificationError         4   a result is not what it has to be
     ├── HostError                 5   not possible on this host
+    │   └── CannotCheckError      5   an artifact cannot be run or evaluated here; it may well be right
     └── DeviceError               6   no such device, or it went away
 
 An error says what it met, what it expected (``message``) and the next command (``hint``).
@@ -136,6 +137,10 @@ class VerificationError(EdgeslimError):
 
 class HostError(EdgeslimError):
     exit_code = 5
+
+
+class CannotCheckError(HostError):
+    """An answer of its own about an artifact: neither right nor wrong, for a reason that lies in this machine."""
 
 
 class DeviceError(EdgeslimError):

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from small_net import exported
 
-from edgeslim.host.sampling import timed_runs
+from edgeslim.host.sampling import example_inputs, timed_runs
 from edgeslim.targets.litert import LitertRunner
 
 RUNS = 10  # per turn: short, so that most pairs are undisturbed
@@ -54,12 +54,12 @@ def interval(ratios: NDArray[np.float64]) -> dict[str, float]:
 
 def measure(model: Path, pairs: int) -> dict[str, object]:
     runner = LitertRunner(model, threads=1)
-    (image,) = example_inputs([runner.input]).values()
-    call = runner.bind(image)
+    inputs = example_inputs(runner.inputs)
+    call = runner.bind(inputs)
     loops: dict[str, Callable[[], float]] = {
         "bare": lambda: bare_ns(runner._interpreter.invoke),
         "sampled": lambda: sampled_ns(call),
-        "whole": lambda: bare_ns(lambda: runner.run(image)),
+        "whole": lambda: bare_ns(lambda: runner.run(inputs)),
     }
     for _ in range(20):
         sampled_ns(call)

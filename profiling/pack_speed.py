@@ -56,11 +56,11 @@ def export_serially(path: Path, folder: Path) -> None:
     for name in targets.names():
         target = targets.get(name)
         for width in checkpoint.ladder:
-            out = folder / f"{name}-{width.permille:04d}{target.suffix}"
+            out = folder / f"{name}-{width.permille:04d}{target.info.suffix}"
             began = time.monotonic()
             target.export(
                 model.slice(width),
-                torch.zeros(1, checkpoint.spec.in_channels, size, size),
+                {"image": torch.zeros(1, checkpoint.spec.in_channels, size, size)},
                 out,
                 metadata=metadata_for(checkpoint, width, labels=None, about={}),
             )

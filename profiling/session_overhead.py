@@ -55,7 +55,7 @@ def main() -> None:
                 runner = session._pool.current.runner
                 for _ in range(TURN):
                     switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
-                    (ns,) = timed_runs(lambda: runner.run(image), 1)  # noqa: B023
+                    (ns,) = timed_runs(lambda: runner.run({"image": image}), 1)  # noqa: B023
                     if resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw == switches:
                         direct_us.append(ns / 1000)
     outside_us.sort()

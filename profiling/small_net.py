@@ -35,5 +35,7 @@ def exported(folder: Path | None = None) -> Path:
         },
     )
     metadata = Metadata(model="us_mobilenet_v2", width=width)
-    targets.get("litert").export(fold(model.static(width)), torch.zeros(1, 3, SIZE, SIZE), path, metadata=metadata)
+    targets.get("litert").export(
+        fold(model.static(width)), {"image": torch.zeros(1, 3, SIZE, SIZE)}, path, metadata=metadata
+    )
     return path

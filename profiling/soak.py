@@ -183,7 +183,7 @@ def right_answers(deployment: Deployment, target: str, image: NDArray[Any]) -> d
             out.parent.mkdir()
             deployment.build(artifact, out)
             runner = runtime.load(out, threads=1)
-            found[artifact] = runner.run(image)
+            (found[artifact],) = runner.run({"image": image}).values()
             runner.close()
     return found
 

@@ -13,10 +13,11 @@ import edgeslim
 
 PACKAGE = Path(edgeslim.__file__).parent
 
-# room → rooms it may import (itself is always allowed); `errors` and `files` are rooms of one file
+# room → rooms it may import (itself is always allowed); `errors`, `files` and `registry` are rooms of one file
 ALLOWED = {
     "errors": set(),
     "files": {"errors"},
+    "registry": {"errors"},
     "core": {"errors", "files"},
     "press": {"core", "errors", "files"},
     "host": {"core", "errors", "files"},
@@ -24,12 +25,13 @@ ALLOWED = {
     "data": {"core", "errors", "files"},
     "tasks": {"core", "data", "errors", "files", "models"},
     "training": {"core", "data", "errors", "files", "models", "tasks"},
-    "targets": {"core", "errors", "files", "host", "models"},
-    "deploy": {"core", "data", "errors", "files", "models", "press", "targets", "tasks"},
-    "bench": {"core", "errors", "files", "host", "models", "targets"},
+    "targets": {"core", "errors", "files", "host", "registry"},
+    "deploy": {"core", "data", "errors", "files", "models", "press", "registry", "targets", "tasks"},
+    "bench": {"core", "errors", "files", "host", "registry", "targets"},
+    "testing": {"core", "deploy", "errors", "models", "targets"},
     "runtime": {"core", "errors", "files", "host", "targets"},
     "simulate": {"core", "errors", "files"},
-    "demo": {"core", "errors", "files"},
+    "demo": {"core", "errors", "files", "targets"},
 }
 ALLOWED["cli"] = set(ALLOWED)
 

@@ -264,7 +264,7 @@ def _cells(
 def _target(name: str) -> str:
     from edgeslim import targets
 
-    return targets.get(name.strip()).name
+    return targets.get(name.strip()).info.name
 
 
 def _threads(text: str) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ def target_name(manifest: SlimManifest, name: str) -> str:
         UsageError: no such target anywhere; did you mean …
     """
     known = {text for variant in manifest.variants for text in (variant.id, variant.target)}
-    return name if name in known else targets.get(name).name
+    return name if name in known else targets.get(name).info.name
 
 
 def file_rows(files: tuple[FileEntry, ...]) -> list[dict[str, Any]]:

@@ -57,11 +57,11 @@ def _available(chosen: str) -> tuple[list[str], dict[str, MissingExtraError]]:
     for name in wanted:
         target = target_table.get(name)
         try:
-            target.ensure_available(exporting=True)
+            target.info.ensure_available(exporting=True)
         except MissingExtraError as error:
-            missing[target.name] = error
+            missing[target.info.name] = error
         else:
-            names.append(target.name)
+            names.append(target.info.name)
     return names, missing
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from edgeslim import targets
 from edgeslim.cli.bundle_options import file_rows, target_name
 from edgeslim.cli.console import WIDTH, Console, common_options
 from edgeslim.core.bundle import SlimBundle
@@ -15,7 +16,7 @@ from edgeslim.core.width import Width
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--target", required=True, help="executorch, coreml, litert (or tflite)")
+@click.option("--target", required=True, help=targets.words())
 @click.option("--width", type=WIDTH, required=True, help="0.35, 0.5 …")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="file or .mlpackage to write")
 @click.option("--variant", help="which one, where the target has several (fp16-224)")

@@ -10,6 +10,7 @@ Exit codes: 0 done, 1 internal, 2 usage or bad input, 3 extra missing, 4 verific
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -38,16 +39,12 @@ VERBS = {
     "demo": "the whole road on a small data set",
 }
 
-# Which extra brings a third-party module that some verbs need.
+# Which extra brings a third-party module that some verbs need; targets say theirs themselves.
 EXTRA_OF_MODULE = {
     "torch": "train",
     "torchvision": "train",
     "sklearn": "train",
     "matplotlib": "plot",
-    "executorch": "executorch",
-    "coremltools": "coreml",
-    "litert_torch": "litert",
-    "ai_edge_litert": "litert-runtime",
     "psutil": "bench",
     "PIL": "images",
 }
@@ -83,6 +80,21 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="edgeslim", prog_name="edgeslim")
 def cli() -> None:
     """Slimmable networks on real devices: one bundle, every width, every runtime."""
+
+
+def _extra_of(module: str) -> str | None:
+    """The extra that brings ``module``; None for one that edgeslim does not ask for."""
+    if module in EXTRA_OF_MODULE:
+        return EXTRA_OF_MODULE[module]
+    from edgeslim import targets
+
+    for name in targets.names():
+        with contextlib.suppress(EdgeslimError):
+            info = targets.get(name).info
+            for needs in (info.runtime, info.exporter):
+                if module in needs.modules:
+                    return needs.extra
+    return None
 
 
 def _fail(error: EdgeslimError, *, as_json: bool) -> int:
@@ -121,7 +133,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except ModuleNotFoundError as error:
-        extra = EXTRA_OF_MODULE.get((error.name or "").partition(".")[0])
+        extra = _extra_of((error.name or "").partition(".")[0])
         if extra is not None:
             return _fail(MissingExtraError(error.name or "", extra), as_json=as_json)
         return _crash(error, as_json=as_json)

@@ -8,16 +8,17 @@ from typing import Any, Literal
 import click
 from rich.table import Table
 
+from edgeslim import targets
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.core.width import Width
-from edgeslim.errors import DataError, UsageError
+from edgeslim.errors import DataError, MissingExtraError, UsageError
 
-TARGETS_HELP = "executorch, coreml, litert (or tflite), separated by commas; or all"
+TARGETS_HELP = f"{targets.words()}, separated by commas; or all"
 
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--target", "targets", required=True, help=TARGETS_HELP)
+@click.option("--target", "wanted", required=True, help=TARGETS_HELP)
 @click.option("--widths", type=WIDTHS, help="0.35,0.5,1.0 or 0.35:1.0:0.05 or a count [the calibrated ones]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="the bundle [CHECKPOINT with suffix .slim]")
 @click.option(
@@ -45,7 +46,7 @@ TARGETS_HELP = "executorch, coreml, litert (or tflite), separated by commas; or 
 def command(
     *,
     checkpoint: Path,
-    targets: str,
+    wanted: str,
     widths: str | None,
     out: Path | None,
     weights: Literal["fp32", "fp16"],
@@ -67,14 +68,13 @@ def command(
     **about: str | None,
 ) -> None:
     """Export every width of CHECKPOINT for every target and keep one bundle that rebuilds each file byte for byte."""
-    from edgeslim import targets as target_table
     from edgeslim.data.named import load_data
     from edgeslim.deploy.masters import with_input_size
     from edgeslim.deploy.pack import default_jobs, make_plan, pack
     from edgeslim.models.checkpoint import load_checkpoint
     from edgeslim.targets.base import InputOption
 
-    names = target_table.names() if targets == "all" else tuple(name.strip() for name in targets.split(","))
+    names = _installed() if wanted == "all" else tuple(name.strip() for name in wanted.split(","))
     given = None if trained_widths is None else resolve_widths(trained_widths, _no_range)
     loaded = load_checkpoint(checkpoint, model=model, widths=given)
     for note in loaded.notes:
@@ -89,14 +89,14 @@ def command(
         calibration = load_data(
             calib, "calib", input_size=spec.input_size, in_channels=spec.in_channels, images=calib_images
         )
-    options: dict[str, Any] = {"targets": names, "widths": chosen, "weights": weights, "calibration": calibration}
+    common: dict[str, Any] = {"targets": names, "widths": chosen, "weights": weights, "calibration": calibration}
     if dry_run:
-        plan = make_plan(loaded, out=path, coreml_precision=coreml_precision, **options)
+        plan = make_plan(loaded, out=path, coreml_precision=coreml_precision, **common)
         console.say(f"would write {path}: about {plan.estimated_bytes:,} bytes for {plan.artifacts} files")
         rows = [{"target": t, "permille": w.permille} for t in plan.precisions for w in plan.widths]
         console.result({"bundle": str(path), "bytes": plan.estimated_bytes, "rows": rows}, _plan_table(rows))
         return
-    console.say(f"packing {checkpoint} for {', '.join(names)} with {jobs or default_jobs()} worker processes")
+    console.say(f"packing {checkpoint} for {', '.join(names)} with {jobs or default_jobs(names)} worker processes")
     with console.progress("last") as bar:
         task = bar.add_task("exporting", total=None, last="")
 
@@ -117,9 +117,11 @@ def command(
             into=into,
             overwrite=overwrite,
             progress=progress,
-            **options,
+            **common,
         )
     console.result(report.to_json(), _table(report))
+    for reason in dict.fromkeys(row.unchecked for row in report.rows if row.unchecked):
+        console.warn(f"packed but not run: {reason}")
     separate = sum(row.artifact_bytes for row in report.rows)
     console.say(
         f"{report.bundle}: {report.bytes:,} bytes, {report.bytes / report.weights_bytes:.3f}x the full-width weights; "
@@ -130,6 +132,25 @@ def command(
         f"edgeslim bench {report.bundle} --target {names[0]} -o table.json",
         f"edgeslim export {report.bundle} --target {names[0]} --width {Width(report.rows[-1].permille)} -o model",
     )
+
+
+def _installed() -> tuple[str, ...]:
+    """Every target whose exporter is installed.
+
+    Raises:
+        MissingExtraError: none is.
+    """
+    there, missing = [], None
+    for name in targets.names():
+        try:
+            targets.get(name).info.ensure_available(exporting=True)
+        except MissingExtraError as error:
+            missing = missing or error
+        else:
+            there.append(name)
+    if not there and missing is not None:
+        raise missing
+    return tuple(there)
 
 
 _no_range = (Width(1), Width(1000))
@@ -163,7 +184,7 @@ def _table(report: Any) -> Table:
             f"{row.artifact_bytes:,}",
             f"{row.template_bytes + row.recipe_bytes:,}",
             f"{100 * row.explained_bytes / constants:.2f} %",
-            f"{row.sqnr_db:.1f}",
+            "not run here" if row.sqnr_db is None else f"{row.sqnr_db:.1f}",
             f"{row.seconds:.1f}",
         )
     return table

@@ -17,6 +17,7 @@ import click
 from numpy.typing import NDArray
 from rich.table import Table
 
+from edgeslim import targets
 from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.run_view import RunView
 from edgeslim.core.latency import LatencyStatistics
@@ -34,7 +35,7 @@ _DEFAULT_FPS = 30.0
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--target", help="litert, executorch, coreml; default: the first in the bundle that runs here")
+@click.option("--target", help=f"{targets.words()}; default: the first in the bundle that runs here")
 @click.option("--variant", "variants", multiple=True, help="only this precision and input (fp16-224); may be repeated")
 @click.option("--images", type=click.Path(path_type=Path), required=True, help="folder of images, taken in turn")
 @click.option(

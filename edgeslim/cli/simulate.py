@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from edgeslim import targets
 from edgeslim.cli.console import Console, common_options
 from edgeslim.core.ladder import Ladder, ladder
 from edgeslim.core.latency import LatencyTable
@@ -33,7 +34,7 @@ _MOST_FRAMES = 3_000_000  # 28 hours at 30 frames per second; a run keeps about 
 @click.command()
 @click.argument("table", type=click.Path(path_type=Path), required=False)
 @click.option("--table", "named", help="'builtin' (the default), or the path of a table from bench")
-@click.option("--target", help="which rows of the table: litert, executorch, coreml")
+@click.option("--target", help=f"which rows of the table: {targets.words()}")
 @click.option("--precision", help="which rows of the table: fp32, fp16")
 @click.option("--threads", type=click.IntRange(min=1), help="which rows of the table")
 @click.option("--device", help="which rows of the table: a device's model")

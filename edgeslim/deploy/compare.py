@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from edgeslim.models.sliced import SlicedModel
-from edgeslim.targets.base import Runner
+from edgeslim.targets.base import Arrays, Runner
 
 Pixels = npt.NDArray[np.uint8]  # (H, W, C)
 MAX_DB = 200.0  # reported for equal logits: float32 cannot tell more apart
@@ -81,13 +81,12 @@ def normalised(pixels: Pixels, mean: Sequence[float], std: Sequence[float]) -> n
     return np.ascontiguousarray(shifted.transpose(2, 0, 1)[None])
 
 
-def runner_input(
-    runner: Runner, pixels: Pixels, mean: Sequence[float], std: Sequence[float]
-) -> npt.NDArray[np.uint8] | npt.NDArray[np.float32]:
+def runner_input(runner: Runner, pixels: Pixels, mean: Sequence[float], std: Sequence[float]) -> Arrays:
     """``pixels`` as this runner takes them."""
-    if runner.input.dtype == "uint8":
-        return np.ascontiguousarray(pixels[None])
-    return normalised(pixels, mean, std)
+    (spec,) = runner.inputs
+    if spec.dtype == "uint8":
+        return {spec.name: np.ascontiguousarray(pixels[None])}
+    return {spec.name: normalised(pixels, mean, std)}
 
 
 def fp16_floor_db(net: SlicedModel, images: Iterable[Pixels], *, mean: Sequence[float], std: Sequence[float]) -> float:
@@ -122,7 +121,7 @@ def compare(
     for pixels in images:
         with torch.inference_mode():
             reference = net(torch.from_numpy(normalised(pixels, mean, std))).numpy()
-        output = runner.run(runner_input(runner, pixels, mean, std))
+        (output,) = runner.run(runner_input(runner, pixels, mean, std)).values()
         ratios.append(sqnr_db(reference, output))
         errors.append(float(np.abs(reference.astype(np.float64) - output).max()))
         agreements.append(bool(reference.argmax() == output.argmax()))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeslim.core.manifest import InputContract, ModelInfo, Quality, TensorInfo
+from edgeslim import targets
+from edgeslim.core.manifest import InputContract, ModelInfo, Quality
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.press.build import NetInfo, VariantInfo
-from edgeslim.targets.base import Artifact, Metadata, TensorSpec
-
-NORMALISATIONS = {"coreml": "coreml-1", "litert": "litert-1"}  # what was done to the exporter's files; else "none"
+from edgeslim.registry import OWN
+from edgeslim.targets.base import Artifact, Metadata
 
 
 def net_info(
@@ -99,7 +99,9 @@ def quality_of(checkpoint: Checkpoint, names: Sequence[Width]) -> Quality | None
 
 
 def variant_info(artifact: Artifact) -> VariantInfo:
-    """What the manifest says once about all artifacts like ``artifact``."""
+    """What the manifest says once about all artifacts like ``artifact``; a plug-in's target is among its exporters."""
+    origin = targets.REGISTRY.entry(artifact.target).origin
+    brought = {} if origin == OWN else {origin.distribution: origin.version}
     return VariantInfo(
         target=artifact.target,
         name=artifact.variant,
@@ -108,16 +110,12 @@ def variant_info(artifact: Artifact) -> VariantInfo:
         input_option=str(artifact.input_option),
         suffix=artifact.root.suffix,
         directory=artifact.root.is_dir(),
-        normalisation=NORMALISATIONS.get(artifact.target, "none"),
-        inputs=tuple(map(_tensor, artifact.inputs)),
-        outputs=tuple(map(_tensor, artifact.outputs)),
+        normalisation=targets.get(artifact.target).info.normalisation,
+        inputs=artifact.inputs,
+        outputs=artifact.outputs,
         requires=dict(artifact.requires),
-        exporters=dict(artifact.exporters),
+        exporters={**artifact.exporters, **brought},
     )
-
-
-def _tensor(spec: TensorSpec) -> TensorInfo:
-    return TensorInfo(name=spec.name, shape=spec.shape, dtype=spec.dtype, layout=spec.layout)
 
 
 def decimal_text(value: float) -> str:

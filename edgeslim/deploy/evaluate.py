@@ -128,7 +128,7 @@ def evaluate_bundle(
     for permille in sorted(nets, reverse=True):
         entry = bundle.resolve(permille)
         with tempfile.TemporaryDirectory(prefix="edgeslim-evaluate-") as folder:
-            rebuilt = bundle.rebuild(target, permille, Path(folder) / f"model{runtime.suffix}")
+            rebuilt = bundle.rebuild(target, permille, Path(folder) / f"model{runtime.info.suffix}")
             runner = runtime.load(rebuilt.path, threads=threads)
             try:
                 result = score(_prediction(runner), _as_wanted(runner, bundle, data), batch_size=32)
@@ -195,7 +195,7 @@ def _check_finite(loss: float, width: Width) -> None:
 
 def _as_wanted(runner: Runner, bundle: SlimBundle, data: ImageSet) -> ImageSet:
     """``data`` normalised for the file: as the manifest says, or not at all where it takes pixels."""
-    spec, contract = runner.input, bundle.manifest.input
+    (spec,), contract = runner.inputs, bundle.manifest.input
     channels, size = (spec.shape[3], spec.shape[1]) if spec.layout == "NHWC" else (spec.shape[1], spec.shape[2])
     if (data.in_channels, data.input_size) != (channels, size):
         raise DataError(
@@ -211,7 +211,7 @@ def _as_wanted(runner: Runner, bundle: SlimBundle, data: ImageSet) -> ImageSet:
 
 def _prediction(runner: Runner) -> Callable[[Tensor], Tensor]:
     """Runs images one by one, in the layout and dtype of the file's input."""
-    spec = runner.input
+    (spec,), (answer,) = runner.inputs, runner.outputs
     if spec.dtype not in ("float32", "uint8"):
         raise UsageError(f"cannot feed {spec.dtype} images")
 
@@ -221,7 +221,7 @@ def _prediction(runner: Runner) -> Callable[[Tensor], Tensor]:
         if spec.dtype == "uint8":
             images = images.round().to(torch.uint8)
         array = images.contiguous().numpy()
-        rows = [runner.run(array[index : index + 1]) for index in range(len(array))]
+        rows = [runner.run({spec.name: array[index : index + 1]})[answer.name] for index in range(len(array))]
         return torch.from_numpy(np.concatenate(rows).astype(np.float32))
 
     return predict

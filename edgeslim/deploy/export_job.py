@@ -8,9 +8,11 @@ ExportJob ─► SlicedModel ─► Target.export ─► Artifact ─► find �
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,10 +21,11 @@ from edgeslim.core.width import Width
 from edgeslim.deploy.calibration.calibrate import CalibratedModel
 from edgeslim.deploy.compare import compare, seeded_pixels
 from edgeslim.deploy.masters import arrays, masters
+from edgeslim.errors import CannotCheckError, MissingExtraError
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
 from edgeslim.press.build import PackedArtifact
 from edgeslim.press.find import find_constants
-from edgeslim.targets.base import Artifact, InputOption, Metadata
+from edgeslim.targets.base import INPUT_NAME, Artifact, InputOption, Metadata
 
 IMAGES = 1  # compared at once here; `edgeslim verify` compares more
 
@@ -37,16 +40,21 @@ class ExportJob:
     precision: str
     input_option: InputOption
     metadata: Metadata
+    options: Mapping[str, Any]
     out: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What came of a job; the artifact itself lies at ``artifact.root``."""
+    """What came of a job; the artifact itself lies at ``artifact.root``.
+
+    ``unchecked`` says why it could not be run on this machine; then there is no ``sqnr_db``.
+    """
 
     artifact: Artifact
     packed: PackedArtifact
-    sqnr_db: float
+    sqnr_db: float | None
+    unchecked: str | None
     seconds: float
 
 
@@ -70,19 +78,24 @@ def run(job: ExportJob) -> Exported:
     began = time.monotonic()
     artifact = target.export(
         net,
-        torch.zeros(1, spec.in_channels, spec.input_size, spec.input_size),
+        {INPUT_NAME: torch.zeros(1, spec.in_channels, spec.input_size, spec.input_size)},
         job.out,
         metadata=job.metadata,
         input_option=job.input_option,
         precision=job.precision,
+        options=job.options,
     )
     seconds = time.monotonic() - began
     files = [(file.path, artifact.path_of(file).read_bytes()) for file in artifact.files]
     packed = find_constants(files, arrays(net, masters(net.layers, checkpoint.state_dict)))
     images = seeded_pixels(IMAGES, size=spec.input_size, channels=spec.in_channels)
-    runner = target.load(artifact.root, threads=1)
+    found, unchecked = None, None
     try:
-        compared = compare(net, runner, images, mean=job.metadata.mean, std=job.metadata.std)
-    finally:
-        runner.close()
-    return Exported(artifact=artifact, packed=packed, sqnr_db=compared.sqnr_db, seconds=seconds)
+        runner = target.load(artifact.root, threads=1)
+        try:
+            found = compare(net, runner, images, mean=job.metadata.mean, std=job.metadata.std).sqnr_db
+        finally:
+            runner.close()
+    except (CannotCheckError, MissingExtraError) as error:
+        unchecked = error.message
+    return Exported(artifact=artifact, packed=packed, sqnr_db=found, unchecked=unchecked, seconds=seconds)

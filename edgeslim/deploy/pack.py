@@ -23,7 +23,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,8 +48,6 @@ from edgeslim.press.build import BundleBuilder, BundleContent, NetInfo, write_bu
 from edgeslim.press.combine import merge
 from edgeslim.targets.base import InputOption
 
-EXPORT_BYTES = 2 << 30  # memory to reserve for one exporting process
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackRow:
@@ -62,8 +60,10 @@ class PackRow:
     literal_bytes: int
     template_bytes: int
     recipe_bytes: int
-    sqnr_db: float
+    sqnr_db: float | None
     seconds: float
+    unchecked: str | None = None
+    """Why it could not be run or evaluated on this machine; then there is no ``sqnr_db``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class PackReport:
             "bytes": self.bytes,
             "sha256": self.sha256,
             "weights_bytes": self.weights_bytes,
-            "rows": [dataclasses.asdict(row) for row in self.rows],
+            "rows": [_row_document(row) for row in self.rows],
         }
 
 
@@ -95,6 +95,7 @@ class PackPlan:
     model: CalibratedModel
     widths: Mapping[Width, tuple[Width, ...]]
     precisions: Mapping[str, str]
+    options: TargetOptions
     out: Path
     weights: Literal["fp32", "fp16"]
     estimated_bytes: int = field(default=0)
@@ -108,6 +109,7 @@ class PackPlan:
         return len(self.widths) * len(self.precisions)
 
 
+TargetOptions = Mapping[str, Mapping[str, Any]]  # target → settings that only it understands
 Progress = Callable[[str, Width, float], None]  # target, width, seconds
 
 
@@ -120,6 +122,7 @@ def make_plan(
     weights: Literal["fp32", "fp16"] = "fp32",
     coreml_precision: str = "fp16",
     calibration: ImageSet | None = None,
+    options: TargetOptions | None = None,
 ) -> PackPlan:
     """Check everything that can be checked before the first export; with ``calibration``, calibrate first.
 
@@ -139,9 +142,12 @@ def make_plan(
     nets = model.distinct(chosen)
     precisions = {}
     for name in targets:
-        target = target_table.get(name)
-        target.ensure_available(exporting=True)
-        precisions[target.name] = coreml_precision if target.name == "coreml" else target.precisions[0]
+        info = target_table.get(name).info
+        info.ensure_available(exporting=True)
+        info.check_options((options or {}).get(info.name, {}))
+        precisions[info.name] = coreml_precision if info.name == "coreml" else info.precision().name
+    if unused := set(options or {}) - set(precisions):
+        raise UsageError(f"options for {', '.join(sorted(unused))}, which is not among the targets")
     if not precisions:
         raise UsageError("no target given", hint=f"choose from {', '.join(target_table.names())}")
     if calibration is not None:
@@ -159,6 +165,7 @@ def make_plan(
         model=model,
         widths=nets,
         precisions=precisions,
+        options=options or {},
         out=out,
         weights=weights,
         estimated_bytes=weight_bytes + len(nets) * (per_width + len(precisions) * per_artifact),
@@ -175,6 +182,7 @@ def pack(
     coreml_precision: Literal["fp16", "fp32"] = "fp16",
     input_option: InputOption = InputOption.NCHW_FLOAT32,
     calibration: ImageSet | None = None,
+    options: TargetOptions | None = None,
     labels: Sequence[str] | None = None,
     policy: Path | None = None,
     about: Mapping[str, str] | None = None,
@@ -192,6 +200,7 @@ def pack(
         widths: by default those the checkpoint has statistics for. Widths with the same channels become one net.
         weights: ``fp16`` rounds the master weights before folding and halves the bundle.
         calibration: images to take statistics from, for every width.
+        options: per target, settings that only it understands (``TargetInfo.options``); they travel as they are.
         about: ``name``, ``version``, ``author``, ``licence``, ``description`` for the manifest and the files.
         jobs: worker processes; by default what cores and memory allow.
         keep_artifacts: folder that gets the exporters' files.
@@ -218,6 +227,7 @@ def pack(
         weights=weights,
         coreml_precision=coreml_precision,
         calibration=calibration,
+        options=options,
     )
     earlier = None if into is None else SlimBundle.open(into)
     info = net_info(
@@ -295,13 +305,14 @@ def _export(
             precision=precision,
             input_option=input_option,
             metadata=metadata_for(plan.checkpoint, width, labels=labels, about=about),
-            out=folder / f"{target}-{width.permille:04d}{target_table.get(target).suffix}",
+            options=plan.options.get(target, {}),
+            out=folder / f"{target}-{width.permille:04d}{target_table.get(target).info.suffix}",
         )
         for target, precision in plan.precisions.items()
         for width in sorted(plan.widths, reverse=True)  # the slow ones first
     ]
     results: dict[int, Exported] = {}
-    workers = jobs or default_jobs()
+    workers = jobs or default_jobs(plan.precisions)
     for done in run_jobs("edgeslim.deploy.export_job:run", todo, workers=workers, log=log, kind=lambda j: j.target):
         job = todo[done.index]
         if done.error is not None:
@@ -327,10 +338,11 @@ def _failed(error: EdgeslimError, job: ExportJob, log: Path) -> EdgeslimError:
     return error
 
 
-def default_jobs() -> int:
-    """As many workers as there are cores, if each finds memory for one export."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else EXPORT_BYTES
-    return max(1, min(os.cpu_count() or 1, free // EXPORT_BYTES))
+def default_jobs(targets: Iterable[str]) -> int:
+    """As many workers as there are cores, if each finds memory for one export of any of ``targets``."""
+    need = max(target_table.get(name).info.export_bytes for name in targets)
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else need
+    return max(1, min(os.cpu_count() or 1, free // need))
 
 
 @contextlib.contextmanager
@@ -343,7 +355,7 @@ def _logged(log: Path, plan: PackPlan, jobs: int | None) -> Iterator[None]:
         "edgeslim": edgeslim.__version__,
         "python": platform.python_version(),
         "machine": platform.platform(),
-        "jobs": jobs or default_jobs(),
+        "jobs": jobs or default_jobs(plan.precisions),
         "artifacts": plan.artifacts,
     }
     with open(log, "w", encoding="utf-8") as text:
@@ -361,6 +373,12 @@ def _keep(exported: Sequence[tuple[ExportJob, Exported]], folder: Path, *, overw
             shutil.move(result.artifact.root, temporary / job.out.name)
         replace_directory(temporary, folder, overwrite=overwrite)
     return tuple(folder / job.out.name for job, _ in exported)
+
+
+def _row_document(row: PackRow) -> dict[str, Any]:
+    document = dataclasses.asdict(row)
+    reason = document.pop("unchecked")
+    return document if reason is None else {**document, "reason": reason}
 
 
 def _report(
@@ -384,6 +402,7 @@ def _report(
                 recipe_bytes=len(content.stored[f"recipe/{identifier}"]),
                 sqnr_db=result.sqnr_db,
                 seconds=round(result.seconds, 3),
+                unchecked=result.unchecked,
             )
         )
     rows.sort(key=lambda row: (row.target, row.permille))

@@ -9,6 +9,7 @@ evaluated operation by operation (runtime ``coreml-mil``), which covers what is 
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,25 +20,23 @@ import torch
 
 from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.manifest import ArtifactEntry, InputContract, Variant
+from edgeslim.core.manifest import ArtifactEntry, Variant
 from edgeslim.core.width import Width
 from edgeslim.data.images import ImageSet
 from edgeslim.deploy.bundle_net import folded_net
 from edgeslim.deploy.compare import Pixels, compare, fp16_floor_db, seeded_pixels
-from edgeslim.errors import DataError, FormatError, UsageError, WidthError
+from edgeslim.errors import CannotCheckError, DataError, FormatError, UsageError, WidthError
 from edgeslim.models.sliced import SlicedModel
 from edgeslim.targets.exporting import muted
-
-# Calibrated nets were measured at 110 dB and more in fp32, trained ones at 40 to 65 dB in fp16.
-DEFAULT_MIN_DB = 60.0
-FP16_MIN_DB = 40.0  # where no other limit is asked for: the rounding of fp16 alone costs about 50 dB …
-FP16_SLACK_DB = 6.0  # … and more in nets that amplify: then this far below what rounding leaves of the net itself
-FP16_LEAST_DB = 10.0  # a net that fp16 turns into noise, or into infinities, is not verified by doing so faithfully
+from edgeslim.targets.info import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyRow:
-    """One artifact; without the right bytes (``hash_ok``) nothing was run and the figures are null."""
+    """One artifact; without the right bytes (``hash_ok``) nothing was run and the figures are null.
+
+    ``unchecked`` says why it could not be run or evaluated on this machine: that is no failure, and no figure.
+    """
 
     target: str
     permille: int
@@ -47,6 +46,7 @@ class VerifyRow:
     max_abs_error: float | None
     top1_agreement: float | None
     ok: bool
+    unchecked: str | None = None
 
 
 def pixels_of(data: ImageSet, count: int) -> list[Pixels]:
@@ -71,8 +71,7 @@ def verify(
 
     Args:
         images: uint8 (H, W, C) in the net's input size; None: ``count`` seeded ones.
-        min_sqnr_db: the least SQNR that is ``ok``; None: 60 for fp32; for fp16 40, or 6 dB below ``fp16_floor_db``,
-            but at least 10.
+        min_sqnr_db: the least SQNR that is ``ok``; None: what the target says of the precision (``Limits``).
 
     Raises:
         UsageError, WidthError: the bundle has no such target or width, or nothing is left to verify.
@@ -87,24 +86,21 @@ def verify(
         if image.shape != (contract.height, contract.width, contract.channels):
             raise DataError(f"an image is {image.shape}, the net takes {contract.height}x{contract.width}")
     for variant, _ in chosen:
-        targets.get(variant.target).ensure_available(exporting=False)
+        targets.get(variant.target).info.ensure_available(exporting=False)
     rows = []
     nets: dict[int, SlicedModel] = {}
     for variant, artifact in chosen:
         if artifact.permille not in nets:
             nets[artifact.permille] = folded_net(bundle, bundle.resolve(artifact.permille))
         net = nets[artifact.permille]
-        limit = min_sqnr_db if min_sqnr_db is not None else _default_limit(variant, net, images, contract)
-        rows.append(_verified(bundle, variant, artifact, net, images, limit, threads))
+        rows.append(_verified(bundle, variant, artifact, net, images, min_sqnr_db, threads))
         on_row(rows[-1])
     return rows
 
 
-def _default_limit(variant: Variant, net: SlicedModel, images: Sequence[Pixels], contract: InputContract) -> float:
-    if variant.precision != "fp16":
-        return DEFAULT_MIN_DB
-    floor_db = fp16_floor_db(net, images, mean=_numbers(contract.mean), std=_numbers(contract.std))
-    return min(FP16_MIN_DB, max(floor_db - FP16_SLACK_DB, FP16_LEAST_DB))
+def _limits(variant: Variant, min_sqnr_db: float | None) -> Limits:
+    limits = targets.get(variant.target).info.precision(variant.precision).limits
+    return limits if min_sqnr_db is None else dataclasses.replace(limits, min_sqnr_db=min_sqnr_db, slack_db=None)
 
 
 def _numbers(decimals: Sequence[str]) -> tuple[float, ...]:
@@ -137,39 +133,44 @@ def _verified(
     artifact: ArtifactEntry,
     net: SlicedModel,
     images: Sequence[Pixels],
-    limit: float,
+    min_sqnr_db: float | None,
     threads: int,
 ) -> VerifyRow:
     contract = bundle.manifest.input
+    mean, std = _numbers(contract.mean), _numbers(contract.std)
+    row = VerifyRow(
+        target=variant.target,
+        permille=artifact.permille,
+        runtime=None,
+        hash_ok=True,
+        sqnr_db=None,
+        max_abs_error=None,
+        top1_agreement=None,
+        ok=True,
+    )
     with tempfile.TemporaryDirectory(prefix="edgeslim-verify-") as name:
         out = Path(name) / f"net{variant.suffix}"
         try:
             bundle.rebuild(variant.target, Width(artifact.permille), out, variant=variant.id)
         except FormatError:
-            return VerifyRow(
-                target=variant.target,
-                permille=artifact.permille,
-                runtime=None,
-                hash_ok=False,
-                sqnr_db=None,
-                max_abs_error=None,
-                top1_agreement=None,
-                ok=False,
-            )
-        with muted():
-            runner = targets.get(variant.target).load(out, threads=threads)
-            try:
-                found = compare(net, runner, images, mean=_numbers(contract.mean), std=_numbers(contract.std))
-                runtime = runner.describe().name
-            finally:
-                runner.close()
-    return VerifyRow(
-        target=variant.target,
-        permille=artifact.permille,
+            return dataclasses.replace(row, hash_ok=False, ok=False)
+        try:
+            limits = _limits(variant, min_sqnr_db)
+            with muted():
+                runner = targets.get(variant.target).load(out, threads=threads)
+                try:
+                    found = compare(net, runner, images, mean=mean, std=std)
+                    runtime = runner.describe().name
+                finally:
+                    runner.close()
+        except CannotCheckError as error:
+            return dataclasses.replace(row, unchecked=error.message)
+    least = limits.sqnr_db(lambda: fp16_floor_db(net, images, mean=mean, std=std))
+    return dataclasses.replace(
+        row,
         runtime=runtime,
-        hash_ok=True,
         sqnr_db=found.sqnr_db,
         max_abs_error=found.max_abs_error,
         top1_agreement=found.top1_agreement,
-        ok=found.sqnr_db >= limit,
+        ok=found.sqnr_db >= least and found.top1_agreement >= limits.min_agreement,
     )

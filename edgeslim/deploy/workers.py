@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeslim.errors import EdgeslimError, ExportError
+from edgeslim.registry import HandedOver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,7 @@ class _Worker:
                 pass_fds=[theirs.fileno()],
             )
         self.pipe: Connection = Connection(ours.detach())
+        self.pipe.send(HandedOver.now())
         self.index: int | None = None
         self.kind: str | None = None
         self.since = 0.0
@@ -152,6 +154,10 @@ def run_jobs(
 
 def _serve(pipe: Connection) -> None:
     """The child's loop: until the parent closes the pipe or dies."""
+    try:
+        pipe.recv().take()  # plug-ins are found here as in the parent
+    except EOFError:
+        return
     while True:
         try:
             function, job = pipe.recv()

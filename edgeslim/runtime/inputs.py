@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgeslim.core.manifest import TensorInfo
 from edgeslim.errors import UsageError
 from edgeslim.runtime.deployment import ArtifactPlan
+from edgeslim.targets.base import check_inputs
 
 Arrays = Mapping[str, NDArray[Any]]
 Given = NDArray[Any] | Arrays
@@ -31,30 +32,15 @@ def named_inputs(given: object, taken: Sequence[TensorInfo]) -> dict[str, NDArra
         UsageError: not arrays, or other names, shapes or dtypes.
     """
     if isinstance(given, Mapping):
-        if given.keys() != {tensor.name for tensor in taken}:
-            raise UsageError(f"the inputs are {_names(taken)}, got {', '.join(map(repr, given)) or 'none'}")
         found = dict(given)
     elif len(taken) == 1:
         found = {taken[0].name: given}
     else:
-        raise UsageError(f"there are {len(taken)} inputs: give a mapping with {_names(taken)}")
-    for tensor in taken:
-        _check(found[tensor.name], tensor)
+        raise UsageError(
+            f"there are {len(taken)} inputs: give a mapping of {', '.join(tensor.name for tensor in taken)}"
+        )
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):
+            raise UsageError(f"input {name!r} takes a numpy array, got {type(array).__name__}")
+    check_inputs(taken, found)
     return found
-
-
-def _check(array: object, tensor: TensorInfo) -> None:
-    if not isinstance(array, np.ndarray):
-        raise UsageError(
-            f"input {tensor.name!r} takes a numpy array, got {type(array).__name__}",
-            hint=f"{tensor.dtype} {list(tensor.shape)} ({tensor.layout})",
-        )
-    if array.shape != tensor.shape or array.dtype != tensor.dtype:
-        raise UsageError(
-            f"input {tensor.name!r} takes {tensor.dtype} {list(tensor.shape)} ({tensor.layout}), "
-            f"got {array.dtype} {list(array.shape)}"
-        )
-
-
-def _names(tensors: Sequence[TensorInfo]) -> str:
-    return ", ".join(repr(tensor.name) for tensor in tensors)

@@ -7,6 +7,7 @@ table given / stored / measured ────┴─► Ladder without what crashe
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,9 +36,9 @@ from edgeslim.runtime.signals import Listener, Readings, listen
 from edgeslim.runtime.tables import TableStore, prior_of, rungs
 from edgeslim.targets import runtimes
 from edgeslim.targets.base import Target
+from edgeslim.targets.info import TargetInfo
 
 FirstUse = Literal["now", "gaps"]
-_PREFERRED = ("litert", "executorch", "coreml")
 _MAX_THREADS = 4
 
 
@@ -87,7 +88,7 @@ def open_session(
     deployment: Deployment | None = None
     try:
         runtime = _runtime(opened, target)
-        deployment = Deployment.of(opened, runtime.name, variants)
+        deployment = Deployment.of(opened, runtime.info.name, variants)
         path = Path(table) if isinstance(table, str | Path) else None
         table = LatencyTable.read(path) if path is not None else cast(LatencyTable | None, table)
         threads = threads or _threads(table)
@@ -148,18 +149,21 @@ def _runtime(bundle: SlimBundle, target: str | Target | None) -> Target:
         UsageError: no such target. MissingExtraError: it is not installed.
     """
     if isinstance(target, str):
-        return cast(Target, runtimes.imported(targets.get(target).name))
+        return runtimes.imported(target)
     if target is not None:
-        target.ensure_available(exporting=False)
+        target.info.ensure_available(exporting=False)
         return target
     there = {variant.target for variant in bundle.manifest.variants}
     refusal: EdgeslimError = UsageError(f"{bundle.path} holds nothing that runs here: {', '.join(sorted(there))}")
-    for name in _PREFERRED:
-        if name in there:
-            try:
-                return cast(Target, runtimes.imported(name))
-            except MissingExtraError as error:
-                refusal = error
+    known: list[TargetInfo] = []
+    for name in sorted(there):
+        with contextlib.suppress(UsageError):  # a target of a package that is not installed here
+            known.append(targets.get(name).info)
+    for info in sorted(known, key=lambda info: (info.runs_here, info.preference), reverse=True):
+        try:
+            return runtimes.imported(info.name)
+        except MissingExtraError as error:
+            refusal = error
     raise refusal
 
 

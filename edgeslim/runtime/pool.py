@@ -46,18 +46,13 @@ class LoadedArtifact:
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Every output of one inference; ``inputs`` as ``plan.inputs`` says."""
-        return run_named(self.runner, self.plan, inputs)
+        return self.runner.run(inputs)
 
     def close(self) -> None:
         try:
             self.runner.close()
         finally:
             self.cached.close()
-
-
-def run_named(runner: Runner, plan: ArtifactPlan, inputs: Arrays) -> dict[str, NDArray[Any]]:
-    """One input, one output, by our names."""
-    return {plan.outputs[0].name: runner.run(inputs[plan.inputs[0].name])}
 
 
 class ArtifactPool:
@@ -360,7 +355,7 @@ class ArtifactPool:
         try:
             zeros = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in plan.inputs}
             self._gate.wait_for_gap(need_s)
-            run_named(runner, plan, zeros)
+            runner.run(zeros)
         except BaseException:
             runner.close()
             raise

@@ -1,29 +1,39 @@
 """Runtimes that edgeslim writes for and runs on, one file each.
 
-``get(name)`` imports only that target's file; the file imports its exporter or runtime only when used.
+``get(name)`` imports only that target's file; the file imports its exporter or runtime only when used. Other installed
+packages bring more by an entry point of the group ``edgeslim.targets``: a class that makes a ``Target``.
 """
 
 from __future__ import annotations
 
-import importlib
+import contextlib
+from collections.abc import Callable
 
-from edgeslim.errors import UsageError, did_you_mean
+from edgeslim.errors import EdgeslimError
+from edgeslim.registry import Registry
 from edgeslim.targets.base import Target
+from edgeslim.targets.info import TargetInfo
 
-# name → module, class. "reference" is for tests: no exporter, no runtime, torch only.
-_TABLE = {
-    "executorch": ("edgeslim.targets.executorch", "ExecutorchTarget"),
-    "coreml": ("edgeslim.targets.coreml", "CoremlTarget"),
-    "litert": ("edgeslim.targets.litert", "LitertTarget"),
-    "reference": ("edgeslim.targets.reference", "ReferenceTarget"),
-}
-_ALIASES = {"tflite": "litert"}
-_HIDDEN = {"reference"}
+# "reference" and "fake" are for tests: no exporter and no runtime that a phone has.
+REGISTRY: Registry[Callable[[], Target]] = Registry(
+    "target",
+    "edgeslim.targets",
+    {
+        "executorch": "edgeslim.targets.executorch:ExecutorchTarget",
+        "coreml": "edgeslim.targets.coreml:CoremlTarget",
+        "coreai": "edgeslim.targets.coreai:CoreaiTarget",
+        "litert": "edgeslim.targets.litert:LitertTarget",
+        "reference": "edgeslim.targets.reference:ReferenceTarget",
+        "fake": "edgeslim.targets.fake:FakeTarget",
+    },
+    hidden=("reference", "fake"),
+    aliases=lambda make: make().info.aliases,
+)
 
 
 def names() -> tuple[str, ...]:
     """The targets people choose from."""
-    return tuple(name for name in _TABLE if name not in _HIDDEN)
+    return REGISTRY.names()
 
 
 def get(name: str) -> Target:
@@ -32,15 +42,18 @@ def get(name: str) -> Target:
     Raises:
         UsageError: no such target; the hint names the nearest.
     """
-    key = _ALIASES.get(name, name)
-    if key not in _TABLE:
-        raise UsageError(
-            f"no target {name!r}: there are {', '.join(names())}",
-            hint=did_you_mean(name, [*names(), *_ALIASES]),
-        )
-    module, attribute = _TABLE[key]
-    target: Target = getattr(importlib.import_module(module), attribute)()
-    return target
+    return REGISTRY.get(name)()
 
 
-__all__ = ["Target", "get", "names"]
+def words(joined: str = ", ") -> str:
+    """The names people may type, for the help of options: ``executorch, coreml, litert (or tflite)``."""
+    found = []
+    for name in names():
+        aliases: tuple[str, ...] = ()
+        with contextlib.suppress(EdgeslimError):  # another package's, broken: its name is still what one would type
+            aliases = get(name).info.aliases
+        found.append(f"{name} (or {', '.join(aliases)})" if aliases else name)
+    return joined.join(found)
+
+
+__all__ = ["REGISTRY", "Target", "TargetInfo", "get", "names", "words"]

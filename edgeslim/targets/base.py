@@ -1,29 +1,30 @@
 """What a target is: one runtime, one file format, one small protocol.
 
-    SlicedModel ── Target.export ──► Artifact   files on disk, hashed, normalised, with metadata inside
-                                        │
-    images ──► Runner.run ──► logits ◄──┴── Target.load(path)
+    net ── Target.export ──► Artifact   files on disk, hashed, normalised, with metadata inside
+                                │
+    {name: array} ──► Runner.run ──► {name: array}   ◄── Target.load(path)
 
 ``export`` needs torch and the exporter; ``load`` needs only the runtime's own wheel. A new runtime is one file
-with these two methods and one row in the table of ``edgeslim.targets``.
+with these two methods and a ``TargetInfo``, and one entry in a registry.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
 
+from edgeslim.core.manifest import TensorInfo
 from edgeslim.core.passport import RuntimeInfo
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 from edgeslim.files import sha256_file
+from edgeslim.targets.info import TargetInfo
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,9 @@ INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
 METADATA_NAME = "edgeslim_meta"  # JSON text, in every artifact
 LABELS_NAME = "edgeslim_labels"  # class labels, one per line, in every artifact that has them
+
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]  # by the names of inputs or outputs
 
 
 class InputOption(StrEnum):
@@ -69,8 +73,12 @@ class Metadata:
             if not label or label != label.strip() or len(label.splitlines()) != 1:
                 raise UsageError(f"label {label!r} is not one line of text without spaces around it")
 
-    def to_text(self) -> str:
-        """The JSON text that every artifact holds under the name ``edgeslim_meta``."""
+    def to_text(self, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> str:
+        """The JSON text that every artifact holds under the name ``edgeslim_meta``.
+
+        ``inputs`` and ``outputs`` stand in the order of the file's own: where a format has no names (``.pte``), this is
+        where they are kept.
+        """
         document = {
             "format": "edgeslim",
             "model": self.model,
@@ -80,6 +88,8 @@ class Metadata:
             "author": self.author,
             "licence": self.licence,
             "description": self.description,
+            "inputs": [asdict(tensor) for tensor in inputs],
+            "outputs": [asdict(tensor) for tensor in outputs],
         }
         return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -87,33 +97,13 @@ class Metadata:
         """The class labels, one per line: the same bytes in every artifact, so a bundle can keep them once."""
         return "".join(f"{label}\n" for label in self.labels)
 
-    def input_words(self, spec: TensorSpec) -> str:
+    def input_words(self, spec: TensorInfo) -> str:
         """What to feed, in words, for the file's own description of its input."""
+        if spec.name != INPUT_NAME:
+            return f"{spec.dtype} {spec.layout}"
         if spec.dtype == "uint8":
             return f"{self.channel_order.upper()} pixels, 0 to 255"
         return f"{self.channel_order.upper()} pixels as {spec.layout}: (pixel / 255 - mean) / std"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorSpec:
-    """One input or output: ``shape`` is static, ``layout`` is ``NCHW``, ``NHWC`` or ``NC``."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    layout: str
-
-    def check(self, array: NDArray[Any]) -> None:
-        """Refuse an array that this input cannot take.
-
-        Raises:
-            UsageError: another shape or dtype.
-        """
-        if array.shape != self.shape or array.dtype != self.dtype:
-            raise UsageError(
-                f"input {self.name!r} takes {self.dtype} {list(self.shape)} ({self.layout}), "
-                f"got {array.dtype} {list(array.shape)}"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +121,11 @@ class Artifact:
 
     target: str
     width: Width
-    precision: str  # "fp32" | "fp16"
-    backend: str  # "xnnpack" | "mlprogram" | "builtin"
+    precision: str  # the name of one of the target's
+    backend: str  # "xnnpack" | "mlprogram" | "builtin" …
     input_option: InputOption
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
     requires: dict[str, str]  # minimum operating system or runtime → version
     exporters: dict[str, str]  # package → version
     files: tuple[ArtifactFile, ...]
@@ -144,11 +134,11 @@ class Artifact:
 
     @property
     def variant(self) -> str:
-        """Tells artifacts of one target and width apart: ``fp16-224``, ``fp32-224-u8``."""
-        (spec,) = self.inputs
+        """Tells artifacts of one target and width apart: ``fp16-224``, ``fp32-224-u8``, ``fp32-4`` (a vector of 4)."""
+        spec = self.inputs[0]
         if self.input_option is InputOption.NHWC_UINT8:
             return f"{self.precision}-{spec.shape[1]}-u8"
-        return f"{self.precision}-{spec.shape[2]}"
+        return f"{self.precision}-{spec.shape[min(2, len(spec.shape) - 1)]}"
 
     @property
     def id(self) -> str:
@@ -168,24 +158,36 @@ class Artifact:
         return document
 
 
+NO_OPTIONS: Mapping[str, Any] = {}
+
+
 class Runner(Protocol):
     """A loaded artifact. Not thread-safe: one thread at a time."""
 
-    input: TensorSpec
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """What ``run`` takes, by name."""
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """What ``run`` gives, by name."""
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the file says about itself: ``Metadata.to_text``, parsed."""
+        """What the file says about itself: ``Metadata.to_text``, parsed; empty in a file that is not edgeslim's."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The class labels inside the file; empty if it has none."""
 
-    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits ``[1, classes]`` of one input with the shape and dtype of ``self.input``; the array is the caller's.
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        """Every output of one inference; the arrays are the caller's.
+
+        Args:
+            inputs: an array for every one of ``self.inputs``, with its shape and dtype.
 
         Raises:
-            UsageError: another shape or dtype.
+            UsageError: a name is missing or unknown, or an array has another shape or dtype.
         """
 
     def describe(self) -> RuntimeInfo: ...
@@ -198,45 +200,49 @@ class Runner(Protocol):
 class InPlaceRunner(Protocol):
     """A runner that can keep its input where the runtime reads it, so that the inference alone can be timed."""
 
-    def bind(self, image: NDArray[Any]) -> Callable[[], object]:
-        """Put ``image`` in place; each call of what comes back is one inference on it, nothing else.
+    def bind(self, inputs: Arrays) -> Callable[[], object]:
+        """Put ``inputs`` in place; each call of what comes back is one inference on them, nothing else.
 
         Raises:
-            UsageError: another shape or dtype.
+            UsageError: as ``Runner.run``.
         """
 
 
 class Target(Protocol):
     """One runtime."""
 
-    name: str
-    suffix: str  # of the artifact's root: ".pte", ".mlpackage", ".tflite"
-    precisions: tuple[str, ...]  # the first is the default
-
-    def ensure_available(self, *, exporting: bool) -> None:
-        """Raises MissingExtraError if this Python cannot export (or, with ``exporting=False``, run)."""
+    @property
+    def info(self) -> TargetInfo:
+        """Everything the rest of edgeslim knows about it."""
 
     def export(
         self,
         net: torch.nn.Module,
-        example: torch.Tensor,
+        examples: Mapping[str, torch.Tensor],
         out: Path,
         *,
         metadata: Metadata,
+        outputs: Sequence[str] = (OUTPUT_NAME,),
         input_option: InputOption = InputOption.NCHW_FLOAT32,
         precision: str | None = None,
+        options: Mapping[str, Any] = NO_OPTIONS,
     ) -> Artifact:
         """Write ``net`` to ``out`` and hash it; same net, same versions → same bytes.
 
         Args:
-            net: plain convolutions with bias and linear layers (a SlicedModel); not changed.
-            example: float32 ``[1, C, H, W]``; only its shape matters.
+            net: in eval mode, batch norms folded; takes ``examples`` in their order and returns one tensor or a tuple
+                of them, float32. Not changed.
+            examples: float32, by the names that the inputs are to have in the file; only names and shapes matter. The
+                one called ``image`` is ``[1, C, H, W]`` and the first.
             out: the artifact's root; must not exist. What the exporter prints goes to ``<out>.log``.
-            precision: one of ``precisions``; None takes the first.
+            outputs: the names that the net's results are to have in the file, in their order.
+            precision: the name of one of ``info.precisions``; None takes the first.
+            options: settings that only this target understands (``info.options``).
 
         Raises:
             ExportError: the exporter failed, or did not make what was asked; names target, width and log.
             MissingExtraError: the exporter is not installed.
+            UsageError: no such precision or option.
             OutputError: ``out`` exists.
         """
 
@@ -245,8 +251,59 @@ class Target(Protocol):
 
         Raises:
             MissingExtraError: the runtime is not installed.
+            CannotCheckError: the file may be right, but it cannot be run or evaluated on this machine.
             UsageError: ``path`` is not such an artifact.
         """
+
+
+def layout_of(shape: Sequence[int]) -> str:
+    """The layout that PyTorch gives a tensor of that many axes; L runs over tokens, D over depth."""
+    return {1: "N", 2: "NC", 3: "NLC", 4: "NCHW", 5: "NCDHW"}.get(len(shape), "")
+
+
+def check_inputs(specs: Sequence[TensorInfo], inputs: Arrays) -> None:
+    """Refuse arrays that a runner with these inputs cannot take.
+
+    Raises:
+        UsageError: a name is missing or unknown, or an array has another shape or dtype.
+    """
+    if len(inputs) != len(specs):
+        known = {spec.name for spec in specs}
+        raise UsageError(f"inputs {sorted(inputs)} were given, expected {sorted(known)}")
+    for spec in specs:
+        array = inputs.get(spec.name)
+        if array is None:
+            raise UsageError(f"no input {spec.name!r} among {sorted(inputs)}")
+        if array.shape != spec.shape or array.dtype != spec.dtype:
+            raise UsageError(
+                f"input {spec.name!r} takes {spec.dtype} {list(spec.shape)} ({spec.layout}), "
+                f"got {array.dtype} {list(array.shape)}"
+            )
+
+
+Found = tuple[str, tuple[int, ...], str]  # name, shape and dtype of a tensor as a runtime reports it
+
+
+def specs_by_place(said: Any, found: Sequence[Found]) -> tuple[TensorInfo, ...]:
+    """What a runner says about its inputs or outputs where the format keeps no names, only an order.
+
+    Args:
+        said: the list in the file's own ``edgeslim_meta``, if it has one: names and layouts, in the file's order.
+    """
+    told = said if isinstance(said, list) and len(said) == len(found) else [{}] * len(found)
+    return tuple(_spec(entry.get("name", tensor[0]), tensor, entry) for entry, tensor in zip(told, found, strict=True))
+
+
+def specs_by_name(said: Any, found: Sequence[Found]) -> tuple[TensorInfo, ...]:
+    """The same where the format keeps names: in the order of ``said``, whatever order the file has."""
+    told = {entry["name"]: entry for entry in said} if isinstance(said, list) else {}
+    ordered = sorted(found, key=lambda tensor: [*told, tensor[0]].index(tensor[0]))
+    return tuple(_spec(tensor[0], tensor, told.get(tensor[0], {})) for tensor in ordered)
+
+
+def _spec(name: str, found: Found, told: Mapping[str, Any]) -> TensorInfo:
+    _, shape, dtype = found
+    return TensorInfo(name=name, shape=shape, dtype=dtype, layout=told.get("layout", layout_of(shape)))
 
 
 def hash_files(root: Path, suffix: str) -> tuple[ArtifactFile, ...]:

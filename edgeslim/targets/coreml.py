@@ -13,32 +13,38 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeslim.core.passport import RuntimeInfo
+from edgeslim.core.recipe import Rule
 from edgeslim.errors import ExportError, UsageError
 from edgeslim.targets.base import (
     INPUT_NAME,
     LABELS_NAME,
     METADATA_NAME,
+    NO_OPTIONS,
     OUTPUT_NAME,
+    Array,
+    Arrays,
     Artifact,
     InputOption,
     Metadata,
     Runner,
+    check_inputs,
     hash_files,
 )
-from edgeslim.targets.exporting import Prepared, chosen_precision, exporting, prepare, require
-from edgeslim.targets.mlpackage import MODEL_PATH, describe_input, write_package
+from edgeslim.targets.exporting import Prepared, exporting, prepare
+from edgeslim.targets.info import FP16, FP32, Needs, Precision, TargetInfo
+from edgeslim.targets.mlpackage import MODEL_PATH, describe_inputs, describe_outputs, write_package
 
 if TYPE_CHECKING:
     import torch
 
-NORMALISATION = "coreml-1"
 _DATE_KEY = "com.github.apple.coremltools.conversion_date"
 _DATE = "1970-01-01"
 
@@ -46,53 +52,61 @@ _DATE = "1970-01-01"
 class CoremlTarget:
     """Writes ``.mlpackage`` directories; runs them by Core ML on macOS, op by op in torch elsewhere."""
 
-    name = "coreml"
-    suffix = ".mlpackage"
-    precisions: tuple[str, ...] = ("fp16", "fp32")
-
-    def ensure_available(self, *, exporting: bool) -> None:
-        if exporting or sys.platform != "darwin":
-            require("torch", "coreml")
-        require("coremltools", "coreml")
+    info = TargetInfo(
+        name="coreml",
+        suffix=".mlpackage",
+        directory=True,
+        precisions=(replace(FP16, stored=(Rule.F16, Rule.F16_COREML, Rule.F32)), FP32),
+        normalisation="coreml-1",
+        exporter=Needs(extra="coreml", modules=("torch", "coremltools")),
+        runtime=Needs(
+            extra="coreml", modules=("coremltools",) if sys.platform == "darwin" else ("torch", "coremltools")
+        ),
+        platforms=("macos", "ios"),
+        preference=10,
+    )
 
     def export(
         self,
         net: torch.nn.Module,
-        example: torch.Tensor,
+        examples: Mapping[str, torch.Tensor],
         out: Path,
         *,
         metadata: Metadata,
+        outputs: Sequence[str] = (OUTPUT_NAME,),
         input_option: InputOption = InputOption.NCHW_FLOAT32,
         precision: str | None = None,
+        options: Mapping[str, Any] = NO_OPTIONS,
     ) -> Artifact:
-        self.ensure_available(exporting=True)
-        precision = chosen_precision(self, precision)
-        with exporting(self.name, metadata.width, out) as log:
-            prepared = prepare(net, example, input_option, metadata)
-            model = _convert(prepared, precision)
+        self.info.ensure_available(exporting=True)
+        self.info.check_options(options)
+        written = self.info.precision(precision)
+        with exporting(self.info.name, metadata.width, out) as log:
+            prepared = prepare(net, examples, outputs, input_option, metadata)
+            model = _convert(prepared, written)
             spec = model.get_spec()
             _describe(spec, metadata, prepared)
             write_package(out, spec, Path(model.weights_dir))
         return Artifact(
-            target=self.name,
+            target=self.info.name,
             width=metadata.width,
-            precision=precision,
+            precision=written.name,
             backend="mlprogram",
             input_option=input_option,
-            inputs=(prepared.input,),
-            outputs=(prepared.output,),
+            inputs=prepared.inputs,
+            outputs=prepared.outputs,
             requires={"ios": "16.0", "macos": "13.0"},
             exporters={
                 "coremltools": importlib.metadata.version("coremltools"),
                 "torch": importlib.metadata.version("torch"),
             },
-            files=hash_files(out, self.suffix),
+            files=hash_files(out, self.info.suffix),
             root=out,
             log=log,
         )
 
     def load(self, path: Path, *, threads: int = 1) -> Runner:
-        self.ensure_available(exporting=False)
+        self.info.ensure_available(exporting=False)
         if not (path / "Data" / MODEL_PATH).is_file():
             raise UsageError(f"{path} is not a Core ML package: no Data/{MODEL_PATH}")
         if sys.platform == "darwin":
@@ -102,30 +116,35 @@ class CoremlTarget:
         return MilRunner(path)
 
 
-def _convert(prepared: Prepared, precision: str) -> Any:
+def _convert(prepared: Prepared, precision: Precision) -> Any:
     import coremltools as ct
     import torch
 
-    shape = prepared.nchw_shape
-    if (
-        prepared.input.dtype == "uint8"
-    ):  # Core ML's uint8 image is a pixel buffer, which reaches the program as NCHW floats in [0, 255]
-        layouts = {1: ct.colorlayout.GRAYSCALE, 3: ct.colorlayout.RGB}
-        if shape[1] not in layouts:
-            raise ExportError(f"Core ML takes images of 1 or 3 channels, this net takes {shape[1]}")
-        image = ct.ImageType(name=INPUT_NAME, shape=shape, color_layout=layouts[shape[1]])
-    else:
-        image = ct.TensorType(name=INPUT_NAME, shape=shape, dtype=np.float32)
-    program = torch.export.export(prepared.nchw_module, (torch.zeros(shape),)).run_decompositions({})
+    inputs = [
+        _image(shape) if spec.dtype == "uint8" else ct.TensorType(name=spec.name, shape=shape, dtype=np.float32)
+        for spec, shape in zip(prepared.inputs, prepared.plane_shapes, strict=True)
+    ]
+    examples = tuple(torch.zeros(shape) for shape in prepared.plane_shapes)
+    program = torch.export.export(prepared.planes, examples).run_decompositions({})
     return ct.convert(
         program,
         convert_to="mlprogram",
         minimum_deployment_target=ct.target.iOS16,
-        compute_precision=ct.precision.FLOAT16 if precision == "fp16" else ct.precision.FLOAT32,
-        inputs=[image],
-        outputs=[ct.TensorType(name=OUTPUT_NAME, dtype=np.float32)],
+        compute_precision=ct.precision.FLOAT16 if precision.name == "fp16" else ct.precision.FLOAT32,
+        inputs=inputs,
+        outputs=[ct.TensorType(name=spec.name, dtype=np.float32) for spec in prepared.outputs],
         skip_model_load=True,
     )
+
+
+def _image(shape: tuple[int, ...]) -> Any:
+    """Core ML's uint8 image is a pixel buffer, which reaches the program as NCHW floats in [0, 255]."""
+    import coremltools as ct
+
+    layouts = {1: ct.colorlayout.GRAYSCALE, 3: ct.colorlayout.RGB}
+    if shape[1] not in layouts:
+        raise ExportError(f"Core ML takes images of 1 or 3 channels, this net takes {shape[1]}")
+    return ct.ImageType(name=INPUT_NAME, shape=shape, color_layout=layouts[shape[1]])
 
 
 def _describe(spec: Any, metadata: Metadata, prepared: Prepared) -> None:
@@ -136,11 +155,20 @@ def _describe(spec: Any, metadata: Metadata, prepared: Prepared) -> None:
     described.shortDescription = metadata.description
     described.versionString = metadata.version
     described.userDefined[_DATE_KEY] = _DATE
-    described.userDefined[METADATA_NAME] = metadata.to_text()
+    described.userDefined[METADATA_NAME] = prepared.text
     if metadata.labels:
         described.userDefined[LABELS_NAME] = metadata.labels_text()
-    spec.description.input[0].shortDescription = metadata.input_words(prepared.input)
-    spec.description.output[0].shortDescription = "one score per class, before softmax"
+    given = {feature.name for feature in (*spec.description.input, *spec.description.output)}
+    asked = {tensor.name for tensor in (*prepared.inputs, *prepared.outputs)}
+    if given != asked:  # words of the MIL language, such as "state", are renamed by coremltools
+        raise ExportError(
+            f"Core ML cannot have inputs or outputs called {', '.join(sorted(asked - given))}",
+            hint="give them other names",
+        )
+    words = {tensor.name: metadata.input_words(tensor) for tensor in prepared.inputs}
+    words[OUTPUT_NAME] = "one score per class, before softmax"
+    for feature in (*spec.description.input, *spec.description.output):
+        feature.shortDescription = words.get(feature.name, "")
 
 
 class CoremlRunner:
@@ -150,26 +178,29 @@ class CoremlRunner:
         import coremltools as ct
 
         self._model: Any = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit.ALL)
-        self.input = describe_input(self._model.get_spec())
+        self.inputs = describe_inputs(self._model.get_spec())
+        self.outputs = describe_outputs(self._model.get_spec())
 
     @property
     def metadata(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self._model.user_defined_metadata[METADATA_NAME])
+        document: dict[str, Any] = json.loads(self._model.user_defined_metadata.get(METADATA_NAME, "{}"))
         return document
 
     @property
     def labels(self) -> tuple[str, ...]:
         return tuple(self._model.user_defined_metadata.get(LABELS_NAME, "").splitlines())
 
-    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        self.input.check(image)
-        value: Any = image
-        if self.input.dtype == "uint8":
-            from PIL import Image
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        check_inputs(self.inputs, inputs)
+        values: dict[str, Any] = dict(inputs)
+        for spec in self.inputs:
+            if spec.dtype == "uint8":
+                from PIL import Image
 
-            value = Image.fromarray(image[0, :, :, 0] if image.shape[3] == 1 else image[0])
-        logits = self._model.predict({INPUT_NAME: value})[OUTPUT_NAME]
-        return np.asarray(logits, dtype=np.float32)
+                image = inputs[spec.name]
+                values[spec.name] = Image.fromarray(image[0, :, :, 0] if image.shape[3] == 1 else image[0])
+        found = self._model.predict(values)
+        return {spec.name: np.asarray(found[spec.name], dtype=np.float32) for spec in self.outputs}
 
     def describe(self) -> RuntimeInfo:
         import platform

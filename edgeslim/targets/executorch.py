@@ -1,7 +1,8 @@
 """ExecuTorch: the whole net as one XNNPACK delegate in a ``.pte``; metadata as constant methods.
 
 Any app can read the metadata without edgeslim: ``module.execute("edgeslim_meta")`` returns the JSON text,
-``module.execute("edgeslim_labels")`` the class labels, one per line.
+``module.execute("edgeslim_labels")`` the class labels, one per line. A ``.pte`` has no names for inputs and outputs:
+they stand in ``edgeslim_meta``, in the program's order.
 """
 
 from __future__ import annotations
@@ -9,12 +10,9 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edgeslim.core.passport import RuntimeInfo
 from edgeslim.errors import ExportError, UsageError
@@ -22,20 +20,28 @@ from edgeslim.files import write_atomically
 from edgeslim.targets.base import (
     LABELS_NAME,
     METADATA_NAME,
+    NO_OPTIONS,
+    OUTPUT_NAME,
+    Array,
+    Arrays,
     Artifact,
+    Found,
     InputOption,
     Metadata,
     Runner,
-    TensorSpec,
+    check_inputs,
     hash_files,
+    specs_by_place,
 )
-from edgeslim.targets.exporting import chosen_precision, exporting, prepare, require
+from edgeslim.targets.exporting import exporting, prepare
+from edgeslim.targets.info import EVERYWHERE, Needs, TargetInfo
 
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
 
 _IDENTIFIER = b"ET12"  # at byte 4 of every .pte
+_DTYPES = {0: "uint8", 1: "int8", 3: "int32", 4: "int64", 5: "float16", 6: "float32"}  # ScalarType
 # What may stay outside the delegate: XNNPACK has no uint8 → float32 cast.
 _OUTSIDE = {"getitem", "dim_order_ops._to_dim_order_copy.default"}
 
@@ -43,64 +49,73 @@ _OUTSIDE = {"getitem", "dim_order_ops._to_dim_order_copy.default"}
 class ExecutorchTarget:
     """Writes and runs ``.pte`` files."""
 
-    name = "executorch"
-    suffix = ".pte"
-    precisions: tuple[str, ...] = ("fp32",)
-
-    def ensure_available(self, *, exporting: bool) -> None:
-        require("torch", "executorch")  # the runtime's Python binding takes torch tensors
-        require("executorch", "executorch")
+    info = TargetInfo(
+        name="executorch",
+        suffix=".pte",
+        exporter=Needs(extra="executorch", modules=("torch", "executorch")),
+        runtime=Needs(
+            extra="executorch",
+            modules=("torch", "executorch"),  # the runtime's Python binding takes torch tensors
+            preload=("torch", "executorch.runtime", "executorch.extension.pybindings.portable_lib"),
+        ),
+        platforms=EVERYWHERE,
+        preference=20,
+        run_bytes=600 << 20,  # torch
+    )
 
     def export(
         self,
         net: torch.nn.Module,
-        example: torch.Tensor,
+        examples: Mapping[str, torch.Tensor],
         out: Path,
         *,
         metadata: Metadata,
+        outputs: Sequence[str] = (OUTPUT_NAME,),
         input_option: InputOption = InputOption.NCHW_FLOAT32,
         precision: str | None = None,
+        options: Mapping[str, Any] = NO_OPTIONS,
     ) -> Artifact:
-        self.ensure_available(exporting=True)
-        precision = chosen_precision(self, precision)
-        with exporting(self.name, metadata.width, out) as log:
+        self.info.ensure_available(exporting=True)
+        self.info.check_options(options)
+        written = self.info.precision(precision)
+        with exporting(self.info.name, metadata.width, out) as log:
             import torch
 
-            prepared = prepare(net, example, input_option, metadata)
-            program = torch.export.export(prepared.module, (prepared.example,))
-            lowered = _lower(program, metadata)
+            prepared = prepare(net, examples, outputs, input_option, metadata)
+            program = torch.export.export(prepared.module, prepared.examples)
+            lowered = _lower(program, prepared.text, metadata)
             _check_one_delegate(lowered.exported_program(), metadata)
             with write_atomically(out, overwrite=False) as file:
                 lowered.to_executorch().write_to_file(file)
         version = importlib.metadata.version("executorch")
         return Artifact(
-            target=self.name,
+            target=self.info.name,
             width=metadata.width,
-            precision=precision,
+            precision=written.name,
             backend="xnnpack",
             input_option=input_option,
-            inputs=(prepared.input,),
-            outputs=(prepared.output,),
+            inputs=prepared.inputs,
+            outputs=prepared.outputs,
             requires={"executorch": ".".join(version.split(".")[:2])},
             exporters={"executorch": version, "torch": importlib.metadata.version("torch")},
-            files=hash_files(out, self.suffix),
+            files=hash_files(out, self.info.suffix),
             root=out,
             log=log,
         )
 
     def load(self, path: Path, *, threads: int = 1) -> Runner:
-        self.ensure_available(exporting=False)
+        self.info.ensure_available(exporting=False)
         return ExecutorchRunner(path, threads=threads)
 
 
-def _lower(program: ExportedProgram, metadata: Metadata) -> Any:
+def _lower(program: ExportedProgram, text: str, metadata: Metadata) -> Any:
     from executorch.exir import to_edge_transform_and_lower
 
     from edgeslim.targets.xnnpack_lowering import WholeNetPartitioner, rewrite_for_xnnpack
 
     rewrite_for_xnnpack(program)
 
-    texts = {METADATA_NAME: metadata.to_text()}
+    texts = {METADATA_NAME: text}
     if metadata.labels:
         texts[LABELS_NAME] = metadata.labels_text()
     return to_edge_transform_and_lower(program, partitioner=[WholeNetPartitioner()], constant_methods=texts)
@@ -140,16 +155,16 @@ class ExecutorchRunner:
         self._program: Any = Runtime.get().load_program(path)
         self._forward: Any = self._program.load_method("forward")
         meta = self._forward.metadata
-        sizes = tuple(meta.input_tensor_meta(0).sizes())
-        pixels = meta.input_tensor_meta(0).dtype() == 0  # ScalarType::Byte
-        self.input = TensorSpec(
-            name="image", shape=sizes, dtype="uint8" if pixels else "float32", layout="NHWC" if pixels else "NCHW"
-        )
+        taken = [meta.input_tensor_meta(i) for i in range(meta.num_inputs())]
+        given = [meta.output_tensor_meta(i) for i in range(meta.num_outputs())]
+        said = self.metadata
+        self.inputs = specs_by_place(said.get("inputs"), _found("input", taken))
+        self.outputs = specs_by_place(said.get("outputs"), _found("output", given))
         ExecutorchRunner._alive.add(self)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self._text(METADATA_NAME))
+        document: dict[str, Any] = json.loads(self._text(METADATA_NAME) or "{}")
         return document
 
     @property
@@ -162,20 +177,19 @@ class ExecutorchRunner:
         (text,) = self._program.load_method(method).execute([])
         return str(text)
 
-    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        results = self._forward.execute(self._tensors(inputs))
+        return {spec.name: result.numpy() for spec, result in zip(self.outputs, results, strict=True)}
+
+    def bind(self, inputs: Arrays) -> Callable[[], object]:
+        tensors, execute = self._tensors(inputs), self._forward.execute
+        return lambda: execute(tensors)
+
+    def _tensors(self, inputs: Arrays) -> tuple[torch.Tensor, ...]:
         import torch
 
-        self.input.check(image)
-        (logits,) = self._forward.execute((torch.from_numpy(image),))
-        result: NDArray[np.float32] = logits.numpy()
-        return result
-
-    def bind(self, image: NDArray[Any]) -> Callable[[], object]:
-        import torch
-
-        self.input.check(image)
-        inputs, execute = (torch.from_numpy(image),), self._forward.execute
-        return lambda: execute(inputs)
+        check_inputs(self.inputs, inputs)
+        return tuple(torch.from_numpy(inputs[spec.name]) for spec in self.inputs)
 
     def describe(self) -> RuntimeInfo:
         note = "" if self._threads == self._asked else f"{self._asked} threads asked, the pool was in use"
@@ -192,6 +206,14 @@ class ExecutorchRunner:
     def close(self) -> None:
         self._forward = self._program = None
         ExecutorchRunner._alive.discard(self)
+
+
+def _found(way: str, tensors: list[Any]) -> list[Found]:
+    """Name by place, shape and dtype of what a method takes or gives."""
+    return [
+        (f"{way}_{place}", tuple(tensor.sizes()), _DTYPES.get(tensor.dtype(), str(tensor.dtype())))
+        for place, tensor in enumerate(tensors)
+    ]
 
 
 def _set_threads(portable_lib: Any, threads: int, *, in_use: bool) -> int:

@@ -7,43 +7,24 @@ descriptors 1 and 2 of the whole process, so run exports in a process of their o
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeslim.core.manifest import TensorInfo
 from edgeslim.core.width import Width
-from edgeslim.errors import EdgeslimError, ExportError, MissingExtraError, UsageError
+from edgeslim.errors import EdgeslimError, ExportError
 from edgeslim.files import check_free
-from edgeslim.targets.base import INPUT_NAME, OUTPUT_NAME, InputOption, Metadata, Target, TensorSpec
+from edgeslim.targets.base import INPUT_NAME, OUTPUT_NAME, InputOption, Metadata, layout_of
 
 if TYPE_CHECKING:
     import torch
-
-
-def require(module: str, extra: str) -> None:
-    """Raises MissingExtraError unless ``module`` can be imported; imports nothing itself."""
-    if importlib.util.find_spec(module) is None:
-        raise MissingExtraError(module, extra)
-
-
-def chosen_precision(target: Target, precision: str | None) -> str:
-    """``precision``, or the target's default.
-
-    Raises:
-        UsageError: the target does not write it.
-    """
-    if precision is None:
-        return target.precisions[0]
-    if precision not in target.precisions:
-        raise UsageError(f"the {target.name} target writes {' or '.join(target.precisions)}, not {precision!r}")
-    return precision
 
 
 @contextlib.contextmanager
@@ -111,49 +92,84 @@ def muted() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A net with its input front, ready for ``torch.export``."""
+    """A net with its input front, ready for ``torch.export``; inputs and outputs in the order of the module's own.
 
-    module: torch.nn.Module  # takes ``example``, whose shape and dtype are those of ``input``
-    example: torch.Tensor
-    nchw_module: torch.nn.Module  # the same without cast and permute, for runtimes that take images themselves
-    nchw_shape: tuple[int, ...]
-    input: TensorSpec
-    output: TensorSpec
+    ``planes`` is ``module`` without cast and permute of the image, for runtimes that take pixel buffers themselves; its
+    inputs have the shapes ``plane_shapes``.
+    """
+
+    module: torch.nn.Module
+    examples: tuple[torch.Tensor, ...]
+    planes: torch.nn.Module
+    plane_shapes: tuple[tuple[int, ...], ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    text: str  # ``edgeslim_meta``
 
 
-def prepare(net: torch.nn.Module, example: torch.Tensor, option: InputOption, metadata: Metadata) -> Prepared:
-    """Put the input option's operations in front of ``net``.
-
-    Args:
-        example: float32 ``[1, C, H, W]``.
+def prepare(
+    net: torch.nn.Module,
+    examples: Mapping[str, torch.Tensor],
+    outputs: Sequence[str],
+    option: InputOption,
+    metadata: Metadata,
+) -> Prepared:
+    """Put the input option's operations in front of ``net``, and name what goes in and comes out.
 
     Raises:
-        ExportError: ``metadata`` has not one mean and std per input channel, or not one label per class.
+        ExportError: another number of results than names, a result that is not float32, an image that does not come
+            first, or ``metadata`` has not one mean and std per channel of the image, or not one label per class.
     """
     import torch
 
     from edgeslim.targets.front import Normalised, Pixels
 
     net = net.eval()
+    zeros = tuple(torch.zeros(tuple(example.shape)) for example in examples.values())
+    inputs = tuple(_described(name, zero) for name, zero in zip(examples, zeros, strict=True))
     with torch.inference_mode():
-        classes = net(example).shape[1]
-    if metadata.labels and len(metadata.labels) != classes:
-        raise ExportError(f"the net has {classes} classes, but there are {len(metadata.labels)} labels")
-    output = TensorSpec(name=OUTPUT_NAME, shape=(1, classes), dtype="float32", layout="NC")
-    shape = batch, channels, height, width = tuple(example.shape)
-    if not len(metadata.mean) == len(metadata.std) == channels:
-        raise ExportError(f"the net takes {channels} channels, but mean and std are for {len(metadata.mean)}")
-    if option is InputOption.NCHW_FLOAT32:
-        spec = TensorSpec(name=INPUT_NAME, shape=shape, dtype="float32", layout="NCHW")
-        zeros = torch.zeros(shape)
-        return Prepared(module=net, example=zeros, nchw_module=net, nchw_shape=shape, input=spec, output=output)
-    normalised = Normalised(net, metadata.mean, metadata.std).eval()
-    spec = TensorSpec(name=INPUT_NAME, shape=(batch, height, width, channels), dtype="uint8", layout="NHWC")
+        made = net(*zeros)
+    results = tuple(made) if isinstance(made, list | tuple) else (made,)
+    if len(results) != len(outputs) or len(set(outputs) | set(examples)) != len(outputs) + len(examples):
+        raise ExportError(f"the net gives {len(results)} tensors, they cannot be called {', '.join(outputs)}")
+    given = tuple(_described(name, result) for name, result in zip(outputs, results, strict=True))
+    if any(tensor.dtype != "float32" for tensor in given):
+        raise ExportError(f"the net gives {', '.join(tensor.dtype for tensor in given)}, expected float32")
+    _check_labels(metadata, given)
+    if INPUT_NAME in examples:
+        if inputs[0].name != INPUT_NAME or len(inputs[0].shape) != 4:
+            raise ExportError(f"the input {INPUT_NAME!r} must come first and be [1, C, H, W]")
+        channels = inputs[0].shape[1]
+        if not len(metadata.mean) == len(metadata.std) == channels:
+            raise ExportError(f"the net takes {channels} channels, but mean and std are for {len(metadata.mean)}")
+    module = planes = net
+    shapes = tuple(tensor.shape for tensor in inputs)
+    if option is InputOption.NHWC_UINT8:
+        if INPUT_NAME not in examples:
+            raise ExportError(f"pixels need an input {INPUT_NAME!r}; the net takes {', '.join(examples)}")
+        planes = Normalised(net, metadata.mean, metadata.std).eval()
+        module = Pixels(planes).eval()
+        batch, channels, height, width = inputs[0].shape
+        pixels = torch.zeros((batch, height, width, channels), dtype=torch.uint8)
+        zeros = (pixels, *zeros[1:])
+        inputs = (replace(inputs[0], shape=tuple(pixels.shape), dtype="uint8", layout="NHWC"), *inputs[1:])
     return Prepared(
-        module=Pixels(normalised).eval(),
-        example=torch.zeros(spec.shape, dtype=torch.uint8),
-        nchw_module=normalised,
-        nchw_shape=shape,
-        input=spec,
-        output=output,
+        module=module,
+        examples=zeros,
+        planes=planes,
+        plane_shapes=shapes,
+        inputs=inputs,
+        outputs=given,
+        text=metadata.to_text(inputs, given),
     )
+
+
+def _described(name: str, tensor: torch.Tensor) -> TensorInfo:
+    shape = tuple(tensor.shape)
+    return TensorInfo(name=name, shape=shape, dtype=str(tensor.dtype).removeprefix("torch."), layout=layout_of(shape))
+
+
+def _check_labels(metadata: Metadata, outputs: Sequence[TensorInfo]) -> None:
+    scores = next((tensor for tensor in outputs if tensor.name == OUTPUT_NAME), None)
+    if metadata.labels and scores is not None and len(metadata.labels) != scores.shape[1]:
+        raise ExportError(f"the net has {scores.shape[1]} classes, but there are {len(metadata.labels)} labels")

@@ -15,19 +15,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgeslim.core.manifest import TensorInfo
 from edgeslim.core.passport import RuntimeInfo
-from edgeslim.targets.base import TensorSpec
+from edgeslim.errors import HostError
+from edgeslim.targets.base import Array, Arrays, Artifact
+from edgeslim.targets.info import EVERYWHERE, Needs, TargetInfo
 
 
 class FakeTarget:
     """Runs ``.fake`` files."""
 
-    name = "fake"
+    info = TargetInfo(
+        name="fake",
+        suffix=".fake",
+        exporter=Needs(extra="dev"),
+        runtime=Needs(extra="dev"),
+        platforms=EVERYWHERE,
+        preference=-2,
+        run_bytes=200 << 20,
+    )
 
-    def ensure_available(self, *, exporting: bool) -> None:
-        """Always there."""
+    def export(self, *_: Any, **__: Any) -> Artifact:
+        raise HostError("the fake target runs files, it does not write them")
 
     def load(self, path: Path, *, threads: int = 1) -> FakeRunner:
         return FakeRunner(path, threads=threads)
@@ -36,7 +46,10 @@ class FakeTarget:
 class FakeRunner:
     """A loaded ``.fake`` file."""
 
-    input = TensorSpec(name="image", shape=(1, 1), dtype="float32", layout="NC")
+    inputs = (TensorInfo(name="image", shape=(1, 1), dtype="float32", layout="NC"),)
+    outputs = (TensorInfo(name="logits", shape=(1, 1), dtype="float32", layout="NC"),)
+    metadata: dict[str, Any] = {}  # noqa: RUF012
+    labels: tuple[str, ...] = ()
 
     def __init__(self, path: Path, *, threads: int) -> None:
         self._plan: dict[str, float] = json.loads(path.read_text())
@@ -52,13 +65,13 @@ class FakeRunner:
         while self._runs == self._plan.get("hang_at"):
             time.sleep(3600)
 
-    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
+    def run(self, inputs: Arrays) -> dict[str, Array]:
         end = time.perf_counter_ns() + int(self._plan["burn_ms"] * 1e6)
         while time.perf_counter_ns() < end:
             pass
         self._runs += 1
         self._misbehave()
-        return np.zeros((1, 1), np.float32)
+        return {"logits": np.zeros((1, 1), np.float32)}
 
     def describe(self) -> RuntimeInfo:
         return RuntimeInfo(

@@ -1,11 +1,12 @@
-"""The ``nhwc-uint8`` input: camera pixels to normalised floats, as explicit operations of the exported graph."""
+"""What is put around a net before it is exported: the ``nhwc-uint8`` input, and names."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-
-from edgeslim.targets.base import OUTPUT_NAME
 
 
 class Normalised(nn.Module):
@@ -25,30 +26,31 @@ class Normalised(nn.Module):
         self.register_buffer("offset", torch.tensor([255 * m for m in mean]).reshape(shape))
         self.register_buffer("factor", torch.tensor([1 / (255 * s) for s in std]).reshape(shape))
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.net((pixels - self.offset) * self.factor)
-        return logits
+    def forward(self, pixels: Tensor, *others: Tensor) -> Any:
+        return self.net((pixels - self.offset) * self.factor, *others)
 
 
 class Pixels(nn.Module):
     """Camera pixels, uint8 ``[1, H, W, C]``, cast and permuted for a ``Normalised`` net."""
 
-    def __init__(self, normalised: Normalised) -> None:
+    def __init__(self, normalised: nn.Module) -> None:
         super().__init__()
         self.normalised = normalised
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, *others: Tensor) -> Any:
         # contiguous: or global pooling leaves an as_strided of the channels-last layout, which no delegate takes
-        logits: Tensor = self.normalised(image.to(torch.float32).permute(0, 3, 1, 2).contiguous())
-        return logits
+        return self.normalised(image.to(torch.float32).permute(0, 3, 1, 2).contiguous(), *others)
 
 
 class Named(nn.Module):
-    """Gives the output its name, for exporters that take it from the module's result."""
+    """Takes inputs and gives outputs by name, for exporters that take names from the module's own."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, outputs: Sequence[str]) -> None:
         super().__init__()
         self.net = net
+        self.outputs = tuple(outputs)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return {OUTPUT_NAME: self.net(image)}
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        made = self.net(*inputs.values())
+        results = made if isinstance(made, list | tuple) else (made,)
+        return dict(zip(self.outputs, results, strict=True))

@@ -9,96 +9,103 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeslim.core.passport import RuntimeInfo
 from edgeslim.errors import UsageError
 from edgeslim.files import write_atomically
 from edgeslim.targets.base import (
-    INPUT_NAME,
     LABELS_NAME,
     METADATA_NAME,
+    NO_OPTIONS,
+    OUTPUT_NAME,
+    Array,
+    Arrays,
     Artifact,
+    Found,
     InputOption,
     Metadata,
     Runner,
-    TensorSpec,
+    check_inputs,
     hash_files,
+    specs_by_name,
 )
-from edgeslim.targets.exporting import chosen_precision, exporting, prepare, require
+from edgeslim.targets.exporting import exporting, prepare
+from edgeslim.targets.info import EVERYWHERE, Needs, TargetInfo
 
 if TYPE_CHECKING:
     import torch
 
 _IDENTIFIER = b"TFL3"  # at byte 4 of every .tflite
-_INPUT_LAYOUTS = {"float32": "NCHW", "uint8": "NHWC"}
 
 
 class LitertTarget:
     """Writes and runs ``.tflite`` files."""
 
-    name = "litert"
-    suffix = ".tflite"
-    precisions: tuple[str, ...] = ("fp32",)
-
-    def ensure_available(self, *, exporting: bool) -> None:
-        if exporting:
-            require("torch", "litert")
-            require("litert_torch", "litert")
-        else:
-            require("ai_edge_litert", "litert-runtime")
+    info = TargetInfo(
+        name="litert",
+        aliases=("tflite",),
+        suffix=".tflite",
+        normalisation="litert-1",
+        exporter=Needs(extra="litert", modules=("torch", "litert_torch")),
+        runtime=Needs(extra="litert-runtime", modules=("ai_edge_litert",), preload=("ai_edge_litert.interpreter",)),
+        platforms=EVERYWHERE,
+        preference=30,
+    )
 
     def export(
         self,
         net: torch.nn.Module,
-        example: torch.Tensor,
+        examples: Mapping[str, torch.Tensor],
         out: Path,
         *,
         metadata: Metadata,
+        outputs: Sequence[str] = (OUTPUT_NAME,),
         input_option: InputOption = InputOption.NCHW_FLOAT32,
         precision: str | None = None,
+        options: Mapping[str, Any] = NO_OPTIONS,
     ) -> Artifact:
-        self.ensure_available(exporting=True)
-        precision = chosen_precision(self, precision)
-        with exporting(self.name, metadata.width, out) as log:
+        self.info.ensure_available(exporting=True)
+        self.info.check_options(options)
+        written = self.info.precision(precision)
+        with exporting(self.info.name, metadata.width, out) as log:
             import litert_torch
 
             from edgeslim.targets.front import Named
             from edgeslim.targets.tflite_metadata import add_metadata, minimum_runtime
 
-            prepared = prepare(net, example, input_option, metadata)
-            named = Named(prepared.module).eval()
-            converted = litert_torch.convert(named, sample_kwargs={INPUT_NAME: prepared.example})
-            stock = converted.model_content()
-            model = add_metadata(stock, metadata, prepared.input, prepared.output)
+            prepared = prepare(net, examples, outputs, input_option, metadata)
+            named = Named(prepared.module, outputs).eval()
+            arguments = {spec.name: example for spec, example in zip(prepared.inputs, prepared.examples, strict=True)}
+            stock = litert_torch.convert(named, sample_kwargs=arguments).model_content()
+            model = add_metadata(stock, metadata, prepared.inputs, prepared.outputs)
             runtime = minimum_runtime(stock)
             with write_atomically(out, overwrite=False) as file:
                 file.write(model)
         return Artifact(
-            target=self.name,
+            target=self.info.name,
             width=metadata.width,
-            precision=precision,
+            precision=written.name,
             backend="builtin",
             input_option=input_option,
-            inputs=(prepared.input,),
-            outputs=(prepared.output,),
+            inputs=prepared.inputs,
+            outputs=prepared.outputs,
             requires={"tflite": runtime} if runtime else {},
             exporters={
                 "litert-torch": importlib.metadata.version("litert-torch"),
                 "torch": importlib.metadata.version("torch"),
             },
-            files=hash_files(out, self.suffix),
+            files=hash_files(out, self.info.suffix),
             root=out,
             log=log,
         )
 
     def load(self, path: Path, *, threads: int = 1) -> Runner:
-        self.ensure_available(exporting=False)
+        self.info.ensure_available(exporting=False)
         return LitertRunner(path, threads=threads)
 
 
@@ -115,16 +122,28 @@ class LitertRunner:
         self._threads = threads
         self._interpreter: Any = Interpreter(model_path=str(path), num_threads=threads)
         self._interpreter.allocate_tensors()
-        (taken,) = self._interpreter.get_input_details()
-        (given,) = self._interpreter.get_output_details()
-        self._taken, self._given = taken["index"], given["index"]
-        dtype = np.dtype(taken["dtype"]).name
-        shape = tuple(int(size) for size in taken["shape"])
-        self.input = TensorSpec(name=INPUT_NAME, shape=shape, dtype=dtype, layout=_INPUT_LAYOUTS[dtype])
+        self._taken, taken = self._bound("inputs", self._interpreter.get_input_details())
+        self._given, given = self._bound("outputs", self._interpreter.get_output_details())
+        said = self.metadata
+        self.inputs, self.outputs = specs_by_name(said.get("inputs"), taken), specs_by_name(said.get("outputs"), given)
+
+    def _bound(self, way: str, details: list[dict[str, Any]]) -> tuple[dict[str, int], list[Found]]:
+        """Tensor index by name, and what is there, in the names of the signature where there is one."""
+        names = {}
+        if len(self._interpreter.get_signature_list()) == 1:
+            runner = self._interpreter.get_signature_runner()
+            signed = runner.get_input_details() if way == "inputs" else runner.get_output_details()
+            names = {detail["index"]: name for name, detail in signed.items()}
+        indices, found = {}, []
+        for detail in details:
+            name = names.get(detail["index"], detail["name"])
+            indices[name] = detail["index"]
+            found.append((name, tuple(int(size) for size in detail["shape"]), np.dtype(detail["dtype"]).name))
+        return indices, found
 
     @property
     def metadata(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self._associated(f"{METADATA_NAME}.json"))
+        document: dict[str, Any] = json.loads(self._associated(f"{METADATA_NAME}.json") or "{}")
         return document
 
     @property
@@ -132,21 +151,25 @@ class LitertRunner:
         return tuple(self._associated(f"{LABELS_NAME}.txt").splitlines())
 
     def _associated(self, name: str) -> str:
+        if not zipfile.is_zipfile(self._path):
+            return ""
         with zipfile.ZipFile(self._path) as archive:
             return archive.read(name).decode() if name in archive.namelist() else ""
 
-    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        self.input.check(image)
-        self._interpreter.set_tensor(self._taken, image)
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        self._set(inputs)
         self._interpreter.invoke()
-        logits: NDArray[np.float32] = self._interpreter.get_tensor(self._given)
-        return logits
+        return {name: self._interpreter.get_tensor(index) for name, index in self._given.items()}
 
-    def bind(self, image: NDArray[Any]) -> Callable[[], object]:
-        self.input.check(image)
-        self._interpreter.set_tensor(self._taken, image)
+    def bind(self, inputs: Arrays) -> Callable[[], object]:
+        self._set(inputs)
         invoke: Callable[[], object] = self._interpreter.invoke
         return invoke
+
+    def _set(self, inputs: Arrays) -> None:
+        check_inputs(self.inputs, inputs)
+        for name, index in self._taken.items():
+            self._interpreter.set_tensor(index, inputs[name])
 
     def describe(self) -> RuntimeInfo:
         names = [details["op_name"] for details in self._interpreter._get_ops_details()]

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeslim.core.passport import RuntimeInfo
-from edgeslim.errors import HostError
-from edgeslim.targets.base import LABELS_NAME, METADATA_NAME, TensorSpec
+from edgeslim.errors import CannotCheckError
+from edgeslim.targets.base import LABELS_NAME, METADATA_NAME, Array, Arrays, check_inputs
 from edgeslim.targets.mil_ops import OPERATIONS, Inputs
-from edgeslim.targets.mlpackage import WEIGHTS_PATH, describe_input
+from edgeslim.targets.mlpackage import WEIGHTS_PATH, describe_inputs, describe_outputs
 
 
 class _Step:
@@ -29,7 +28,7 @@ class _Step:
 
     def __init__(self, op: Any) -> None:
         if op.op_type not in OPERATIONS:
-            raise HostError(f"cannot evaluate the MIL operation {op.op_type!r} here", hint="run it on macOS")
+            raise CannotCheckError(f"cannot evaluate the MIL operation {op.op_type!r} here", hint="run it on macOS")
         self._function = OPERATIONS[op.op_type]
         self._constants: Inputs = {}
         self._variables: dict[str, Any] = {}
@@ -75,30 +74,29 @@ class MilRunner:
         weights = str(path / "Data" / WEIGHTS_PATH)
         program = load(spec, spec.specificationVersion, weights)
         self._steps = [_Step(op) for op in program.functions["main"].operations if op.op_type != "const"]
-        self._output = spec.description.output[0].name
         self._texts = dict(spec.description.metadata.userDefined)
-        self.input: TensorSpec = describe_input(spec)
+        self.inputs = describe_inputs(spec)
+        self.outputs = describe_outputs(spec)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self._texts[METADATA_NAME])
+        document: dict[str, Any] = json.loads(self._texts.get(METADATA_NAME, "{}"))
         return document
 
     @property
     def labels(self) -> tuple[str, ...]:
         return tuple(self._texts.get(LABELS_NAME, "").splitlines())
 
-    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        self.input.check(image)
-        start = torch.from_numpy(image)
-        if self.input.dtype == "uint8":
-            start = start.permute(0, 3, 1, 2).float()
-        results: dict[str, Tensor] = {self.input.name: start}
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        check_inputs(self.inputs, inputs)
+        results: dict[str, Tensor] = {}
+        for spec in self.inputs:
+            start = torch.from_numpy(inputs[spec.name])
+            results[spec.name] = start.permute(0, 3, 1, 2).float() if spec.dtype == "uint8" else start
         with torch.inference_mode():
             for step in self._steps:
                 step.evaluate(results)
-        logits: NDArray[np.float32] = results[self._output].numpy()
-        return logits
+        return {spec.name: results[spec.name].numpy() for spec in self.outputs}
 
     def describe(self) -> RuntimeInfo:
         return RuntimeInfo(

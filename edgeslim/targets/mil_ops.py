@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeslim.errors import HostError
+from edgeslim.errors import CannotCheckError
 
 Inputs = dict[str, Any]
 
@@ -27,7 +27,7 @@ def _padded(x: Tensor, inputs: Inputs, kernel: list[int], value: float = 0.0) ->
         top, bottom, left, right = (int(p) for p in inputs["pad"])
         return F.pad(x, (left, right, top, bottom), value=value)
     if kind not in ("same", "same_lower"):
-        raise HostError(f"cannot evaluate the MIL padding {kind!r} here")
+        raise CannotCheckError(f"cannot evaluate the MIL padding {kind!r} here")
     pads: list[int] = []
     strides = _ints(inputs["strides"])
     dilations = _ints(inputs.get("dilations", [1, 1]))
@@ -72,7 +72,7 @@ def _linear(inputs: Inputs) -> Tensor:
 
 def _concat(inputs: Inputs) -> Tensor:
     if bool(inputs.get("interleave", False)):
-        raise HostError("cannot evaluate an interleaved MIL concat here")
+        raise CannotCheckError("cannot evaluate an interleaved MIL concat here")
     return torch.cat(list(inputs["values"]), int(inputs["axis"]))
 
 

@@ -1,4 +1,4 @@
-"""A ``.mlpackage`` on disk: its paths, its table of contents, what its input looks like."""
+"""A ``.mlpackage`` on disk: its paths, its table of contents, what goes in and comes out."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from edgeslim.core.manifest import TensorInfo
 from edgeslim.files import replace_directory, temporary_directory_beside
-from edgeslim.targets.base import TensorSpec
+from edgeslim.targets.base import METADATA_NAME, layout_of
 
 _AUTHOR = "com.apple.CoreML"
 MODEL_PATH = f"{_AUTHOR}/model.mlmodel"
@@ -55,14 +56,31 @@ def _write_file(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def describe_input(spec: Any) -> TensorSpec:
-    """The input of a package's spec, as ``Runner.run`` takes it."""
-    feature = spec.description.input[0]
+def describe_inputs(spec: Any) -> tuple[TensorInfo, ...]:
+    """The inputs of a package's spec, as ``Runner.run`` takes them."""
+    return tuple(_described(feature, _said(spec, "inputs")) for feature in spec.description.input)
+
+
+def describe_outputs(spec: Any) -> tuple[TensorInfo, ...]:
+    """The outputs, in the order of ``edgeslim_meta``, which has their shapes too where the spec leaves them out."""
+    said = _said(spec, "outputs")
+    found = {feature.name: _described(feature, said) for feature in spec.description.output}
+    return tuple(found[name] for name in sorted(found, key=lambda name: [*said, name].index(name)))
+
+
+def _said(spec: Any, way: str) -> dict[str, dict[str, Any]]:
+    """What ``edgeslim_meta`` says, by name."""
+    document = json.loads(spec.description.metadata.userDefined.get(METADATA_NAME, "{}"))
+    return {entry["name"]: entry for entry in document.get(way, ())}
+
+
+def _described(feature: Any, said: dict[str, dict[str, Any]]) -> TensorInfo:
     if feature.type.WhichOneof("Type") == "imageType":
         image = feature.type.imageType
         channels = 1 if image.colorSpace == image.ColorSpace.Value("GRAYSCALE") else 3
-        return TensorSpec(
+        return TensorInfo(
             name=feature.name, shape=(1, image.height, image.width, channels), dtype="uint8", layout="NHWC"
         )
-    shape = tuple(feature.type.multiArrayType.shape)
-    return TensorSpec(name=feature.name, shape=shape, dtype="float32", layout="NCHW")
+    told = said.get(feature.name, {})
+    shape = tuple(feature.type.multiArrayType.shape) or tuple(told.get("shape", ()))
+    return TensorInfo(name=feature.name, shape=shape, dtype="float32", layout=told.get("layout", layout_of(shape)))

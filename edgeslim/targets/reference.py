@@ -11,17 +11,31 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import struct
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeslim.core.manifest import TensorInfo
 from edgeslim.core.passport import RuntimeInfo
 from edgeslim.errors import UsageError
 from edgeslim.files import write_atomically
-from edgeslim.targets.base import Artifact, InputOption, Metadata, Runner, TensorSpec, hash_files
-from edgeslim.targets.exporting import chosen_precision, exporting, prepare, require
+from edgeslim.targets.base import (
+    NO_OPTIONS,
+    OUTPUT_NAME,
+    Array,
+    Arrays,
+    Artifact,
+    InputOption,
+    Metadata,
+    Runner,
+    check_inputs,
+    hash_files,
+)
+from edgeslim.targets.exporting import exporting, prepare
+from edgeslim.targets.info import EVERYWHERE, Needs, TargetInfo
 
 if TYPE_CHECKING:
     import torch
@@ -33,56 +47,59 @@ _ALIGN = 64
 class ReferenceTarget:
     """Writes and runs ``.ref`` files."""
 
-    name = "reference"
-    suffix = ".ref"
-    precisions: tuple[str, ...] = ("fp32",)
-
-    def ensure_available(self, *, exporting: bool) -> None:
-        require("torch", "train")
+    info = TargetInfo(
+        name="reference",
+        suffix=".ref",
+        exporter=Needs(extra="train", modules=("torch",)),
+        runtime=Needs(extra="train", modules=("torch",), preload=("torch",)),
+        platforms=EVERYWHERE,
+        preference=-1,
+        export_bytes=1 << 30,
+        run_bytes=600 << 20,  # torch
+    )
 
     def export(
         self,
         net: torch.nn.Module,
-        example: torch.Tensor,
+        examples: Mapping[str, torch.Tensor],
         out: Path,
         *,
         metadata: Metadata,
+        outputs: Sequence[str] = (OUTPUT_NAME,),
         input_option: InputOption = InputOption.NCHW_FLOAT32,
         precision: str | None = None,
+        options: Mapping[str, Any] = NO_OPTIONS,
     ) -> Artifact:
-        precision = chosen_precision(self, precision)
-        with exporting(self.name, metadata.width, out) as log:
+        self.info.ensure_available(exporting=True)
+        self.info.check_options(options)
+        written = self.info.precision(precision)
+        with exporting(self.info.name, metadata.width, out) as log:
             import torch
 
-            prepared = prepare(net, example, input_option, metadata)
-            program = torch.export.export(prepared.module, (prepared.example,))
+            prepared = prepare(net, examples, outputs, input_option, metadata)
+            program = torch.export.export(prepared.module, prepared.examples)
             header, constants = _describe(program)
-            header["metadata"] = json.loads(metadata.to_text())
+            header["metadata"] = json.loads(prepared.text)
             header["labels"] = list(metadata.labels)
-            header["input"] = {
-                "shape": list(prepared.input.shape),
-                "dtype": prepared.input.dtype,
-                "layout": prepared.input.layout,
-            }
             with write_atomically(out, overwrite=False) as file:
                 file.write(_serialise(header, constants))
         return Artifact(
-            target=self.name,
+            target=self.info.name,
             width=metadata.width,
-            precision=precision,
+            precision=written.name,
             backend="aten",
             input_option=input_option,
-            inputs=(prepared.input,),
-            outputs=(prepared.output,),
+            inputs=prepared.inputs,
+            outputs=prepared.outputs,
             requires={},
             exporters={"torch": importlib.metadata.version("torch")},
-            files=hash_files(out, self.suffix),
+            files=hash_files(out, self.info.suffix),
             root=out,
             log=log,
         )
 
     def load(self, path: Path, *, threads: int = 1) -> Runner:
-        self.ensure_available(exporting=False)
+        self.info.ensure_available(exporting=False)
         return ReferenceRunner(path, threads=threads)
 
 
@@ -96,9 +113,7 @@ def _describe(program: torch.export.ExportedProgram) -> tuple[dict[str, Any], di
         for node in program.graph.nodes
         if node.op == "call_function"
     ]
-    (image,) = signature.user_inputs
-    (logits,) = signature.user_outputs
-    return {"image": image, "logits": logits, "steps": steps}, constants
+    return {"inputs": list(signature.user_inputs), "outputs": list(signature.user_outputs), "steps": steps}, constants
 
 
 def _encode(value: Any) -> Any:
@@ -163,9 +178,11 @@ class ReferenceRunner:
             )
             for name, entry in self._header["constants"].items()
         }
-        spec = self._header["input"]
         self._threads = threads
-        self.input = TensorSpec(name="image", shape=tuple(spec["shape"]), dtype=spec["dtype"], layout=spec["layout"])
+        self.inputs, self.outputs = (
+            tuple(TensorInfo(**{**said, "shape": tuple(said["shape"])}) for said in self._header["metadata"][way])
+            for way in ("inputs", "outputs")
+        )
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -176,19 +193,21 @@ class ReferenceRunner:
     def labels(self) -> tuple[str, ...]:
         return tuple(self._header["labels"])
 
-    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
+    def run(self, inputs: Arrays) -> dict[str, Array]:
         import torch
 
-        self.input.check(image)
-        results: dict[str, Any] = {**self._constants, self._header["image"]: torch.from_numpy(image)}
+        check_inputs(self.inputs, inputs)
+        results: dict[str, Any] = dict(self._constants)
+        for place, spec in zip(self._header["inputs"], self.inputs, strict=True):
+            results[place] = torch.from_numpy(inputs[spec.name])
         with torch.inference_mode():
             for step in self._header["steps"]:
                 namespace, name, overload = step["op"].split(".")
                 operation = getattr(getattr(getattr(torch.ops, namespace), name), overload)
                 keywords = _decode(step["kwargs"], results)
                 results[step["name"]] = operation(*_decode(step["args"], results), **keywords)
-        logits: NDArray[np.float32] = results[self._header["logits"]].numpy()
-        return logits
+        places = zip(self._header["outputs"], self.outputs, strict=True)
+        return {spec.name: results[place].numpy() for place, spec in places}
 
     def describe(self) -> RuntimeInfo:
         import torch

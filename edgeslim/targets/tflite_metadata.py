@@ -23,8 +23,9 @@ from collections.abc import Sequence
 import flatbuffers
 from flatbuffers import number_types
 
+from edgeslim.core.manifest import TensorInfo
 from edgeslim.errors import ExportError
-from edgeslim.targets.base import LABELS_NAME, METADATA_NAME, Metadata, TensorSpec
+from edgeslim.targets.base import INPUT_NAME, LABELS_NAME, METADATA_NAME, OUTPUT_NAME, Metadata
 
 ENTRY_NAME = "TFLITE_METADATA"
 _RUNTIME_ENTRY = b"min_runtime_version"  # written by the converter
@@ -37,7 +38,8 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 # Field numbers of table Model in the TFLite schema (version 3).
 _MODEL_FIELDS = 8
-_VERSION, _BUFFERS, _METADATA = 0, 4, 6
+_VERSION, _SUBGRAPHS, _BUFFERS, _METADATA, _SIGNATURES = 0, 2, 4, 6, 7
+_INPUTS, _OUTPUTS = 0, 1  # field numbers of table SignatureDef; one more in table SubGraph
 _DATA_ALIGNMENT = 16  # of Buffer.data, by the schema
 
 # Field numbers, unions and enums of the metadata schema.
@@ -48,13 +50,36 @@ _RGB, _GRAYSCALE = 1, 2  # enum ColorSpaceType
 _PARSER_VERSION = "1.0.0"  # every field used here has been there since
 
 
-def add_metadata(model: bytes, metadata: Metadata, image: TensorSpec, logits: TensorSpec) -> bytes:
+def add_metadata(
+    model: bytes, metadata: Metadata, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]
+) -> bytes:
     """The same model with the standard metadata and its associated files.
 
     Raises:
-        ExportError: ``model`` is not a flatbuffer as the TFLite schema lays it out.
+        ExportError: ``model`` is not a flatbuffer as the TFLite schema lays it out, or its signature has other names.
     """
-    return _append_files(_insert_entry(model, build_metadata(metadata, image, logits)), metadata)
+    inputs = _in_file_order(model, _INPUTS, inputs)
+    outputs = _in_file_order(model, _OUTPUTS, outputs)
+    entry = build_metadata(metadata, inputs, outputs)
+    return _append_files(_insert_entry(model, entry), metadata, metadata.to_text(inputs, outputs))
+
+
+def _in_file_order(model: bytes, way: int, tensors: Sequence[TensorInfo]) -> tuple[TensorInfo, ...]:
+    """``tensors`` as the subgraph lists its inputs or outputs; the signature knows their names."""
+    fields = _model_fields(model)
+    (subgraph, *_), (signature, *_) = _vector(model, fields.get(_SUBGRAPHS)), _vector(model, fields.get(_SIGNATURES))
+    position = _field(model, subgraph, 1 + way)
+    vector = 0 if position is None else position + _u32(model, position)
+    indices = struct.unpack_from(f"<{_u32(model, vector)}i", model, vector + 4)
+    names = {}
+    for entry in _vector(model, _field(model, signature, way)):  # tables TensorMap: name, index
+        place = _field(model, entry, 1)
+        names[_u32(model, place) if place else 0] = _content(model, entry, 0).decode()
+    by_name = {tensor.name: tensor for tensor in tensors}
+    found = [names.get(index, "") for index in indices]
+    if sorted(found) != sorted(by_name):
+        raise ExportError(f"the TFLite model names its tensors {', '.join(found)}, expected {', '.join(by_name)}")
+    return tuple(by_name[name] for name in found)
 
 
 def minimum_runtime(model: bytes) -> str:
@@ -69,9 +94,9 @@ def minimum_runtime(model: bytes) -> str:
     return ""
 
 
-def _append_files(model: bytes, metadata: Metadata) -> bytes:
+def _append_files(model: bytes, metadata: Metadata, text: str) -> bytes:
     stream = io.BytesIO(model)
-    files = {METADATA_FILE: metadata.to_text()}
+    files = {METADATA_FILE: text}
     if metadata.labels:
         files[LABELS_FILE] = metadata.labels_text()
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
@@ -129,13 +154,16 @@ class _Writer:
         return self.table(2, {1: options}, {0: (number_types.Uint8Flags, _NORMALISATION)})
 
 
-def build_metadata(metadata: Metadata, image: TensorSpec, logits: TensorSpec) -> bytes:
-    """The ModelMetadata flatbuffer: model, one image input, one score output."""
+def build_metadata(metadata: Metadata, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> bytes:
+    """The ModelMetadata flatbuffer; ``inputs`` and ``outputs`` in the model's own order."""
     writer = _Writer()
     files = [writer.file(METADATA_FILE, "edgeslim's own description of this model, JSON", _FILE_DESCRIPTIONS)]
     subgraph = writer.table(
         7,
-        {2: writer.offsets([_input(writer, metadata, image)]), 3: writer.offsets([_output(writer, metadata, logits)])},
+        {
+            2: writer.offsets([_input(writer, metadata, spec) for spec in inputs]),
+            3: writer.offsets([_output(writer, metadata, spec) for spec in outputs]),
+        },
     )
     name = f"{metadata.model} {metadata.width}x"
     root = writer.table(
@@ -155,17 +183,17 @@ def build_metadata(metadata: Metadata, image: TensorSpec, logits: TensorSpec) ->
     return bytes(writer.builder.Output())
 
 
-def _input(writer: _Writer, metadata: Metadata, spec: TensorSpec) -> int:
-    """The image; normalisation in the schema's units: ``(x - mean) / std`` of pixels in [0, 255]."""
+def _input(writer: _Writer, metadata: Metadata, spec: TensorInfo) -> int:
+    """One input; an image with its normalisation in the schema's units: ``(x - mean) / std`` of pixels in [0, 255]."""
+    if spec.name != INPUT_NAME:
+        return writer.table(7, _plain(writer, spec, metadata.input_words(spec)))
     sizes = dict(zip(spec.layout, spec.shape, strict=True))
     pixels = spec.dtype == "uint8"
     channels = sizes["C"]
     low = [0.0 if pixels else (0 - m) / s for m, s in zip(metadata.mean, metadata.std, strict=True)]
     high = [255.0 if pixels else (1 - m) / s for m, s in zip(metadata.mean, metadata.std, strict=True)]
     offsets = {
-        0: writer.text(spec.name),
-        1: writer.text(metadata.input_words(spec)),
-        2: writer.offsets([writer.text(_DIMENSIONS[letter]) for letter in spec.layout]),
+        **_plain(writer, spec, metadata.input_words(spec)),
         3: writer.content(_IMAGE, writer.image_properties(sizes["W"], sizes["H"], channels)),
         5: writer.table(2, {0: writer.floats(high), 1: writer.floats(low)}),
     }
@@ -175,15 +203,25 @@ def _input(writer: _Writer, metadata: Metadata, spec: TensorSpec) -> int:
     return writer.table(7, offsets)
 
 
-_DIMENSIONS = {"N": "batch", "C": "channel", "H": "height", "W": "width"}
+_DIMENSIONS = {"N": "batch", "C": "channel", "D": "depth", "H": "height", "W": "width", "L": "token"}
 
 
-def _output(writer: _Writer, metadata: Metadata, spec: TensorSpec) -> int:
-    offsets = {
+def _plain(writer: _Writer, spec: TensorInfo, words: str) -> dict[int, int]:
+    """Name, description, names of the dimensions, and content: a plain feature."""
+    return {
         0: writer.text(spec.name),
-        1: writer.text("one score per class, before softmax"),
-        2: writer.offsets([writer.text("batch"), writer.text("class")]),
+        1: writer.text(words),
+        2: writer.offsets([writer.text(_DIMENSIONS[letter]) for letter in spec.layout]),
         3: writer.content(_FEATURE, writer.table(0, {})),
+    }
+
+
+def _output(writer: _Writer, metadata: Metadata, spec: TensorInfo) -> int:
+    if spec.name != OUTPUT_NAME:
+        return writer.table(7, _plain(writer, spec, spec.name))
+    offsets = {
+        **_plain(writer, spec, "one score per class, before softmax"),
+        2: writer.offsets([writer.text("batch"), writer.text("class")]),
     }
     if metadata.labels:
         offsets[6] = writer.offsets([writer.file(LABELS_FILE, "class labels, one per line", _FILE_AXIS_LABELS)])

@@ -1,10 +1,11 @@
-"""Letting XNNPACK take the whole net: two rewrites that leave every weight as it is, and a quicker partitioner.
+"""Letting XNNPACK take the whole net: three rewrites that leave every weight as it is, and a quicker partitioner.
 
     cat([x, x, …]) ─► convolution of as many groups   becomes   ungrouped convolution of x, same weight
     average pool with padding                         becomes   zero padding ─► average pool without
+    mean over height and width that drops the axes    becomes   mean that keeps them ─► reshape
 
-XNNPACK's partitioner refuses a concatenation of one tensor with itself and a pool that counts its padding, and every
-refusal splits the net into delegates that copy their inputs and outputs.
+XNNPACK's partitioner refuses a concatenation of one tensor with itself, a pool that counts its padding and a mean that
+drops axes, and every refusal splits the net into delegates that copy their inputs and outputs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ _CAT = torch.ops.aten.cat.default
 _CONVOLUTION = torch.ops.aten.conv2d.default
 _POOL = torch.ops.aten.avg_pool2d.default
 _PAD = torch.ops.aten.constant_pad_nd.default
+_MEAN = torch.ops.aten.mean.dim
+_RESHAPE = torch.ops.aten.reshape.default
 _GROUPS = 6  # position of ``groups`` in the arguments of a convolution
 
 
@@ -45,6 +48,8 @@ def rewrite_for_xnnpack(program: ExportedProgram) -> None:
             _ungroup(node)
         elif node.target is _POOL:
             _pad_before(graph, node)
+        elif node.target is _MEAN:
+            _keep_axes(graph, node)
     graph.eliminate_dead_code()
     program.graph_module.recompile()
 
@@ -58,6 +63,23 @@ def _ungroup(cat: Node) -> None:
     for user in list(cat.users):
         if user.target is _CONVOLUTION and user.args[_GROUPS:] == (len(parts),):
             user.args = (parts[0], *user.args[1:_GROUPS], 1)
+
+
+def _keep_axes(graph: Graph, mean: Node) -> None:
+    """``mean(x, axes, keepdim)`` over the last two of four axes, with the axes dropped by a reshape of their own."""
+    source, axes, *rest = mean.args
+    assert isinstance(source, Node)
+    assert isinstance(axes, list | tuple)
+    places = {int(axis) % 4 for axis in axes}  # type: ignore[arg-type]
+    if rest[:1] == [True] or mean.kwargs or source.meta["val"].dim() != 4 or places != {2, 3}:
+        return
+    dropped = mean.meta["val"]
+    mean.args = (source, list(axes), True)
+    mean.meta["val"] = _MEAN(source.meta["val"], list(axes), True)
+    with graph.inserting_after(mean):
+        reshaped = graph.call_function(_RESHAPE, (mean, list(dropped.shape)))
+    reshaped.meta["val"] = dropped
+    mean.replace_all_uses_with(reshaped, delete_user_cb=lambda user: user is not reshaped)
 
 
 def _pad_before(graph: Graph, pool: Node) -> None:

@@ -44,7 +44,8 @@ from edgeslim.core.slicing import Cut
 from edgeslim.core.width import Width
 from edgeslim.host import machine
 from edgeslim.press.build import BundleBuilder, MasterSource, NetInfo, PackedArtifact, VariantInfo
-from edgeslim.targets.base import TensorSpec
+from edgeslim.targets.base import check_inputs
+from edgeslim.targets.info import EVERYWHERE, Needs, TargetInfo
 
 NAME = "pretend"
 SHAPE = (1, 3, 8, 8)
@@ -174,6 +175,11 @@ class SimulatedClock:
         self.now_us += us
 
 
+INFO = TargetInfo(
+    name=NAME, suffix=".bin", exporter=Needs(extra="dev"), runtime=Needs(extra="dev"), platforms=EVERYWHERE
+)
+
+
 @dataclass(slots=True)
 class PretendTarget:
     """``slowdown`` may be changed at any time; ``load_faults`` and ``run_faults``: permille → what happens.
@@ -189,12 +195,7 @@ class PretendTarget:
     run_faults: dict[int, Any] = field(default_factory=dict)
     alive: list[PretendRunner] = field(default_factory=list)
     loads: list[int] = field(default_factory=list)
-    name: str = NAME
-    suffix: str = ".bin"
-    precisions: tuple[str, ...] = ("fp32",)
-
-    def ensure_available(self, *, exporting: bool) -> None:
-        """Always there."""
+    info: TargetInfo = INFO
 
     def export(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError
@@ -216,6 +217,10 @@ def _misbehave(fault: Any) -> None:
 
 
 class PretendRunner:
+    outputs = (TensorInfo(name="logits", shape=(1, CLASSES), dtype="float32", layout="NC"),)
+    metadata: dict[str, Any] = {}  # noqa: RUF012
+    labels: tuple[str, ...] = ()
+
     def __init__(self, target: PretendTarget, path: Path, threads: int) -> None:
         self._target, self._threads = target, threads
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
@@ -228,20 +233,20 @@ class PretendRunner:
                     self._maps.append(stream.read())
         head = json.loads(bytes(self._maps[0][:_HEAD]))
         self.permille, self._t_us = head["permille"], head["t_us"]
-        self.input = TensorSpec(name="image", shape=tuple(head["shape"]), dtype="float32", layout="NCHW")
+        self.inputs = (TensorInfo(name="image", shape=tuple(head["shape"]), dtype="float32", layout="NCHW"),)
         self._answer = None if target.mapped else answer(self._maps)
         target.loads.append(self.permille)
         time.sleep(target.load_s)
         _misbehave(target.load_faults.get(self.permille))
 
-    def run(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        self.input.check(image)
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        check_inputs(self.inputs, inputs)
         target = self._target
         _misbehave(target.run_faults.get(self.permille))
         if target.clock is not None:
             target.clock.advance(int(self._t_us * target.slowdown))
         found = answer(self._maps) if self._answer is None else self._answer
-        return found * image.reshape(-1)[0]
+        return {"logits": found * inputs["image"].reshape(-1)[0]}
 
     def describe(self) -> RuntimeInfo:
         return RuntimeInfo(

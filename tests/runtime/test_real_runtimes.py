@@ -29,7 +29,7 @@ from small_checkpoint import WIDTHS, small_checkpoint
 def test_every_width_switches_and_answers_rightly(name: str, tmp_path: Path) -> None:
     target = targets.get(name)
     try:
-        target.ensure_available(exporting=True)
+        target.info.ensure_available(exporting=True)
     except MissingExtraError as error:
         pytest.skip(f"{name} is not installed here: {error.message}")
     path = tmp_path / "net.slim"
@@ -42,7 +42,7 @@ def test_every_width_switches_and_answers_rightly(name: str, tmp_path: Path) -> 
             out = tmp_path / f"{width.permille}{variant.suffix}"
             bundle.rebuild(name, width, out)
             runner = target.load(out, threads=1)
-            answers[artifact_id(variant.id, width.permille)] = runner.run(image)
+            answers[artifact_id(variant.id, width.permille)] = runner.run({"image": image})["logits"]
             runner.close()
     for rung, artifact in enumerate(answers):
         only = Policy(name="one", min_rung=rung, max_rung=rung)

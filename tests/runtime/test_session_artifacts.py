@@ -119,8 +119,8 @@ def test_an_array_does_where_all_take_the_same(bundle: Path, tmp_path: Path, sta
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "the inputs are 'image', got none"),
-        ({"picture": image()}, "the inputs are 'image', got 'picture'"),
+        ({}, r"inputs \[\] were given, expected \['image'\]"),
+        ({"picture": image()}, r"no input 'image' among \['picture'\]"),
         ({"image": None}, "input 'image' takes a numpy array, got NoneType"),
         (None, "input 'image' takes a numpy array, got NoneType"),
         (np.zeros((1, 3, 9, 9), np.float32), r"takes float32 \[1, 3, 8, 8\]"),

@@ -16,24 +16,25 @@ import torch.nn.functional as F
 from target_nets import LABELS, SIZE, metadata, sliced
 
 from edgeslim.core.width import Width
-from edgeslim.errors import ExportError, HostError, MissingExtraError
+from edgeslim.errors import CannotCheckError, ExportError, MissingExtraError
 from edgeslim.targets.base import InputOption
 from edgeslim.targets.coreml import CoremlTarget
 from edgeslim.targets.mil_ops import OPERATIONS
 
 WIDTH = Width(250)
+EXAMPLES = {"image": torch.zeros(1, 3, SIZE, SIZE)}
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = CoremlTarget()
     try:
-        target.ensure_available(exporting=True)
+        target.info.ensure_available(exporting=True)
     except MissingExtraError as error:
         pytest.skip(str(error))
     out = tmp_path_factory.mktemp("coreml") / "net.mlpackage"
     net = sliced("us_mobilenet_v1", WIDTH.permille)
-    target.export(net, torch.zeros(1, 3, SIZE, SIZE), out, metadata=metadata(WIDTH), precision="fp16")
+    target.export(net, EXAMPLES, out, metadata=metadata(WIDTH), precision="fp16")
     return out
 
 
@@ -88,9 +89,7 @@ def test_nothing_in_it_is_of_today(package: Path) -> None:
 def test_pixels_are_a_core_ml_image(tmp_path: Path, package: Path) -> None:
     out = tmp_path / "net.mlpackage"
     net = sliced("us_mobilenet_v1", WIDTH.permille)
-    CoremlTarget().export(
-        net, torch.zeros(1, 3, SIZE, SIZE), out, metadata=metadata(WIDTH), input_option=InputOption.NHWC_UINT8
-    )
+    CoremlTarget().export(net, EXAMPLES, out, metadata=metadata(WIDTH), input_option=InputOption.NHWC_UINT8)
     image = spec_of(out).description.input[0].type.imageType
     assert (image.width, image.height) == (SIZE, SIZE)
     assert image.colorSpace == image.ColorSpace.Value("RGB")
@@ -104,10 +103,18 @@ def test_two_channels_are_no_image(tmp_path: Path, package: Path) -> None:
     with pytest.raises(ExportError, match="1 or 3 channels"):
         CoremlTarget().export(
             net,
-            torch.zeros(1, 2, 8, 8),
+            {"image": torch.zeros(1, 2, 8, 8)},
             tmp_path / "net.mlpackage",
             metadata=described,
             input_option=InputOption.NHWC_UINT8,
+        )
+
+
+def test_words_of_the_language_are_refused_as_names(tmp_path: Path, package: Path) -> None:
+    net = torch.nn.Linear(4, 3)
+    with pytest.raises(ExportError, match="called state"):
+        CoremlTarget().export(
+            net, {"state": torch.zeros(1, 4)}, tmp_path / "net.mlpackage", metadata=metadata(WIDTH, labels=())
         )
 
 
@@ -124,7 +131,7 @@ def test_a_weight_changed_on_disk_changes_the_logits(package: Path, tmp_path: Pa
     outputs = []
     for path in (package, copied):
         runner = CoremlTarget().load(path, threads=1)
-        outputs.append(runner.run(image))
+        outputs.append(runner.run({"image": image})["logits"])
         runner.close()
     assert not np.allclose(outputs[0], outputs[1])
 
@@ -202,5 +209,5 @@ def test_unknown_operations_are_refused_by_name() -> None:
     class Op:
         op_type = "lstm"
 
-    with pytest.raises(HostError, match="lstm"):
+    with pytest.raises(CannotCheckError, match="lstm"):
         _Step(Op())

@@ -14,15 +14,16 @@ from target_nets import CLASSES, LABELS, MEAN, SIZE, STD, metadata, sliced
 from tflite_reading import Table
 
 from edgeslim import targets
+from edgeslim.core.manifest import TensorInfo
 from edgeslim.core.width import Width
 from edgeslim.errors import ExportError, MissingExtraError
-from edgeslim.targets.base import TensorSpec
 from edgeslim.targets.tflite_metadata import add_metadata, build_metadata, minimum_runtime
 
 WIDTH = Width(250)
-IMAGE = TensorSpec(name="image", shape=(1, 3, 20, 30), dtype="float32", layout="NCHW")
-PIXELS = TensorSpec(name="image", shape=(1, 20, 30, 3), dtype="uint8", layout="NHWC")
-LOGITS = TensorSpec(name="logits", shape=(1, CLASSES), dtype="float32", layout="NC")
+IMAGE = TensorInfo(name="image", shape=(1, 3, 20, 30), dtype="float32", layout="NCHW")
+PIXELS = TensorInfo(name="image", shape=(1, 20, 30, 3), dtype="uint8", layout="NHWC")
+TAKEN = TensorInfo(name="image", shape=(1, 3, SIZE, SIZE), dtype="float32", layout="NCHW")
+LOGITS = TensorInfo(name="logits", shape=(1, CLASSES), dtype="float32", layout="NC")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def stock_and_ours(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Pat
     """The converter's own bytes, and the file with metadata."""
     target = targets.get("litert")
     try:
-        target.ensure_available(exporting=True)
+        target.info.ensure_available(exporting=True)
     except MissingExtraError as error:
         pytest.skip(str(error))
     kept: list[bytes] = []
@@ -44,7 +45,10 @@ def stock_and_ours(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Pat
     with patch.context() as context:
         context.setattr("edgeslim.targets.tflite_metadata.add_metadata", keeping)
         target.export(
-            sliced("us_mobilenet_v1", WIDTH.permille), torch.zeros(1, 3, SIZE, SIZE), out, metadata=metadata(WIDTH)
+            sliced("us_mobilenet_v1", WIDTH.permille),
+            {"image": torch.zeros(1, 3, SIZE, SIZE)},
+            out,
+            metadata=metadata(WIDTH),
         )
     return kept[0], out
 
@@ -56,7 +60,7 @@ def entries(model: Table) -> dict[str, bytes]:
 
 
 def test_the_entry_says_what_the_net_takes_and_gives() -> None:
-    data = build_metadata(metadata(WIDTH), IMAGE, LOGITS)
+    data = build_metadata(metadata(WIDTH), [IMAGE], [LOGITS])
     assert data[4:8] == b"M001"
     model = Table.root(data)
     assert model.text(0) == "test_net 0.25x"
@@ -88,7 +92,7 @@ def test_the_entry_says_what_the_net_takes_and_gives() -> None:
 
 
 def test_pixels_have_no_normalisation_left_to_do() -> None:
-    model = Table.root(build_metadata(metadata(WIDTH, labels=()), PIXELS, LOGITS))
+    model = Table.root(build_metadata(metadata(WIDTH, labels=()), [PIXELS], [LOGITS]))
     (graph,) = model.tables(3)
     (image,), (logits,) = graph.tables(2), graph.tables(3)
     assert not image.has(4)
@@ -111,9 +115,7 @@ def test_the_model_is_as_the_converter_made_it_but_for_one_entry(stock_and_ours:
     assert minimum_runtime(stock) == old_entries["min_runtime_version"].rstrip(b"\0").decode()
     assert minimum_runtime(ours) == minimum_runtime(stock) != ""
     assert all(new_entries[name] == content for name, content in old_entries.items())
-    assert new_entries["TFLITE_METADATA"] == build_metadata(
-        metadata(WIDTH), TensorSpec(name="image", shape=(1, 3, SIZE, SIZE), dtype="float32", layout="NCHW"), LOGITS
-    )
+    assert new_entries["TFLITE_METADATA"] == build_metadata(metadata(WIDTH), [TAKEN], [LOGITS])
     old_buffers, new_buffers = before.tables(4), after.tables(4)
     assert len(new_buffers) == len(old_buffers) + 1
     for old, new in zip(old_buffers, new_buffers, strict=False):
@@ -137,7 +139,7 @@ def test_associated_files_are_a_plain_zip(stock_and_ours: tuple[bytes, Path]) ->
         assert archive.namelist() == ["edgeslim_labels.txt", "edgeslim_meta.json"]
         assert archive.testzip() is None
         assert archive.read("edgeslim_labels.txt").decode() == "".join(f"{label}\n" for label in LABELS)
-        assert json.loads(archive.read("edgeslim_meta.json")) == json.loads(metadata(WIDTH).to_text())
+        assert json.loads(archive.read("edgeslim_meta.json")) == json.loads(metadata(WIDTH).to_text([TAKEN], [LOGITS]))
         for info in archive.infolist():
             assert info.compress_type == zipfile.ZIP_STORED
             assert info.date_time == (1980, 1, 1, 0, 0, 0)
@@ -145,7 +147,7 @@ def test_associated_files_are_a_plain_zip(stock_and_ours: tuple[bytes, Path]) ->
 
 def test_something_else_is_refused() -> None:
     with pytest.raises(ExportError, match="TFL3"):
-        add_metadata(b"\x10\0\0\0ABCD" + bytes(40), metadata(WIDTH), IMAGE, LOGITS)
+        add_metadata(b"\x10\0\0\0ABCD" + bytes(40), metadata(WIDTH), [IMAGE], [LOGITS])
 
 
 SHOW = """

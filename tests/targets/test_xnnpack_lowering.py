@@ -17,6 +17,8 @@ pytest.importorskip("executorch")
 from edgeslim.targets.executorch import ExecutorchRunner, ExecutorchTarget
 from edgeslim.targets.xnnpack_lowering import rewrite_for_xnnpack
 
+EXAMPLES = {"image": torch.zeros(1, 3, SIZE, SIZE)}
+
 
 class Repeated(nn.Module):
     """What ShuffleNet's first unit does: one input for every group, and a pool that counts its padding."""
@@ -47,6 +49,19 @@ def test_repeats_and_padded_pools_are_rewritten() -> None:
     assert torch.equal(program.state_dict["conv.weight"], net.conv.weight)
 
 
+def test_a_mean_that_drops_axes_keeps_them_for_xnnpack() -> None:
+    class Pooled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x.mean((2, 3))) + x.mean((-1, -2)) + x.mean((2, 3), keepdim=True).flatten(1)
+
+    x = torch.randn(1, 3, 6, 5)
+    program = torch.export.export(Pooled(), (x,))
+    rewrite_for_xnnpack(program)
+    means = [node for node in program.graph.nodes if node.target is torch.ops.aten.mean.dim]
+    assert [node.args[2] for node in means] == [True, True, True]
+    torch.testing.assert_close(program.module()(x), Pooled()(x))
+
+
 def test_other_joins_and_pools_stay() -> None:
     class Other(nn.Module):
         def __init__(self) -> None:
@@ -70,10 +85,10 @@ def test_other_joins_and_pools_stay() -> None:
 def test_nets_with_branches_are_one_delegate(name: str, permille: int, tmp_path: Path) -> None:
     net, target = sliced(name, permille), ExecutorchTarget()
     out = tmp_path / "net.pte"
-    target.export(net, torch.zeros(1, 3, SIZE, SIZE), out, metadata=metadata(Width(permille)))
+    target.export(net, EXAMPLES, out, metadata=metadata(Width(permille)))
     runner = target.load(out, threads=1)
     image = normalised(pixels())
-    assert sqnr_db(logits_of(net, image), runner.run(image)) >= 90
+    assert sqnr_db(logits_of(net, image), runner.run({"image": image})["logits"]) >= 90
     runner.close()
 
 
@@ -87,9 +102,7 @@ def test_a_net_in_pieces_is_refused(tmp_path: Path) -> None:
             return self.second(torch.cumsum(self.first(x), 2)).mean((2, 3), keepdim=True).flatten(1)
 
     with pytest.raises(ExportError, match=r"2 XNNPACK delegates with \['aten.cumsum.default'\] outside"):
-        ExecutorchTarget().export(
-            Pieces().eval(), torch.zeros(1, 3, SIZE, SIZE), tmp_path / "net.pte", metadata=metadata(Width(250))
-        )
+        ExecutorchTarget().export(Pieces().eval(), EXAMPLES, tmp_path / "net.pte", metadata=metadata(Width(250)))
     assert not (tmp_path / "net.pte").exists()
 
 
@@ -97,14 +110,14 @@ def test_threads_stay_while_a_program_is_loaded(tmp_path: Path) -> None:
     """XNNPACK keeps a pointer to the pool: it is only resized when nothing is loaded, and the runner says so."""
     out, target = tmp_path / "net.pte", ExecutorchTarget()
     net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-    target.export(net, torch.zeros(1, 3, SIZE, SIZE), out, metadata=metadata(Width(250)))
+    target.export(net, EXAMPLES, out, metadata=metadata(Width(250)))
     first = target.load(out, threads=2)
     assert (first.describe().threads, first.describe().note) == (2, "")
     second = target.load(out, threads=1)
     assert second.describe().threads == 2
     assert "1 threads asked" in second.describe().note
     image = normalised(pixels())
-    assert sqnr_db(logits_of(net, image), second.run(image)) >= 90  # type: ignore[arg-type]
+    assert sqnr_db(logits_of(net, image), second.run({"image": image})["logits"]) >= 90  # type: ignore[arg-type]
     second.close()
     first.close()
     third = target.load(out, threads=1)

@@ -82,13 +82,13 @@ class Measurer:
         start = time.perf_counter_ns()
         runner = target.load(path, threads=request.cell.threads)
         cold_ns = time.perf_counter_ns() - start
-        (image,) = example_inputs([runner.input]).values()
-        (first_ns,) = timed_runs(lambda: runner.run(image), 1)
+        inputs = example_inputs(runner.inputs)
+        (first_ns,) = timed_runs(lambda: runner.run(inputs), 1)
         runner.close()
         start = time.perf_counter_ns()
         self._runner = runner = target.load(path, threads=request.cell.threads)
         warm_ns = time.perf_counter_ns() - start
-        self._call = runner.bind(image) if isinstance(runner, InPlaceRunner) else lambda: runner.run(image)
+        self._call = runner.bind(inputs) if isinstance(runner, InPlaceRunner) else lambda: runner.run(inputs)
         return Prepared(
             rebuild_ms=rebuild_ms,
             load_cold_ms=cold_ns / 1e6,

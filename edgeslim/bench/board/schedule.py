@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
+from edgeslim import targets
 from edgeslim.core.job import Cell
 
-_BYTES_PER_CHILD = {"executorch": 600 << 20, "reference": 600 << 20}  # their Python bindings load torch
-_OTHER_BYTES = 200 << 20
 _MEMORY_SHARE = 0.6
 
 
@@ -20,7 +19,7 @@ def groups(cells: Sequence[Cell], together: int, memory_bytes: int | None) -> li
     found: list[tuple[Cell, ...]] = []
     for threads in sorted({cell.threads for cell in cells}):
         chosen = sorted((cell for cell in cells if cell.threads == threads), key=lambda c: c.target)
-        need = max(_BYTES_PER_CHILD.get(cell.target, _OTHER_BYTES) for cell in chosen)
+        need = max(targets.get(cell.target).info.run_bytes for cell in chosen)
         fit = together if memory_bytes is None else int(memory_bytes * _MEMORY_SHARE) // need
         count = -(-len(chosen) // max(1, min(together, fit)))
         found += [tuple(chosen[start::count]) for start in range(count)]

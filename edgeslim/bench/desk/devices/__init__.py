@@ -1,23 +1,29 @@
 """Where one can measure, one kind of device per file.
 
 ``get("host")``, ``get("ssh://user@board:2222")``, ``get("adb:SERIAL")``, ``get("ios:UDID")``; a kind's file is imported
-only when it is asked for.
+only when it is asked for. Other installed packages bring more by entry points of the group ``edgeslim.devices``.
 """
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 
 from edgeslim.bench.desk.devices.base import Device, DeviceOptions
-from edgeslim.errors import DeviceError, did_you_mean
+from edgeslim.errors import DeviceError
+from edgeslim.registry import Registry
 
-# kind → module, class; the class takes the rest of the name and the options
-_TABLE = {
-    "host": ("edgeslim.bench.desk.devices.host", "HostDevice"),
-    "ssh": ("edgeslim.bench.desk.devices.ssh", "SshDevice"),
-    "adb": ("edgeslim.bench.desk.devices.adb", "AdbDevice"),
-    "ios": ("edgeslim.bench.desk.devices.ios", "IosDevice"),
-}
+# kind → what makes a device from the rest of its name and the options
+REGISTRY: Registry[Callable[[str, DeviceOptions], Device]] = Registry(
+    "device",
+    "edgeslim.devices",
+    {
+        "host": "edgeslim.bench.desk.devices.host:HostDevice",
+        "ssh": "edgeslim.bench.desk.devices.ssh:SshDevice",
+        "adb": "edgeslim.bench.desk.devices.adb:AdbDevice",
+        "ios": "edgeslim.bench.desk.devices.ios:IosDevice",
+    },
+    error=DeviceError,
+)
 FORMS = ("host", "ssh://user@board[:port]", "adb[:serial]", "ios[:udid]")
 
 
@@ -28,11 +34,9 @@ def get(name: str, options: DeviceOptions | None = None) -> Device:
         DeviceError: no such kind of device; the hint names the nearest.
     """
     kind, _, rest = name.partition(":")
-    if kind not in _TABLE or (kind == "host" and rest):
-        raise DeviceError(f"no device {name!r}: there are {', '.join(FORMS)}", hint=did_you_mean(kind, _TABLE))
-    module, attribute = _TABLE[kind]
-    device: Device = getattr(importlib.import_module(module), attribute)(rest, options or DeviceOptions())
-    return device
+    if kind == "host" and rest:
+        raise DeviceError(f"no device {name!r}: there are {', '.join(FORMS)}", hint="host takes nothing after its name")
+    return REGISTRY.get(kind)(rest, options or DeviceOptions())
 
 
 __all__ = ["FORMS", "Device", "DeviceOptions", "get"]

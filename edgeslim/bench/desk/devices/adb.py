@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeslim.bench.desk.devices.app import AppPlan, Command, carry_out, output_of
-from edgeslim.bench.desk.devices.base import DeviceOptions
+from edgeslim.bench.desk.devices.base import DeviceOptions, running_on
 from edgeslim.core.events import Sink
 from edgeslim.core.job import Job
 from edgeslim.errors import DeviceError, HostError, InternalError
@@ -48,7 +48,7 @@ class AdbDevice:
         self._serial = rest
 
     def runnable(self, targets: Sequence[str]) -> tuple[str, ...]:
-        return tuple(target for target in targets if target != "coreml")
+        return running_on("android", targets)
 
     def measure(self, job: Job, bundle: Path | None, sink: Sink) -> None:
         if bundle is None:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from edgeslim import targets
 from edgeslim.core.events import Sink
 from edgeslim.core.job import Job
 from edgeslim.core.wire import MAX_LINE_BYTES
 from edgeslim.errors import DeviceError
+from edgeslim.targets.info import Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,12 @@ def lines_of(stream: BinaryIO) -> Iterator[bytes]:
         if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
             raise DeviceError(f"a line of more than {MAX_LINE_BYTES >> 20} MiB came from the device")
         yield line
+
+
+def running_on(platform: Platform | None, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the targets ``names`` whose runtime runs on ``platform``; elsewhere files may be evaluated, which says
+    nothing about time."""
+    return tuple(name for name in names if platform in targets.get(name).info.platforms)
 
 
 class Device(Protocol):

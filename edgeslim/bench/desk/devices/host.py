@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import platform
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgeslim.bench.board import bootstrap
 from edgeslim.bench.board.measuring import Session
-from edgeslim.bench.desk.devices.base import DeviceOptions
+from edgeslim.bench.desk.devices.base import DeviceOptions, running_on
 from edgeslim.core.events import Sink
 from edgeslim.core.job import Job
 from edgeslim.targets import runtimes
+from edgeslim.targets.info import this_platform
 
 PREFIX = "edgeslim-bench-"
 
@@ -27,7 +27,7 @@ class HostDevice:
         """Needs neither."""
 
     def runnable(self, targets: Sequence[str]) -> tuple[str, ...]:
-        return runnable_here(targets, platform.system())
+        return running_on(this_platform(), targets)
 
     def measure(self, job: Job, bundle: Path | None, sink: Sink) -> None:
         for target in sorted({cell.target for cell in job.cells}):
@@ -35,8 +35,3 @@ class HostDevice:
         bootstrap.sweep(tempfile.gettempdir(), PREFIX)  # of runs that were killed
         with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
             Session(job, bundle=bundle, folder=Path(folder), sink=sink).run()
-
-
-def runnable_here(targets: Sequence[str], system: str) -> tuple[str, ...]:
-    """Core ML has its real runtime on macOS only; elsewhere its files are evaluated, which says nothing about time."""
-    return tuple(target for target in targets if target != "coreml" or system == "Darwin")

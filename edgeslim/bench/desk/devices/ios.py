@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeslim.bench.desk.devices.app import AppPlan, Command, carry_out, output_of
-from edgeslim.bench.desk.devices.base import DeviceOptions
+from edgeslim.bench.desk.devices.base import DeviceOptions, running_on
 from edgeslim.core.events import Sink
 from edgeslim.core.job import Job
 from edgeslim.errors import DeviceError, HostError, InternalError
@@ -32,7 +32,7 @@ class IosDevice:
         self._udid = rest
 
     def runnable(self, targets: Sequence[str]) -> tuple[str, ...]:
-        return tuple(targets)
+        return running_on("ios", targets)
 
     def measure(self, job: Job, bundle: Path | None, sink: Sink) -> None:
         if bundle is None:

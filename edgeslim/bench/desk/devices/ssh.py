@@ -27,7 +27,7 @@ from urllib.parse import unquote, urlsplit
 
 from edgeslim.bench.board import bootstrap
 from edgeslim.bench.board.agent import ORDERS, Order
-from edgeslim.bench.desk.devices.base import DeviceOptions, lines_of
+from edgeslim.bench.desk.devices.base import DeviceOptions, lines_of, running_on
 from edgeslim.bench.desk.payload import agent_zip
 from edgeslim.core.events import EVENTS, Done, Event, Ready, Refused, RowDone, Sink
 from edgeslim.core.job import Job
@@ -77,7 +77,7 @@ class SshDevice:
         self._silence_s = silence_s
 
     def runnable(self, targets: Sequence[str]) -> tuple[str, ...]:
-        return tuple(target for target in targets if target != "coreml")
+        return running_on("linux", targets)
 
     def command(self, agent_bytes: int) -> list[str]:
         """The whole client command line."""
