@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import operator
+import time
 from typing import SupportsFloat, SupportsIndex
 
 from edgeslim.core.ladder import MAX_TIME_US
 from edgeslim.core.signals import UNKNOWN
 from edgeslim.errors import UsageError
+
+
+def monotonic_us() -> int:
+    """The clock of a session."""
+    return time.monotonic_ns() // 1000
 
 
 class Budget:

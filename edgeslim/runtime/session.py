@@ -13,7 +13,6 @@ docs/architecture-session.md has the session's states and events.
 from __future__ import annotations
 
 import threading
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,10 +29,11 @@ from edgeslim.core.reading import Decision, Reading
 from edgeslim.core.reasons import Reason
 from edgeslim.core.signals import UNKNOWN
 from edgeslim.errors import HostError, UsageError
-from edgeslim.runtime.budget import Budget
+from edgeslim.runtime.budget import Budget, monotonic_us
 from edgeslim.runtime.deployment import ArtifactPlan
 from edgeslim.runtime.events import EventLog, SessionEvent
 from edgeslim.runtime.inputs import Arrays, Fill, Given, named_inputs
+from edgeslim.runtime.limits import user_cap, user_min
 from edgeslim.runtime.loading import FrameGate
 from edgeslim.runtime.opening import FirstUse, Opened, open_session
 from edgeslim.runtime.pool import LoadedArtifact
@@ -43,10 +43,6 @@ from edgeslim.runtime.signals import Readings
 from edgeslim.targets.base import Target
 
 _LOOK_MASK = 3  # of four frames whose decision stays the same, one looks after files and prefetch
-
-
-def _clock_us() -> int:
-    return time.monotonic_ns() // 1000
 
 
 class SlimSession:
@@ -93,7 +89,7 @@ class SlimSession:
         first_use: FirstUse = "now",
         cache_bytes: int | None = None,
         on_event: Callable[[SessionEvent], None] | None = None,
-        clock_us: Callable[[], int] = _clock_us,
+        clock_us: Callable[[], int] = monotonic_us,
     ) -> None:
         if max_loaded < 1:
             raise UsageError(f"max_loaded is {max_loaded}, expected at least 1")
@@ -122,7 +118,7 @@ class SlimSession:
         self._ran: LoadedArtifact | None = None
         self._closed = False
         self._wanted: tuple[str, ...] = ()
-        self._limits: tuple[ArtifactPlan | None, ArtifactPlan | None] = (None, None)
+        self._limits: tuple[ArtifactPlan | None, ...] = (None, None)
         self._lost: dict[str, str] = {}
         self._ladder = self._opened.ladder
         self.counts = SessionCounts()
@@ -239,9 +235,9 @@ class SlimSession:
         Raises:
             UsageError: no such artifact.
         """
-        low, high = (None if name is None else self._opened.deployment.named(name) for name in (narrowest, widest))
+        named = self._opened.deployment.named
         with self._frame:
-            self._limits = (low, high)
+            self._limits = tuple(None if name is None else named(name) for name in (narrowest, widest))
             self._use_rungs()
 
     # Running
@@ -295,8 +291,7 @@ class SlimSession:
         loaded = self._ran
         looked = (decision.rung, decision.cap, self._pool.changes)
         if loaded is None or looked != self._looked or not self.counts.frames & _LOOK_MASK:
-            loaded = self._ready_for(decision, now_us)
-            if loaded is None:
+            if (loaded := self._ready_for(decision, now_us)) is None:
                 return None
             self._looked = (decision.rung, decision.cap, self._pool.changes)
             self._ran = loaded if loaded.plan.artifact == decision.artifact else None
@@ -331,9 +326,8 @@ class SlimSession:
     def _reading(self, overhead_us: int) -> Reading:
         now_us = self._clock_us()
         signals = self._signals.now()
-        power_mw = self.power_mw
-        if self.power_budget is not None:
-            power_mw = self.power_budget.update(now_us, signals.battery_permille)
+        budget = self.power_budget
+        power_mw = self.power_mw if budget is None else budget.update(now_us, signals.battery_permille)
         return Reading.of(
             signals,
             now_us=now_us,
@@ -359,8 +353,7 @@ class SlimSession:
         if wanted != self._wanted:
             self._wanted = wanted
             self._pool.want(*wanted)
-        loaded = self._pool.pick(decision.artifact)
-        if loaded is not None:
+        if (loaded := self._pool.pick(decision.artifact)) is not None:
             return loaded
         if not self._pool.wait() and not self._pool.news:
             raise self._pool.refusal or HostError(f"{decision.label} cannot be loaded")
@@ -376,21 +369,8 @@ class SlimSession:
         self._looked = None
         self._wanted = ()
         low, high = self._limits
-        self._user_min = 0 if low is None else self._rungs_below(low)
-        self._user_cap = UNKNOWN if high is None else max(len(artifacts) - self._rungs_above(high) - 1, 0)
-
-    def _rungs_below(self, plan: ArtifactPlan) -> int:
-        """How many rungs are narrower; by multiply-adds where the artifact is none itself."""
-        known = self._rung_of.get(plan.artifact)
-        artifacts = self._controller.ladder.artifacts
-        return sum(self._plans[name].macs < plan.macs for name in artifacts) if known is None else known
-
-    def _rungs_above(self, plan: ArtifactPlan) -> int:
-        known = self._rung_of.get(plan.artifact)
-        artifacts = self._controller.ladder.artifacts
-        if known is None:
-            return sum(self._plans[name].macs > plan.macs for name in artifacts)
-        return len(artifacts) - known - 1
+        self._user_min = user_min(low, artifacts, self._plans)
+        self._user_cap = user_cap(high, artifacts, self._plans)
 
     def _drop_failed(self) -> None:
         """A new controller on the rungs that are left; it takes over what the old one had learned."""
