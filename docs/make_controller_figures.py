@@ -13,7 +13,7 @@ from edgeslim.simulate.tables import BUILTIN
 
 FOLDER = Path(__file__).with_name("controller")
 TRACES = (
-    ("room", "balanced"), ("room", "naive"), ("room", ORACLE), ("hot", "balanced"), ("hot", "static:0.75x"),
+    ("room", "balanced"), ("room", "naive"), ("room", ORACLE), ("hot", "balanced"), ("hot", "static:0.75"),
     ("game", "balanced"),
 )  # fmt: skip
 

@@ -3,6 +3,8 @@
     .venv/bin/python profiling/controller_score.py                          30 seeds, built-in table, about 10 minutes
     .venv/bin/python profiling/controller_score.py --seeds 4                a quick look
     .venv/bin/python profiling/controller_score.py --table FILE --widest-ms 30 --load-ms 300 --within 1.5
+    .venv/bin/python profiling/controller_score.py --thinning --seeds 2     by value against from the widest down
+    .venv/bin/python profiling/controller_score.py --queue --seeds 2        where narrower is not faster
 
 ``--widest-ms`` scales a table from a fast machine so that its widest net is as tight in a frame as on a phone; energy
 is then 2 W while an inference runs. Limits: delivered accuracy at most ``--within`` points below the state oracle, at
@@ -19,18 +21,22 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from edgeslim.core.ladder import Ladder, ladder
+from ladders import SHAPES
+
+from edgeslim.core.ladder import Ladder, Rung, ladder, thinned
 from edgeslim.core.latency import LatencyTable
 from edgeslim.simulate import policies
 from edgeslim.simulate.engine import Setting, simulate
 from edgeslim.simulate.oracle import best_oracle
 from edgeslim.simulate.scenario import SCENARIOS
-from edgeslim.simulate.simulation import summarise
+from edgeslim.simulate.simulation import Row, summarise
 from edgeslim.simulate.tables import BUILTIN, at_speed, percents
 
 ROOMS = ("cool_desk", "room", "hot")
 OURS = "balanced"
 MOST_LATE, MOST_SWITCHES, NEAR_STATIC = 0.006, 4.0, 0.5
+
+MINUTES = 10.0
 
 Figures = dict[str, float]
 
@@ -96,6 +102,48 @@ def show(found: dict[str, dict[str, Figures]]) -> None:
             )
 
 
+def from_the_top(rungs: list[Rung]) -> list[Rung]:
+    """What thinning by value is judged against: the widest, then the next one that is 1.25x faster, and so on."""
+    kept = rungs[-1:]
+    for rung in reversed(rungs[:-1]):
+        if rung.t_us * 5 <= kept[-1].t_us * 4:
+            kept.append(rung)
+    return kept[::-1]
+
+
+def balanced(job: tuple[Ladder, str, int, str]) -> Row:
+    """One seed of one room."""
+    rungs, room, seed, policy = job
+    setting = Setting(scenario=SCENARIOS[room], minutes=MINUTES, seed=seed)
+    return summarise(simulate(policies.chooser(policy, rungs), rungs, setting))
+
+
+def compare_thinnings(seeds: int, jobs: int) -> None:
+    """Both rules on every shape of ladders.py, policies balanced and quality, three rooms."""
+    print(f"{'ladder':24s} {'policy':9s} {'room':10s} score: from the top, by value")
+    for name, rungs in SHAPES.items():
+        table = (Ladder(rungs=tuple(from_the_top(rungs))), Ladder(rungs=tuple(thinned(rungs, []))))
+        for policy in ("balanced", "quality"):
+            for room in ROOMS:
+                work = [(ladder_, room, seed, policy) for ladder_ in table for seed in range(seeds)]
+                with ProcessPoolExecutor(jobs) as pool:
+                    scores = [row.score for row in pool.map(balanced, work)]
+                top, value = sum(scores[:seeds]) / seeds, sum(scores[seeds:]) / seeds
+                print(f"{name:24s} {policy:9s} {room:10s} {top:6.2f} {value:6.2f} {value - top:+.2f}", flush=True)
+
+
+def show_queue(seeds: int, jobs: int) -> None:
+    """The scenario ``queue`` on the built-in table and every shape."""
+    ladders = {"built in": BUILTIN} | {name: Ladder(rungs=tuple(thinned(r, []))) for name, r in SHAPES.items()}
+    for name, rungs in ladders.items():
+        for policy in (OURS, "threshold", *(n for n in policies.names(rungs) if n.startswith("static:"))):
+            work = [(rungs, "queue", seed, policy) for seed in range(seeds)]
+            with ProcessPoolExecutor(jobs) as pool:
+                rows = list(pool.map(balanced, work))
+            score, late = (sum(getattr(row, f) for row in rows) / seeds for f in ("score", "miss_rate"))
+            print(f"{name:24s} {policy:16s} {score:6.2f} {100 * late:6.2f} % late", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=30)
@@ -105,7 +153,12 @@ def main() -> int:
     parser.add_argument("--within", type=float, default=1.0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--thinning", action="store_true")
+    parser.add_argument("--queue", action="store_true")
     options = parser.parse_args()
+    if options.thinning or options.queue:
+        (compare_thinnings if options.thinning else show_queue)(options.seeds, options.jobs)
+        return 0
     rungs = measured(options.table, options.widest_ms) if options.table else BUILTIN
     jobs = [(rungs, room, seed, options.load_ms) for room in ROOMS for seed in range(options.seeds)]
     with ProcessPoolExecutor(options.jobs) as pool:

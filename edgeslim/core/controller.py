@@ -9,7 +9,9 @@ One slowdown ``xi`` (measured latency over the table's, Q20) and its upward devi
 in ALERT (Wan et al., USENIX ATC 2020); the safety factor ``k`` (Q10) on the deviation follows the observed misses, as
 in adaptive conformal inference (Gibbs and Candès, NeurIPS 2021): at rest 4 of 256 samples miss. A width fits when its
 time x (xi + k·dev) is within the deadline less 1/32. The controller narrows at once and widens one rung after a dwell;
-a widening that fails doubles the next wait (the idea of WebRTC's overuse detector). Heat caps the width, a forecast of
+a widening that fails doubles the next wait (the idea of WebRTC's overuse detector). Where latency has narrowed and then
+fell by less than half of what the table says (a queue, a busy processor), narrower is not faster: it widens again as
+long as the latency itself leaves room. Heat caps the width, a forecast of
 heat also forbids widening, and neither is ever a reason to widen. Unknown holds the last level, never "cool".
 
 Only ``+ - *``, comparisons, arithmetic ``>>`` and division of non-negative by positive numbers; inputs are clamped
@@ -78,6 +80,14 @@ class ControllerState:
     thermal_down: int = -1
     thermal_hold: int = 0
     thermal_wait: int
+    last_us: int = 0
+    before_us: int = 0
+    """The last two latencies at this rung, 0 where there are none yet."""
+    left: int = 0
+    """The rung that latency drove from, first of a descent (0: none); ``left_us``: what an inference took there."""
+    left_us: int = 0
+    flat: int = 0
+    """1: since then the latency fell by less than half of what the table says. Narrower is not faster here."""
 
     @classmethod
     def at_start(cls, policy: Policy) -> ControllerState:
@@ -129,7 +139,17 @@ class WidthController:
         self._t = tuple(rung.t_us for rung in self.ladder.rungs)
         self._e = tuple(rung.energy_uj for rung in self.ladder.rungs)
         self._top = len(self._t) - 1
+        self._limits = tuple(self._limits_at(held) for held in range(5))
+        self._thermal_caps = tuple(self._top * thirds // 3 for thirds in self.policy.thermal_thirds)
+        self._battery_caps = tuple(self._top * thirds // 3 for thirds in self.policy.battery_thirds)
+        self._saving_cap = self._top * self.policy.low_power_thirds // 3
         self._decisions: dict[tuple[int, ...], Decision] = {}
+
+    def _limits_at(self, held: int) -> tuple[int, ...]:
+        """Headroom from which each level 1..4 holds: less for levels not above the one ``held``. Level 0 has none."""
+        p = self.policy
+        lower = (p.headroom_hysteresis_milli if level <= held else 0 for level in (1, 2, 3, 4))
+        return (0, *(limit - less for limit, less in zip(p.headroom_milli, lower, strict=True)))
 
     def step(self, x: Reading) -> Decision:
         """What to run for the next frame; ``x`` says what happened since the last one."""
@@ -154,6 +174,8 @@ class WidthController:
         own = observed_rung == s.rung
         missed = obs > deadline
         s.miss_run = s.miss_run + 1 if missed and own else 0
+        if own:
+            s.before_us, s.last_us = s.last_us, obs
         if s.settle_left > 0 and own:  # the first sample after a switch pays for cold caches: it teaches nothing
             s.settle_left -= 1
             return
@@ -174,11 +196,13 @@ class WidthController:
 
     def _level_of(self, milli: int) -> int:
         """Thermal level of a headroom, with hysteresis below the level held; 0 for unknown."""
-        held, p = self.state.level, self.policy
-        for level in (4, 3, 2, 1):
-            if milli >= p.headroom_milli[level - 1] - (p.headroom_hysteresis_milli if held >= level else 0):
+        limits = self._limits[self.state.level]
+        if milli < limits[1]:
+            return 0
+        for level in (4, 3, 2):
+            if milli >= limits[level]:
                 return level
-        return 0
+        return 1
 
     def _feel_heat(self, x: Reading, now: int) -> None:
         """Up at once, down one level at a time; an input that turns unknown keeps its last level for a while."""
@@ -217,10 +241,10 @@ class WidthController:
     def _cap(self, x: Reading, forecast: int) -> tuple[int, int]:
         """The widest rung allowed, and the bits of what allows no more."""
         s, p, top = self.state, self.policy, self._top
-        thermal = top * p.thermal_thirds[s.level] // 3
-        ahead = top * p.thermal_thirds[forecast - 1] // 3 if forecast >= p.veto_level else top
-        battery = top * p.battery_thirds[s.band] // 3
-        saving = top * p.low_power_thirds // 3 if x.low_power and not x.charging else top
+        thermal = self._thermal_caps[s.level]
+        ahead = self._thermal_caps[forecast - 1] if forecast >= p.veto_level else top
+        battery = self._battery_caps[s.band]
+        saving = self._saving_cap if x.low_power and not x.charging else top
         power = top if x.power_mw < 0 else self._affordable(x)
         user = top if x.user_cap < 0 else min(x.user_cap, top)
         cap = min(thermal, ahead, battery, saving, power, user)
@@ -270,19 +294,26 @@ class WidthController:
             reasons |= LATENCY
             new = max(fit, low)
             if new < w:
+                self._leave(w)
                 self._back_off_latency(now)
         elif s.miss_run >= p.panic_misses and w > low:  # the model is wrong: trust the clock
             reasons |= LATENCY | PANIC
             new = w - 1
+            self._leave(w)
             self._back_off_latency(now)
         elif w < low:
             new = low
         elif w < cap:
-            s.up_run = s.up_run + 1 if t[w + 1] * scale <= (usable - (usable >> p.widen_shift)) << 20 else 0
+            room = (usable - (usable >> p.widen_shift)) << 20
+            fits = t[w + 1] * scale <= room
+            s.up_run = s.up_run + 1 if fits or (s.flat and t[w] * scale <= room) else 0
             if s.up_run >= p.dwell_frames:
                 if self._may_widen(now, forecast):
                     new = w + 1
                     reasons |= WIDENED
+                    if not fits:  # the latency is taken to stay what it is
+                        s.xi = max(s.xi * t[w] // t[new], XI_MIN)
+                        s.dev = max(s.dev * t[w] // t[new], ONE >> p.dev_floor_shift)
                 else:
                     reasons |= HOLD
         else:
@@ -291,8 +322,16 @@ class WidthController:
             if new > w and s.started:
                 s.last_up = now
             s.last_switch = now
-            s.up_run = s.miss_run = 0
+            s.up_run = s.miss_run = s.last_us = s.before_us = 0
             s.settle_left = p.settle_samples
+        if s.left:
+            if new >= s.left:
+                s.left = s.flat = 0
+            else:
+                here_us = min(s.xi * t[new] >> 20, MAX_TIME_US)
+                # After a minute no more than was allowed: what a spike took says nothing about the rest.
+                left_us = s.left_us if now - s.last_switch < p.thermal_hold_us[0] else min(s.left_us, usable)
+                s.flat = 1 if 2 * here_us * t[s.left] >= left_us * (t[s.left] + t[new]) else 0
         previous = w if s.started else -1
         s.rung = new
         s.started = 1
@@ -304,6 +343,14 @@ class WidthController:
         if s.level == 4:
             skip = max(skip, p.critical_skip)
         return self._decision(new, skip, reasons, previous, s.level, cap)
+
+    def _leave(self, w: int) -> None:
+        """Latency drives from rung ``w``: remember what it was (no outlier), to see whether narrowing helps."""
+        s = self.state
+        if not s.left or s.last_up > s.latency_down:
+            s.left = w
+            took = min(s.last_us, s.before_us) if s.before_us > 0 else s.xi * self._t[w] >> 20
+            s.left_us = min(took, MAX_TIME_US)
 
     def _may_widen(self, now: int, forecast: int) -> bool:
         """Whether every gate is open: dwell (longer when warm), both back-offs, no heat ahead."""

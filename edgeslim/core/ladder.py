@@ -1,6 +1,6 @@
 """From a latency table and what its artifacts are worth to the rungs a controller climbs.
 
-    rows ─► usable (measured, valid, worth known) ─► Pareto ─► thinning (1.25x in p50) ─► Ladder
+    rows ─► usable (measured, valid, worth known) ─► Pareto ─► thinning by value ─► Ladder
                  └────────── every artifact left out says why ────┴──────┘
 
 Artifacts of one runtime on one device with one thread count stand side by side, whatever their precision, input size
@@ -25,7 +25,9 @@ from edgeslim.errors import TableError
 MAX_TIME_US = 60_000_000
 MAX_ENERGY_UJ = 1_000_000_000
 ESTIMATED_WATTS = 2  # where energy is not measured: microjoules = microseconds x 2 W
-THIN_NUMERATOR, THIN_DENOMINATOR = 5, 4  # neighbours at least 1.25x apart; a denser ladder switches 12 times a minute
+# Neighbours at least 1.1x apart in time, the next but one 1.25x twice over: a denser ladder switches 12 times a minute.
+NEXT_NUMERATOR, NEXT_DENOMINATOR = 11, 10
+SECOND_NUMERATOR, SECOND_DENOMINATOR = 25, 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +131,7 @@ def ladder(
     rows = _measured(one_per_artifact(chosen), dropped, notes, doubtful=doubtful)
     worths, metric = _worths(rows, table, accuracies, dropped, notes)
     rungs, estimated = _priced([row for row in rows if row.artifact in worths], worths, notes)
-    rungs = _thinned(_pareto(rungs, dropped), dropped)
+    rungs = thinned(_pareto(rungs, dropped), dropped)
     return Ladder(
         rungs=_energy_rising(rungs, notes),
         metric=metric,
@@ -257,15 +259,60 @@ def _pareto(rungs: list[Rung], dropped: list[DroppedArtifact]) -> list[Rung]:
     return kept
 
 
-def _thinned(rungs: list[Rung], dropped: list[DroppedArtifact]) -> list[Rung]:
-    kept = rungs[-1:]
-    for rung in reversed(rungs[:-1]):
-        if rung.t_us * THIN_NUMERATOR <= kept[-1].t_us * THIN_DENOMINATOR:
-            kept.append(rung)
-        else:
-            percent = 100 * rung.t_us // kept[-1].t_us
-            dropped.append(_drop(rung, "too_close", to=kept[-1].label, percent=percent))
-    return kept[::-1]
+def thinned(rungs: list[Rung], dropped: list[DroppedArtifact]) -> list[Rung]:
+    """The widest, and those below it that are worth most together and far enough apart.
+
+    What a set is worth: for every time between the fastest and the widest, the best rung that fits in it, summed up
+    (the area under the stairs). So of two close rungs the one stays whose loss would cost more accuracy for its time.
+    ``total[i, j]`` is the most that rungs up to j can be worth when j is kept and i was kept before it (-1: none).
+    """
+    if not rungs:
+        return []
+    t, values = [rung.t_us for rung in rungs], _values(rungs)
+    total: dict[tuple[int, int], int] = {}
+    before: dict[tuple[int, int], int] = {}
+    for i in range(-1, len(rungs) - 1):
+        best, h = -1, 0  # the best rung before i (-1: none), and the next one to look at
+        for j in range(i + 1, len(rungs)):
+            if i < 0:
+                total[i, j] = 0
+            elif t[i] * NEXT_NUMERATOR <= t[j] * NEXT_DENOMINATOR:
+                while h < i and t[h] * SECOND_NUMERATOR <= t[j] * SECOND_DENOMINATOR:
+                    if (h, i) in total and total[h, i] >= total[best, i]:
+                        best = h
+                    h += 1
+                total[i, j] = total[best, i] + values[i] * (t[j] - t[i])
+                before[i, j] = best
+    i, j = max((pair for pair in total if pair[1] == len(rungs) - 1), key=lambda pair: (total[pair], -pair[0]))
+    kept = [j]
+    while i >= 0:
+        i, j = before[i, j], i
+        kept.append(j)
+    kept.reverse()
+    for place, rung in enumerate(rungs):
+        if place not in kept:
+            near = _nearest(rung, [rungs[other] for other in kept])
+            dropped.append(_drop(rung, "too_close", to=near.label, percent=100 * rung.t_us // near.t_us))
+    return [rungs[place] for place in kept]
+
+
+def _values(rungs: list[Rung]) -> list[int]:
+    """Worths above that of a late answer, in at most 30 bits, so that sums of products with times stay below 2^57.
+
+    A late answer is worth 0, or where worths are negative (errors) as far below the least as that is below the most.
+    """
+    least, most = rungs[0].worth, rungs[-1].worth
+    nothing = 0 if least >= 0 else 2 * least - most
+    shift = max((most - nothing).bit_length() - 30, 0)
+    return [(rung.worth - nothing) >> shift for rung in rungs]
+
+
+def _nearest(rung: Rung, kept: list[Rung]) -> Rung:
+    """The kept rung whose time is the most alike, by ratio."""
+    above = next(place for place, other in enumerate(kept) if other.t_us > rung.t_us)  # the widest is always kept
+    if above == 0 or rung.t_us * rung.t_us >= kept[above - 1].t_us * kept[above].t_us:
+        return kept[above]
+    return kept[above - 1]
 
 
 def _energy_rising(rungs: list[Rung], notes: list[Reason]) -> tuple[Rung, ...]:

@@ -60,7 +60,7 @@ SENTENCES = {
     "not_valid": "not valid: {why}",
     "no_worth": "its {metric} is unknown, others have one",
     "beaten": "{by} is no slower and worth no less",
-    "too_close": "{percent} % of the time of {to}, which is worth more for its time; rungs are 1.25x apart",
+    "too_close": "{percent} % of the time of {to}: too close, and the others are worth more for their time",
     "not_loaded": "{why}",
     # what a ladder stands on
     "all_doubtful": "no row calls itself valid: the ladder stands on doubtful rows",

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from edgeslim.errors import WidthError
 
-_DECIMAL = re.compile(r"(\d{1,3})(?:\.(\d{1,3}))?")
+_DECIMAL = re.compile(r"([0-9]{1,3})(?:\.([0-9]{1,3}))?")
+_COUNT = re.compile(r"[0-9]{1,9}")
+_BLANK = " \t\r\n"
 MAX_PERMILLE = 100_000
 
 
@@ -37,7 +39,7 @@ class Width:
         Raises:
             WidthError: not a plain decimal, zero, or more than three places.
         """
-        match = _DECIMAL.fullmatch(text.strip())
+        match = _DECIMAL.fullmatch(text.strip(_BLANK))
         if match is None:
             raise WidthError(
                 f"cannot read width {text!r}: expected a decimal with at most three places",
@@ -77,7 +79,7 @@ def parse_widths(text: str, *, trained: tuple[Width, Width] | None = None) -> tu
     Raises:
         WidthError: unreadable, empty, step 0, lo above hi, or N without a trained range.
     """
-    text = text.strip()
+    text = text.strip(_BLANK)
     if ":" in text:
         parts = text.split(":")
         if len(parts) != 3:
@@ -86,7 +88,7 @@ def parse_widths(text: str, *, trained: tuple[Width, Width] | None = None) -> tu
         if low > high:
             raise WidthError(f"cannot read widths {text!r}: {low} is above {high}")
         return tuple(Width(p) for p in range(low.permille, high.permille + 1, step.permille))
-    if text.isdigit() and int(text) >= 2:
+    if _COUNT.fullmatch(text) and int(text) >= 2:
         count = int(text)
         if trained is None:
             raise WidthError(f"{text!r} asks for {count} widths of the trained range, which is not known here")

@@ -104,7 +104,8 @@ def simulate(chooser: Chooser, ladder: Ladder, setting: Setting) -> Run:
                 )
             wanted, skip = chooser.choose(reading)
             rung = loader.use(wanted, now_us)
-            latency_us = int(t[rung] * slowdown * luck.noise[frame] + 0.5)
+            alone_us = t[rung] * slowdown * luck.noise[frame]
+            latency_us = int(max(alone_us, scenario.queue_us * luck.noise[frame]) + 0.5)
             energy_mj = e[rung]
             observed_us, observed_rung, skipping = latency_us, rung, skip - 1
         run.now_us.append(now_us)

@@ -32,6 +32,8 @@ class Scenario:
     burst_every_s: float = 25.0
     burst_for_s: float = 4.0
     burst_slowdown: float = 1.45
+    queue_us: int = 0
+    """No inference answers sooner: a processor that others keep busy, or one that works in turns."""
     charge: float = 0.8
     capacity_wh: float = 15.0
     battery_step_permille: int = 10
@@ -82,6 +84,12 @@ SCENARIOS = {
             burst_every_s=6.0,
             burst_for_s=2.0,
             burst_slowdown=1.8,
+        ),
+        Scenario(
+            name="queue",
+            about="25 °C, a shared processor whose turn comes every 26 ms: narrower is not faster",
+            ambient_c=25.0,
+            queue_us=26_000,
         ),
         Scenario(
             name="battery_until_evening",

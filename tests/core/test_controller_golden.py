@@ -14,14 +14,18 @@ import pytest
 from edgeslim.core import signals
 from edgeslim.core.controller import WidthController
 from edgeslim.core.policy import Policy
-from edgeslim.core.reading import FORECAST, HOLD, INFEASIBLE, LATENCY, PANIC, WIDENED, Reading
+from edgeslim.core.reading import FORECAST, HOLD, INFEASIBLE, LATENCY, PANIC, REASON_CODES, WIDENED, Reading
+from edgeslim.core.reasons import SENTENCES
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 import make_controller
+import make_ladders
+import make_widths
 
 GOLDEN = Path(make_controller.__file__).parent
-FILES = sorted((GOLDEN / "controller").glob("*.jsonl"))
-SCENARIOS = [path.stem for path in FILES if path.stem != "adapters"]
+FILES = sorted((GOLDEN / "controller").glob("*.json*"))
+OTHERS = {"adapters", "last_until", "policies", "reasons"}
+SCENARIOS = [path.stem for path in FILES if path.stem not in OTHERS]
 
 
 def load(name: str) -> tuple[dict[str, Any], list[list[int]]]:
@@ -50,6 +54,23 @@ def test_decisions_are_repeated(name: str) -> None:
         answer = [decision.rung, decision.skip, decision.bits]
         answer += [getattr(controller.state, field) for field in outputs[3:]]
         assert answer == row[inputs:], f"step {number}: {dict(zip(outputs, answer, strict=True))}"
+
+
+@pytest.mark.parametrize("maker", [make_ladders, make_widths])
+def test_ladders_and_widths_are_what_their_generators_write(maker: Any) -> None:
+    wanted = maker.documents()
+    found = {path.name: path.read_text(encoding="utf-8") for path in GOLDEN.glob(maker.PATTERN)}
+    assert found == wanted, f"run tests/golden/{maker.__name__}.py"
+
+
+def test_every_reason_of_a_ladder_occurs() -> None:
+    """And none that has no sentence; `not_loaded` is the session's."""
+    decided = {"starts", "narrows", "widens", "stays", "skips", *REASON_CODES}
+    seen = set()
+    for path in (GOLDEN / "ladder").glob("*.json"):
+        document = json.loads(path.read_text(encoding="utf-8")).get("ladder", {})
+        seen |= {item["code"] for item in (*document.get("dropped", ()), *document.get("notes", ()))}
+    assert seen == SENTENCES.keys() - decided - {"not_loaded"}
 
 
 def test_files_are_what_the_generator_writes() -> None:
@@ -200,3 +221,16 @@ def test_every_reason_occurs() -> None:
         for row in steps(name):
             seen |= row["bits"]
     assert seen == (WIDENED << 1) - 1
+
+
+def test_where_narrower_is_not_faster_the_wide_rung_comes_back() -> None:
+    rows = steps("queue")
+    assert min(row["rung"] for row in rows[:200]) == 0
+    assert rows[-1]["rung"] == 2
+    assert any(row["flat"] for row in rows)
+
+
+def test_a_probe_that_was_wrong_is_taken_back() -> None:
+    rows = steps("queue_ends")
+    assert sum(row["observed_us"] > row["deadline_us"] for row in rows) <= 20
+    assert rows[-1]["rung"] < 2

@@ -28,7 +28,7 @@ import make_controller
 SOURCE = Path(original.__file__).read_text()
 METHODS = {
     "step", "_learn", "_level_of", "_feel_heat", "_watch_battery", "_cap", "_affordable", "_decide", "_may_widen",
-    "_back_off_latency", "_back_off_heat", "_next_wait",
+    "_back_off_latency", "_back_off_heat", "_next_wait", "_leave", "_limits_at",
 }  # fmt: skip
 
 COMPARISONS: dict[type, tuple[type, ...]] = {

@@ -112,6 +112,38 @@ def optimistic_table() -> Iterator[Frame]:
         yield {"now_us": now, "deadline_us": 40_000, "slow": 1000, "slow_widest": 1500, "status": 0}
 
 
+@scenario("narrower is not faster: every rung takes about 26 ms, with outliers; climbs back to 0.75x and stays")
+def queue() -> Iterator[Frame]:
+    dice = Dice(61)
+    for i, now in enumerate(clock(140, 20)):
+        took = 26_000 + dice.between(-1200, 1200) + (22_000 if i % 160 in (3, 4, 5) and i < 200 else 0)
+        yield {"now_us": now, "deadline_us": 33_333, "slow": 1000, "late_us": took, "status": int(i > 1300)}
+
+
+@scenario("narrower was not faster while others ran; then it is: one probe fails, and the table is believed again")
+def queue_ends() -> Iterator[Frame]:
+    for i, now in enumerate(clock(60, 20)):
+        frame = {"now_us": now, "deadline_us": 33_333, "slow": 1000 if i < 700 else 2100, "status": 0}
+        if i < 10 or 300 <= i < 303:
+            frame["late_us"] = 34_000
+        elif i < 160 or 303 <= i < 420:
+            frame["late_us"] = 25_000 + 50 * (i % 7)
+        yield frame
+
+
+@scenario("two samples before a narrowing: the smaller counts, and a latency that fell by exactly half is not flat")
+def flat_edges() -> Iterator[Frame]:
+    now = 0
+    for after in (20_010, 20_016, 21_000, 24_000, 27_000):
+        for i in range(70):
+            now += 50_000
+            took = (31_500, 48_000, 30_000, 47_000)[i % 4] if i < 6 else after
+            yield {"now_us": now, "deadline_us": 33_333, "slow": 1000, "late_us": took, "status": 0}
+        for _ in range(40):
+            now += 100_000
+            yield {"now_us": now, "deadline_us": 60_000, "slow": 1000, "status": 0}
+
+
 @scenario("a widening that held for long resets the wait: fails twice quickly, holds, fails again")
 def backoff_reset() -> Iterator[Frame]:
     for now in clock(70, 20):

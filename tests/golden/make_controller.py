@@ -1,4 +1,4 @@
-"""Writes tests/golden/controller/*.jsonl: the expected decisions for every language.
+"""Writes tests/golden/controller/*: the expected decisions for every language.
 
     .venv/bin/python tests/golden/make_controller.py          writes them
     .venv/bin/python tests/golden/make_controller.py --check  exits 1 if they are not what this code decides
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import make_policies
 from controller_scenarios import SCENARIOS, Scenario
 
 from edgeslim.core import signals
@@ -23,7 +24,7 @@ from edgeslim.core.controller import ControllerState, WidthController
 from edgeslim.core.ladder import Ladder, Rung
 from edgeslim.core.latency import label_of, net_of
 from edgeslim.core.policy import POLICY_VERSION, Policy
-from edgeslim.core.reading import Reading
+from edgeslim.core.reading import Decision, Reading
 
 FOLDER = Path(__file__).with_name("controller")
 INPUTS = tuple(field.name for field in dataclasses.fields(Reading))
@@ -61,6 +62,14 @@ def reading_of(frame: dict[str, int], t_us: tuple[int, ...], ran: int) -> Readin
 
 def steps(scenario: Scenario) -> Iterator[list[int]]:
     """One list of integers per step: the inputs, then the outputs."""
+    for reading, decision, state in run(scenario):
+        yield [int(getattr(reading, name)) for name in INPUTS] + [
+            decision.rung, decision.skip, decision.bits, *(getattr(state, name) for name in STATE),
+        ]  # fmt: skip
+
+
+def run(scenario: Scenario) -> Iterator[tuple[Reading, Decision, ControllerState]]:
+    """Step by step; the state is the controller's own and goes on changing."""
     policy = Policy.from_document(policy_document(scenario))
     controller = WidthController(ladder_of(scenario.rungs), policy)
     t_us = tuple(t for t, _ in scenario.rungs)
@@ -69,10 +78,13 @@ def steps(scenario: Scenario) -> Iterator[list[int]]:
         reading = reading_of(frame, t_us, ran)
         decision = controller.step(reading)
         ran = decision.rung
-        state = controller.state
-        yield [int(getattr(reading, name)) for name in INPUTS] + [
-            decision.rung, decision.skip, decision.bits, *(getattr(state, name) for name in STATE),
-        ]  # fmt: skip
+        yield reading, decision, controller.state
+
+
+def _decisions() -> Iterator[Decision]:
+    """Every decision of every scenario, in order."""
+    for scenario in SCENARIOS:
+        yield from (decision for _, decision, _ in run(scenario))
 
 
 def text_of(scenario: Scenario) -> str:
@@ -127,12 +139,15 @@ def _adapter(name: str, *arguments: float) -> dict[str, Any]:
 def documents() -> dict[str, str]:
     """File name → text."""
     files = {f"{scenario.name}.jsonl": text_of(scenario) for scenario in SCENARIOS}
+    files["policies.json"] = make_policies.policies_text()
+    files["last_until.jsonl"] = make_policies.lines(make_policies.budgets())
+    files["reasons.jsonl"] = make_policies.lines([make_policies.header(), *make_policies.reasons(_decisions())])
     files["adapters.jsonl"] = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in adapter_rows())
     return files
 
 
 def main(check: bool) -> int:
-    found = {path.name: path.read_text() for path in FOLDER.glob("*.jsonl")}
+    found = {path.name: path.read_text() for path in FOLDER.glob("*.json*")}
     wanted = documents()
     if check:
         wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
