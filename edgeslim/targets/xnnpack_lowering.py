@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.backends.xnnpack.xnnpack_preprocess import XnnpackBackend
 from executorch.exir.backend.compile_spec_schema import CompileSpec
 from executorch.exir.backend.partitioner import DelegationSpec
 from torch.export import ExportedProgram
@@ -40,7 +41,7 @@ class WholeNetPartitioner(XnnpackPartitioner):  # type: ignore[misc]  # executor
     def __init__(self, compile_specs: Mapping[str, bytes]) -> None:
         super().__init__()
         specs = [CompileSpec(name, value) for name, value in sorted(compile_specs.items())]
-        self.delegation_spec = DelegationSpec(self.delegation_spec.backend_id, specs)
+        self.delegation_spec = DelegationSpec(XnnpackBackend.__name__, specs)
 
     def ops_to_not_decompose(self, ep: ExportedProgram) -> tuple[list[Any], Callable[[Node], bool] | None]:
         operations, _ = super().ops_to_not_decompose(ep)
