@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ from plugins import install
 from edgeslim import __version__, targets
 from edgeslim.bench.desk import devices
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.errors import DeviceError, UsageError
+from edgeslim.errors import DeviceError, MissingExtraError, UsageError
 from edgeslim.registry import OWN, HandedOver, Origin, Registry
+from edgeslim.targets.info import Needs
 
 sys.path.insert(0, str(Path(__file__).parent / "deploy"))
 from small_checkpoint import small_checkpoint
@@ -51,6 +54,15 @@ def test_a_plug_in_that_cannot_be_imported_is_named_and_hurts_nobody_else(plugin
     assert "edgeslim-example-plugin" in (caught.value.hint or "")
     assert targets.get("tflite").info.name == "litert"  # aliases are looked for in every target
     assert targets.words() == "executorch, coreml, coreai, litert (or tflite), broken, example (or exemplar)"
+
+
+def test_what_a_plug_in_misses_is_its_own_packages(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = replace(targets.get("example").info, runtime=Needs(package="my-package", extra="run", modules=("no_such",)))
+    with pytest.raises(MissingExtraError) as caught:
+        info.ensure_available(exporting=False)
+    assert caught.value.hint == 'pip install "my-package[run]"'
+    crossed = pickle.loads(pickle.dumps(MissingExtraError("m", "", where="board", package="mine")))
+    assert (crossed.where, crossed.package, crossed.hint) == ("board", "mine", "on board: pip install mine")
 
 
 def test_two_packages_with_one_name_are_refused(plugin: Path) -> None:

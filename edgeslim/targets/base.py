@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgeslim.core.manifest import TensorInfo
@@ -265,7 +266,7 @@ def check_inputs(specs: Sequence[TensorInfo], inputs: Arrays) -> None:
     """Refuse arrays that a runner with these inputs cannot take.
 
     Raises:
-        UsageError: a name is missing or unknown, or an array has another shape or dtype.
+        UsageError: a name is missing or unknown, or a value is no array, or of another shape or dtype.
     """
     if len(inputs) != len(specs):
         known = {spec.name for spec in specs}
@@ -274,6 +275,8 @@ def check_inputs(specs: Sequence[TensorInfo], inputs: Arrays) -> None:
         array = inputs.get(spec.name)
         if array is None:
             raise UsageError(f"no input {spec.name!r} among {sorted(inputs)}")
+        if not isinstance(array, np.ndarray):
+            raise UsageError(f"input {spec.name!r} takes a numpy array, got {type(array).__name__}")
         if array.shape != spec.shape or array.dtype != spec.dtype:
             raise UsageError(
                 f"input {spec.name!r} takes {spec.dtype} {list(spec.shape)} ({spec.layout}), "

@@ -30,7 +30,7 @@ _EXPLAINED = 0.99
 
 
 class NetworkCase:
-    """One network under test, small enough to run at both ends of its range, with statistics as training leaves them."""
+    """One small network under test, with statistics as training leaves them, at both ends of its range and between."""
 
     def __init__(self, model: SlimmableModel) -> None:
         self.model = model

@@ -154,12 +154,13 @@ def refuses_wrong_inputs(case: TargetCase, folder: Path) -> None:
     """Another shape, dtype or name is the caller's mistake, told in a sentence."""
     runner = case.load(case.artifact())
     good = normalised(pixels())
-    wrong: list[tuple[str, dict[str, NDArray[Any]]]] = [
+    wrong: list[tuple[str, dict[str, Any]]] = [
         ("a cropped image", {INPUT_NAME: np.ascontiguousarray(good[:, :, 1:])}),
         ("float64", {INPUT_NAME: good.astype(np.float64)}),
         ("an image without batch", {INPUT_NAME: good[0]}),
         ("pixels", {INPUT_NAME: pixels()}),
         ("another name", {"picture": good}),
+        ("a list", {INPUT_NAME: good.tolist()}),
         ("nothing", {}),
         ("one input too many", {INPUT_NAME: good, "mask": good}),
     ]

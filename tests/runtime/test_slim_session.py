@@ -94,6 +94,16 @@ def test_runs_and_says_what_it_did(stage: Stage, bundle: Path, tmp_path: Path) -
     np.testing.assert_array_equal(result.output, expected_answers(bundle, tmp_path)[750])
 
 
+def test_inputs_go_in_by_name_or_alone(stage: Stage) -> None:
+    alone, named = stage.frames(1), stage.session.run({"image": image()})
+    assert set(named.outputs) == {"logits"}
+    np.testing.assert_array_equal(alone.output, named.outputs["logits"])
+    for wrong in ({"picture": image()}, {}, {"image": image(), "mask": image()}, None, [1.0], {"image": [1.0]}):
+        with pytest.raises(UsageError, match="input"):
+            stage.session.run(wrong)  # type: ignore[arg-type]
+    assert stage.session.run(image()).width == named.width  # the caller's mistakes count against no width
+
+
 def test_climbs_to_the_widest_that_fits_and_keeps_two_in_memory(stage: Stage) -> None:
     result = stage.frames(150)
     assert result.label == "1.0x"
