@@ -101,7 +101,7 @@ def test_inputs_go_in_by_name_or_alone(stage: Stage) -> None:
     for wrong in ({"picture": image()}, {}, {"image": image(), "mask": image()}, None, [1.0], {"image": [1.0]}):
         with pytest.raises(UsageError, match="input"):
             stage.session.run(wrong)  # type: ignore[arg-type]
-    assert stage.session.run(image()).width == named.width  # the caller's mistakes count against no width
+    assert stage.session.run(image()).artifact == named.artifact  # the caller's mistakes count against none
 
 
 def test_climbs_to_the_widest_that_fits_and_keeps_two_in_memory(stage: Stage) -> None:
