@@ -118,22 +118,30 @@ class OutputError(UsageError):
 
 
 class MissingExtraError(EdgeslimError):
-    """An optional dependency is not installed; ``where`` names the machine if it is not this one."""
+    """An optional dependency is not installed; ``where`` names the machine if it is not this one.
+
+    ``extra`` is one of ``package``'s, which is edgeslim or brings a plug-in; "" means the package itself.
+    """
 
     exit_code = 3
 
-    def __init__(self, module: str, extra: str, *, where: str | None = None) -> None:
+    def __init__(self, module: str, extra: str, *, where: str | None = None, package: str = "edgeslim") -> None:
+        install = f'pip install "{package}[{extra}]"' if extra else f"pip install {package}"
         super().__init__(
             f"{where or 'this'} needs the Python module {module!r}, which is not installed",
-            hint=f'pip install "edgeslim[{extra}]"'
-            if where is None
-            else f'on {where}: pip install "edgeslim[{extra}]"',
+            hint=install if where is None else f"on {where}: {install}",
         )
         self.module = module
         self.extra = extra
+        self.where = where
+        self.package = package
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return MissingExtraError, (self.module, self.extra)
+    def __reduce__(self) -> tuple[object, ...]:  # keeps everything when crossing processes
+        return _rebuild_missing_extra, (self.module, self.extra, self.where, self.package)
+
+
+def _rebuild_missing_extra(module: str, extra: str, where: str | None, package: str) -> MissingExtraError:
+    return MissingExtraError(module, extra, where=where, package=package)
 
 
 class VerificationError(EdgeslimError):

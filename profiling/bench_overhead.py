@@ -24,8 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from small_net import exported
 
-from edgeslim.bench.board.child import example_inputs
-from edgeslim.host.sampling import timed_runs
+from edgeslim.host.sampling import example_inputs, timed_runs
 from edgeslim.targets.litert import LitertRunner
 
 RUNS = 10  # per turn: short, so that most pairs are undisturbed

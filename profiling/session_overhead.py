@@ -17,8 +17,7 @@ import time
 from pathlib import Path
 
 from edgeslim.core.policy import Policy
-from edgeslim.host.sampling import timed_runs
-from edgeslim.runtime.measure import example_inputs
+from edgeslim.host.sampling import example_inputs, timed_runs
 from edgeslim.runtime.session import SlimSession
 
 TURN = 50
@@ -40,12 +39,12 @@ def main() -> None:
         cache_dir=arguments.cache_dir,
         threads=1,
     ) as session:
-        inputs = example_inputs(session.inputs)
+        (image,) = example_inputs(session.inputs).values()
         clock = time.perf_counter_ns
         for frame in range(arguments.frames):
             switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
             start = clock()
-            result = session.run(inputs)
+            result = session.run(image)
             spent_us = (clock() - start) / 1000
             if resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw > switches:
                 preempted += 1  # the system gave our core to another process
@@ -56,7 +55,7 @@ def main() -> None:
                 runner = session._pool.current.runner
                 for _ in range(TURN):
                     switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
-                    (ns,) = timed_runs(lambda: runner.run(inputs), 1)  # noqa: B023
+                    (ns,) = timed_runs(lambda: runner.run({"image": image}), 1)  # noqa: B023
                     if resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw == switches:
                         direct_us.append(ns / 1000)
     outside_us.sort()
@@ -64,7 +63,7 @@ def main() -> None:
         json.dumps(
             {
                 "target": arguments.target,
-                "permille": result.width.permille,
+                "artifact": result.artifact,
                 "frames": len(whole_us),
                 "preempted_frames_left_out": preempted,
                 "outside_the_call_us": {

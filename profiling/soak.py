@@ -5,7 +5,7 @@
 
 Two processes run frames with random heat, battery, load and limits, and open a new session now and then. Meanwhile this
 one removes the cache folder, removes and damages files in it, and kills the second process at random moments. Every
-output of every frame is compared with what the same width's file, rebuilt outside any cache, answers.
+output of every frame is compared with what the same artifact's file, rebuilt outside any cache, answers.
 
     no wrong output      no frame without an answer
     no growth            of memory (RSS of the first process, after it has warmed up, within 5 %), descriptors, threads
@@ -41,10 +41,10 @@ from numpy.typing import NDArray
 from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.signals import Signals
-from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError
+from edgeslim.host.sampling import example_inputs
 from edgeslim.runtime.deployment import Deployment
-from edgeslim.runtime.measure import example_inputs
+from edgeslim.runtime.own_folder import NAME
 from edgeslim.runtime.session import SlimSession
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "runtime"))
@@ -67,10 +67,10 @@ class Report:
     errors: list[str] = field(default_factory=list)
     sessions: int = 0
     switches: int = 0
-    widths: dict[str, int] = field(default_factory=dict)
+    artifacts: dict[str, int] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
-    """Widths given up for another reason than a fault made on purpose."""
+    """Artifacts given up for another reason than a fault made on purpose."""
     rss_kb: list[int] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
@@ -85,11 +85,12 @@ def live(bundle: Path, target: str, cache: Path, frames: int, seed: int) -> Repo
     report = Report()
     with SlimBundle.open(bundle) as opened:
         deployment = Deployment.of(opened, target)
-        inputs = example_inputs(deployment.inputs)
-        answers = right_answers(deployment, target, inputs)
+        assert deployment.inputs is not None
+        (image,) = example_inputs(deployment.inputs).values()
+        answers = right_answers(deployment, target, image)
         while report.frames < frames:
             _one_session(
-                opened, target, cache, inputs, answers, min(SESSION_FRAMES, frames - report.frames), rng, report
+                opened, target, cache, image, answers, min(SESSION_FRAMES, frames - report.frames), rng, report
             )
             report.sessions += 1
             every = max(frames // SAMPLES, 1)
@@ -102,8 +103,8 @@ def _one_session(
     bundle: SlimBundle,
     target: str,
     cache: Path,
-    inputs: dict[str, NDArray[Any]],
-    answers: dict[Width, NDArray[np.float32]],
+    image: NDArray[Any],
+    answers: dict[str, NDArray[np.float32]],
     frames: int,
     rng: random.Random,
     report: Report,
@@ -111,7 +112,7 @@ def _one_session(
     runtime, clock, options = target, None, {}
     if target == PRETEND:
         clock = SimulatedClock()
-        faults = {rng.choice(list(answers)).permille: "raise"} if rng.random() < 0.2 else {}
+        faults = {int(rng.choice(list(answers)).partition("/")[2]): "raise"} if rng.random() < 0.2 else {}
         runtime = PretendTarget(clock=clock, load_faults=faults)
         options = {"table": table_of(bundle.path), "clock_us": clock}
     heat = Signals()
@@ -136,22 +137,22 @@ def _one_session(
                 if frame % SETTLE_EVERY == 0:
                     _let_the_loader_catch_up(session)
             try:
-                result = session.run(inputs)
+                result = session.run(image)
             except EdgeslimError as error:
                 report.errors.append(f"{type(error).__name__}: {error}")
                 report.frames += frames - frame
                 return
             report.frames += 1
-            report.wrong += not np.array_equal(result.output, answers[result.width])
+            report.wrong += not np.array_equal(result.output, answers[result.artifact])
             if report.wrong and len(report.errors) < 20:
-                report.errors.append(f"wrong output at frame {report.frames}, {result.width}x")
+                report.errors.append(f"wrong output at frame {report.frames}, {result.artifact}")
         report.switches += session.counts.switches
-        for width, count in session.counts.frames_at.items():
-            report.widths[str(width)] = report.widths.get(str(width), 0) + count
+        for artifact, count in session.counts.frames_at.items():
+            report.artifacts[artifact] = report.artifacts.get(artifact, 0) + count
         for event in session.events:
             report.events[event.kind] = report.events.get(event.kind, 0) + 1
             if event.kind == "lost" and "told to fail" not in event.message:
-                report.lost.append(f"{event.width}x: {event.message}")
+                report.lost.append(f"{event.label}: {event.message}")
 
 
 def _let_the_loader_catch_up(session: SlimSession) -> None:
@@ -172,18 +173,17 @@ def random_signals(rng: random.Random) -> Signals:
     )
 
 
-def right_answers(
-    deployment: Deployment, target: str, inputs: dict[str, NDArray[Any]]
-) -> dict[Width, NDArray[np.float32]]:
-    """What every width answers to ``inputs``, from files rebuilt outside any cache."""
+def right_answers(deployment: Deployment, target: str, image: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    """What every artifact answers to ``image``, from files rebuilt outside any cache."""
     runtime = PretendTarget() if target == PRETEND else targets.get(target)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for width in deployment.plans:
-            out = Path(folder) / f"{width.permille}{deployment.variant.suffix}"
-            deployment.build(width, out)
+        for artifact, plan in deployment.plans.items():
+            out = Path(folder) / artifact.replace("/", "-") / plan.name
+            out.parent.mkdir()
+            deployment.build(artifact, out)
             runner = runtime.load(out, threads=1)
-            (found[width],) = runner.run(inputs).values()
+            (found[artifact],) = runner.run({"image": image}).values()
             runner.close()
     return found
 
@@ -224,7 +224,9 @@ class Trouble:
 
     def _files(self) -> list[Path]:
         """Those that are not empty: one that is just being written or was cut off offers nothing to damage."""
-        return [path for path in (self.cache / "artifacts").rglob("*") if path.is_file() and path.stat().st_size > 0]
+        return [
+            path for path in (self.cache / NAME / "artifacts").rglob("*") if path.is_file() and path.stat().st_size > 0
+        ]
 
     def remove_all(self) -> None:
         if self.rng.random() < 0.3:
@@ -312,7 +314,7 @@ def _spawn(bundle: Path, target: str, cache: Path, temporary: Path, frames: int,
 
 def _run_last(bundle: Path, target: str, cache: Path, temporary: Path, seed: int) -> bytes:
     """A little more life without trouble, from an empty list of artifacts."""
-    shutil.rmtree(cache / "artifacts", ignore_errors=True)
+    shutil.rmtree(cache / NAME / "artifacts", ignore_errors=True)
     process = _spawn(bundle, target, cache, temporary, 2_000 if target == PRETEND else 200, seed + 3)
     out, words = process.communicate()
     if process.returncode != 0:
@@ -325,7 +327,7 @@ def left_behind(cache: Path, temporary: Path) -> list[str]:
     unfinished = [path for path in cache.rglob("*") if path.name.startswith(".") or path.parent.name == "loading"]
     foreign = ("tmp", "torchinductor_")  # PyTorch, which ExecuTorch's binding imports, makes its own folder
     own = [path for path in temporary.iterdir() if not path.name.startswith(foreign)]
-    spare = [path for path in own if not path.name.startswith("edgeslim-cache-")]
+    spare = [path for path in own if not path.name.startswith("edgeslim-")]
     return [str(path) for path in (*unfinished, *spare)]
 
 

@@ -1,15 +1,15 @@
-"""What a switch of width costs the frames around it.
+"""What a switch costs the frames around it.
 
     python profiling/switching.py us_mbv2.slim --target litert
 
-Frames at --fps; the app's own limit forces another width now and then:
+Frames at --fps; the app's own limit forces another artifact now and then:
 
     prefetched   between two neighbours that are both in memory: the frame of the switch and the five after it, while
                  the loader closes and loads in the background
-    cold         to a width that is neither in memory nor in the cache (its file is removed first): every frame until
-                 the new width answers
+    cold         to one that is neither in memory nor in the cache (its file is removed first): every frame until
+                 the new one answers
 
-A frame's delay is what it took (all of ``session.run``) less the median of undisturbed frames of the width that ran.
+A frame's delay is what it took (all of ``session.run``) less the median of undisturbed frames of the artifact that ran.
 The undisturbed frames' own scatter is printed beside it, and the figures of frames whose thread kept its core: on a
 busy machine preemption is most of what there is to see.
 """
@@ -27,8 +27,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from edgeslim.core.latency import LatencyTable
-from edgeslim.core.width import Width
-from edgeslim.runtime.measure import example_inputs
+from edgeslim.host.sampling import example_inputs
 from edgeslim.runtime.result import FrameResult
 from edgeslim.runtime.session import SlimSession
 
@@ -36,11 +35,11 @@ AFTER = 5  # frames after a switch that still count as near it
 
 
 class Camera:
-    """Frames at their times; remembers how long each took at which width."""
+    """Frames at their times; remembers how long each took at which artifact."""
 
     def __init__(self, session: SlimSession, fps: float) -> None:
         self._session = session
-        self._inputs = example_inputs(session.inputs)
+        (self._image,) = example_inputs(session.inputs).values()
         self._period_s = 1 / fps
         self._due_s = time.monotonic()
         self.frames = 0
@@ -53,42 +52,44 @@ class Camera:
         self._due_s = max(self._due_s, time.monotonic() - self._period_s) + self._period_s
         others = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
         start = time.perf_counter_ns()
-        result = self._session.run(self._inputs)
+        result = self._session.run(self._image)
         ms = (time.perf_counter_ns() - start) / 1e6
         self.frames += 1
         if resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw > others:
             self.preempted.add(ms)
         return result, ms
 
-    def settle(self, width: Width, frames: int = 20) -> list[float]:
-        """Undisturbed frames of ``width``: its times once it runs and the loader has come to rest."""
+    def settle(self, artifact: str, frames: int = 20) -> list[float]:
+        """Undisturbed frames of ``artifact``: its times once it runs and the loader has come to rest."""
         took: list[float] = []
         for _ in range(600):
             result, ms = self.frame()
-            took = [*took, ms] if result.width == width and self._session._pool.idle() else []
+            took = [*took, ms] if result.artifact == artifact and self._session._pool.idle() else []
             if len(took) >= frames:
                 return took
-        raise SystemExit(f"{width}x did not come")
+        raise SystemExit(f"{artifact} did not come")
 
-    def delays(self, frames: list[tuple[Width, float]], undisturbed: dict[Width, list[float]]) -> dict[str, object]:
-        """Beyond the median of the same width: all frames, and those that were not preempted."""
-        medians = {width: statistics.median(took) for width, took in undisturbed.items()}
-        alone = [ms - medians[width] for width, ms in frames if ms not in self.preempted]
-        return {"all": figures([ms - medians[width] for width, ms in frames]), "not_preempted": figures(alone)}
+    def delays(self, frames: list[tuple[str, float]], undisturbed: dict[str, list[float]]) -> dict[str, object]:
+        """Beyond the median of the same artifact: all frames, and those that were not preempted."""
+        medians = {artifact: statistics.median(took) for artifact, took in undisturbed.items()}
+        alone = [ms - medians[artifact] for artifact, ms in frames if ms not in self.preempted]
+        return {"all": figures([ms - medians[artifact] for artifact, ms in frames]), "not_preempted": figures(alone)}
 
-    def scatter(self, undisturbed: dict[Width, list[float]]) -> dict[str, object]:
+    def scatter(self, undisturbed: dict[str, list[float]]) -> dict[str, object]:
         """The same of undisturbed frames."""
         return {
-            f"{width}x, median {statistics.median(took):.2f} ms": self.delays([(width, ms) for ms in took], undisturbed)
-            for width, took in sorted(undisturbed.items())
+            f"{artifact}, median {statistics.median(took):.2f} ms": self.delays(
+                [(artifact, ms) for ms in took], undisturbed
+            )
+            for artifact, took in sorted(undisturbed.items())
         }
 
 
 def prefetched(session: SlimSession, camera: Camera, rounds: int) -> dict[str, object]:
-    wide, narrow = ladder_widths(session)[-1], ladder_widths(session)[-2]
-    undisturbed: dict[Width, list[float]] = defaultdict(list)
-    switch: list[tuple[Width, float]] = []
-    after: list[tuple[Width, float]] = []
+    wide, narrow = session.ladder.artifacts[-1], session.ladder.artifacts[-2]
+    undisturbed: dict[str, list[float]] = defaultdict(list)
+    switch: list[tuple[str, float]] = []
+    after: list[tuple[str, float]] = []
     camera.settle(wide)
     for _ in range(rounds):
         for target in (narrow, wide):
@@ -96,16 +97,16 @@ def prefetched(session: SlimSession, camera: Camera, rounds: int) -> dict[str, o
             while True:
                 there = target in session.loaded
                 result, ms = camera.frame()
-                if result.width == target:
+                if result.artifact == target:
                     break
-            assert there, f"{target}x was not prefetched"
+            assert there, f"{target} was not prefetched"
             switch.append((target, ms))
             for _ in range(AFTER):
                 result, ms = camera.frame()
-                after.append((result.width, ms))
+                after.append((result.artifact, ms))
             undisturbed[target] += camera.settle(target)
     return {
-        "widths": [str(narrow), str(wide)],
+        "artifacts": [narrow, wide],
         "switches": len(switch),
         "delay_ms_at_the_switch": camera.delays(switch, undisturbed),
         "delay_ms_in_the_five_frames_after": camera.delays(after, undisturbed),
@@ -114,10 +115,10 @@ def prefetched(session: SlimSession, camera: Camera, rounds: int) -> dict[str, o
 
 
 def cold(session: SlimSession, camera: Camera, rounds: int) -> dict[str, object]:
-    wide, far = ladder_widths(session)[-1], ladder_widths(session)[0]
+    wide, far = session.ladder.artifacts[-1], session.ladder.artifacts[0]
     folder = session._pool._caches[0].folder / "artifacts"
-    undisturbed: dict[Width, list[float]] = defaultdict(list)
-    waiting: list[tuple[Width, float]] = []
+    undisturbed: dict[str, list[float]] = defaultdict(list)
+    waiting: list[tuple[str, float]] = []
     frames_waited, ready_ms = [], []
     for _ in range(rounds):
         session.limit()
@@ -128,41 +129,36 @@ def cold(session: SlimSession, camera: Camera, rounds: int) -> dict[str, object]
         start, count = time.monotonic(), 0
         while True:
             result, ms = camera.frame()
-            if result.width == far:
+            if result.artifact == far:
                 break
-            waiting.append((result.width, ms))
+            waiting.append((result.artifact, ms))
             count += 1
         ready_ms.append((time.monotonic() - start) * 1000)
         frames_waited.append(count)
         undisturbed[far] += camera.settle(far)
-        for width in {width for width, _ in waiting} - undisturbed.keys():
-            session.limit(narrowest=width, widest=width)
-            undisturbed[width] += camera.settle(width)
+        for artifact in {artifact for artifact, _ in waiting} - undisturbed.keys():
+            session.limit(narrowest=artifact, widest=artifact)
+            undisturbed[artifact] += camera.settle(artifact)
     return {
-        "from_to": [str(wide), str(far)],
+        "from_to": [wide, far],
         "switches": rounds,
         "frames_meanwhile": frames_waited,
-        "new_width_answers_after_ms": figures(ready_ms),
+        "new_one_answers_after_ms": figures(ready_ms),
         "delay_ms_of_frames_meanwhile": camera.delays(waiting, undisturbed),
         "undisturbed_scatter_ms": camera.scatter(undisturbed),
     }
 
 
-def ladder_widths(session: SlimSession) -> list[Width]:
-    """Narrow to wide."""
-    return [Width(int(artifact.rpartition("/")[2])) for artifact in session.ladder.artifacts]
-
-
 def ladder_by_macs(bundle: Path, target: str, cache_dir: Path) -> LatencyTable:
-    """A table in which every width is a rung: latencies stand in the ratio of the multiply-adds.
+    """A table in which every artifact is a rung: latencies stand in the ratio of the multiply-adds.
 
     The budget is a second, so the controller never needs to know better.
     """
     with SlimSession(bundle, target, cache_dir=cache_dir, threads=1) as session:
-        macs = session._opened.deployment.macs
+        macs = {plan.artifact: plan.macs for plan in session.artifacts}
         rows = []
         for row in session.table.rows:
-            ms = macs[Width(row.width_permille)] / 1e7
+            ms = macs[row.artifact] / 1e7
             names = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms", "max_ms")
             figures = dict.fromkeys(names, ms) | {"std_ms": 0.0}
             rows.append(dataclasses.replace(row, samples_ms=None, block_runs=None, **figures))
@@ -194,7 +190,7 @@ def main() -> None:
         arguments.bundle, arguments.target, table, cache_dir=arguments.cache_dir, threads=1, budget_ms=1000
     ) as session:
         if len(session.ladder.rungs) < 3:
-            raise SystemExit(f"three widths are needed, the ladder is {session.ladder.labels}")
+            raise SystemExit(f"three artifacts are needed, the ladder is {session.ladder.labels}")
         camera = Camera(session, arguments.fps)
         document = {
             "target": arguments.target,

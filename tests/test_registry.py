@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ from plugins import install
 from edgeslim import __version__, targets
 from edgeslim.bench.desk import devices
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.errors import DeviceError, UsageError
+from edgeslim.errors import DeviceError, MissingExtraError, UsageError
 from edgeslim.registry import OWN, HandedOver, Origin, Registry
+from edgeslim.targets.info import Needs
 
 sys.path.insert(0, str(Path(__file__).parent / "deploy"))
 from small_checkpoint import small_checkpoint
@@ -38,7 +41,7 @@ def test_edgeslims_own_come_from_edgeslim() -> None:
 
 
 def test_an_installed_package_brings_more(plugin: Path) -> None:
-    assert targets.names() == ("executorch", "coreml", "litert", "broken", "example")
+    assert targets.names() == ("executorch", "coreml", "coreai", "litert", "broken", "example")
     assert targets.get("example").info.suffix == ".example"
     assert targets.get("exemplar").info.name == "example"
     assert targets.REGISTRY.entry("example").origin == PLUGIN
@@ -50,7 +53,16 @@ def test_a_plug_in_that_cannot_be_imported_is_named_and_hurts_nobody_else(plugin
         targets.get("broken")
     assert "edgeslim-example-plugin" in (caught.value.hint or "")
     assert targets.get("tflite").info.name == "litert"  # aliases are looked for in every target
-    assert targets.words() == "executorch, coreml, litert (or tflite), broken, example (or exemplar)"
+    assert targets.words() == "executorch, coreml, coreai, litert (or tflite), broken, example (or exemplar)"
+
+
+def test_what_a_plug_in_misses_is_its_own_packages(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = replace(targets.get("example").info, runtime=Needs(package="my-package", extra="run", modules=("no_such",)))
+    with pytest.raises(MissingExtraError) as caught:
+        info.ensure_available(exporting=False)
+    assert caught.value.hint == 'pip install "my-package[run]"'
+    crossed = pickle.loads(pickle.dumps(MissingExtraError("m", "", where="board", package="mine")))
+    assert (crossed.where, crossed.package, crossed.hint) == ("board", "mine", "on board: pip install mine")
 
 
 def test_two_packages_with_one_name_are_refused(plugin: Path) -> None:
@@ -61,7 +73,7 @@ def test_two_packages_with_one_name_are_refused(plugin: Path) -> None:
 
 
 def test_unknown_names_have_a_hint() -> None:
-    with pytest.raises(UsageError, match="there are executorch, coreml, litert") as caught:
+    with pytest.raises(UsageError, match="there are executorch, coreml, coreai, litert") as caught:
         targets.get("executorhc")
     assert caught.value.hint == "did you mean 'executorch'?"
     with pytest.raises(DeviceError, match="no device 'adbb'") as found:
@@ -91,10 +103,14 @@ def test_a_script_adds_by_module_and_attribute(tmp_path: Path, monkeypatch: pyte
 def test_workers_know_what_the_parent_knows(plugin: Path, tmp_path: Path) -> None:
     """Two processes of their own export with a target that only this process's import path has."""
     from edgeslim.deploy.pack import pack
+    from edgeslim.deploy.pack_plan import PackOptions
     from edgeslim.deploy.verify import verify
 
     out = tmp_path / "net.slim"
-    report = pack(small_checkpoint(), targets=["example"], out=out, jobs=2, options={"example": {"colour": "red"}})
+    report = pack(
+        small_checkpoint(),
+        PackOptions(targets=["example"], out=out, jobs=2, target_options={"example": {"colour": "red"}}),
+    )
     assert {row.target for row in report.rows} == {"example"}
     with SlimBundle.open(out) as bundle:
         (variant,) = bundle.manifest.variants
@@ -105,10 +121,14 @@ def test_workers_know_what_the_parent_knows(plugin: Path, tmp_path: Path) -> Non
 
 def test_options_reach_only_their_target(plugin: Path, tmp_path: Path) -> None:
     from edgeslim.deploy.pack import pack
+    from edgeslim.deploy.pack_plan import PackOptions
 
     for options, message in (
         ({"example": {"color": "red"}}, "no option 'color'"),
         ({"litert": {"colour": "red"}}, "litert, which is not among the targets"),
     ):
         with pytest.raises(UsageError, match=message):
-            pack(small_checkpoint(), targets=["example"], out=tmp_path / "net.slim", options=options)
+            pack(
+                small_checkpoint(),
+                PackOptions(targets=["example"], out=tmp_path / "net.slim", target_options=options),
+            )

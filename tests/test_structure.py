@@ -28,10 +28,10 @@ ALLOWED = {
     "targets": {"core", "errors", "files", "host", "registry"},
     "deploy": {"core", "data", "errors", "files", "models", "press", "registry", "targets", "tasks"},
     "bench": {"core", "errors", "files", "host", "registry", "targets"},
-    "testing": {"core", "errors", "targets"},
+    "testing": {"core", "deploy", "errors", "models", "targets"},
     "runtime": {"core", "errors", "files", "host", "targets"},
     "simulate": {"core", "errors", "files"},
-    "demo": {"core", "errors", "files"},
+    "demo": {"core", "errors", "files", "targets"},
 }
 ALLOWED["cli"] = set(ALLOWED)
 

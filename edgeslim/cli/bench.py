@@ -35,8 +35,9 @@ _SUSTAINED_LIMIT_S = 600.0
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option("--target", "targets", help="targets to measure, a,b; default: all in the bundle that the device can run")
-@click.option("--widths", type=WIDTHS, help="widths to measure; default: all in the bundle")
-@click.option("--variant", help="which precision or input, where the bundle has several of a target")
+@click.option("--widths", type=WIDTHS, help="widths to measure; default: everything in the bundle")
+@click.option("--artifact", "artifacts", multiple=True, help="measure exactly this one, by id; may be repeated")
+@click.option("--variant", help="only this precision and input of each target (fp16-224)")
 @click.option(
     "--device", "names", multiple=True, help="host (default), ssh://user@board[:port], adb[:serial], ios[:udid]"
 )
@@ -51,7 +52,11 @@ _SUSTAINED_LIMIT_S = 600.0
     "--limit", type=float, help=f"most seconds per row; default {BURST_LIMIT_S:g}, sustained {_SUSTAINED_LIMIT_S:g}"
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="of the order in which widths take turns"
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="of the order in which they take turns",
 )
 @click.option(
     "--retries",
@@ -70,7 +75,7 @@ _SUSTAINED_LIMIT_S = 600.0
     help="seconds of silence after which a runtime counts as hung",
 )
 @click.option(
-    "--prior", type=click.Path(path_type=Path), help="another device's table: time two widths here and scale it"
+    "--prior", type=click.Path(path_type=Path), help="another device's table: time two artifacts here and scale it"
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="the table, written after every row")
 @click.option("--resume", is_flag=True, help="go on with the table at --out: measure only what it lacks")
@@ -95,7 +100,7 @@ def command(
     overwrite: bool,
     **options: Any,
 ) -> None:
-    """Measure every width of BUNDLE on a device, or --show or --compare tables."""
+    """Measure every artifact of BUNDLE on a device, or --show or --compare tables."""
     if (bundle is not None) + (show is not None) + (pair is not None) != 1:
         raise UsageError(
             "give a bundle, or --show TABLE, or --compare A B", hint="edgeslim bench us_mbv2.slim -o table.json"
@@ -150,14 +155,16 @@ def _present(
 
 
 def _ladders(console: Console, table: LatencyTable) -> dict[str, Ladder]:
-    """The ladder of every target, precision and thread count that has burst rows."""
+    """By line: the ladder of its target and thread count, over all precisions and inputs, if there are burst rows."""
     found: dict[str, Ladder] = {}
     for row in table.rows:
         name = report.line_name(row)
         if name in found or row.kind == "sustained":
             continue
         try:
-            found[name] = ladder(table, target=row.target, precision=row.precision, threads=row.runtime.threads)
+            found[name] = ladder(
+                table, target=row.target, threads=row.runtime.threads, device=row.device.model, context=row.context
+            )
         except TableError as error:
             console.detail(f"no ladder for {name}: {error}")
     return found
@@ -172,6 +179,7 @@ def _measure(
     *,
     targets: str | None,
     widths: str | None,
+    artifacts: Sequence[str],
     variant: str | None,
     names: Sequence[str],
     board_python: str,
@@ -184,6 +192,8 @@ def _measure(
     **settings: Any,
 ) -> tuple[LatencyTable, EdgeslimError | None]:
     """All devices one after the other; the first error comes back with what was measured."""
+    if widths is not None and artifacts:
+        raise UsageError("--widths and --artifact exclude each other", hint="an id names its width already")
     if resume and out is None:
         raise UsageError("--resume needs the table to go on with", hint="name it with -o TABLE.json")
     options = devices.DeviceOptions(board_python=board_python)
@@ -191,7 +201,10 @@ def _measure(
     counts = _threads(threads)
     with SlimBundle.open(path) as bundle:
         bundle.check()
-        plans = [(device, _cells(console, bundle, device, targets, widths, counts, variant)) for device in chosen]
+        asked: dict[str, Any] = {
+            "targets": targets, "widths": widths, "artifacts": artifacts, "threads": counts, "variant": variant,
+        }  # fmt: skip
+        plans = [(device, _cells(console, bundle, device, **asked)) for device in chosen]
         worth = quality(bundle)
     digest = sha256_file(path)
     known = None if prior is None else LatencyTable.read(prior)
@@ -226,8 +239,10 @@ def _cells(
     console: Console,
     bundle: SlimBundle,
     device: Device,
+    *,
     targets: str | None,
     widths: str | None,
+    artifacts: Sequence[str],
     threads: Sequence[int],
     variant: str | None,
 ) -> tuple[Cell, ...]:
@@ -241,7 +256,9 @@ def _cells(
         console.say(f"left out on {device.name}: {', '.join(left)} (its runtime is not there)")
     range_ = Width(bundle.manifest.low), Width(bundle.manifest.high)
     wanted = None if widths is None else resolve_widths(widths, range_)
-    return cells_of(bundle, runnable, widths=wanted, threads=threads, variant=variant)
+    return cells_of(
+        bundle, runnable, widths=wanted, artifacts=tuple(artifacts) or None, threads=threads, variant=variant
+    )
 
 
 def _target(name: str) -> str:
@@ -287,7 +304,7 @@ def _job(
     seconds = default_seconds if seconds is None else seconds
     limit = default_limit if limit is None else limit
     if burst and max(seconds, limit) > BURST_LIMIT_S:
-        raise UsageError(f"a burst is at most {BURST_LIMIT_S:g} s per width", hint="--kind sustained")
+        raise UsageError(f"a burst is at most {BURST_LIMIT_S:g} s per artifact", hint="--kind sustained")
     return Job(
         kind=kind,
         cells=cells,

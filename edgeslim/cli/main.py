@@ -82,10 +82,10 @@ def cli() -> None:
     """Slimmable networks on real devices: one bundle, every width, every runtime."""
 
 
-def _extra_of(module: str) -> str | None:
-    """The extra that brings ``module``; None for one that edgeslim does not ask for."""
+def _missing(module: str) -> MissingExtraError | None:
+    """What to install for ``module``; None for one that edgeslim does not ask for."""
     if module in EXTRA_OF_MODULE:
-        return EXTRA_OF_MODULE[module]
+        return MissingExtraError(module, EXTRA_OF_MODULE[module])
     from edgeslim import targets
 
     for name in targets.names():
@@ -93,7 +93,7 @@ def _extra_of(module: str) -> str | None:
             info = targets.get(name).info
             for needs in (info.runtime, info.exporter):
                 if module in needs.modules:
-                    return needs.extra
+                    return MissingExtraError(module, needs.extra, package=needs.package)
     return None
 
 
@@ -133,9 +133,9 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except ModuleNotFoundError as error:
-        extra = _extra_of((error.name or "").partition(".")[0])
-        if extra is not None:
-            return _fail(MissingExtraError(error.name or "", extra), as_json=as_json)
+        missing = _missing((error.name or "").partition(".")[0])
+        if missing is not None:
+            return _fail(missing, as_json=as_json)
         return _crash(error, as_json=as_json)
     except Exception as error:
         return _crash(error, as_json=as_json)

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import click
+from numpy.typing import NDArray
 from rich.table import Table
 
 from edgeslim import targets
@@ -22,6 +23,7 @@ from edgeslim.cli.run_view import RunView
 from edgeslim.core.latency import LatencyStatistics
 from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.errors import PolicyError, UsageError
+from edgeslim.runtime.deployment import ArtifactPlan
 from edgeslim.runtime.events import SessionEvent
 from edgeslim.runtime.frame_log import FrameLog
 from edgeslim.runtime.images import Preprocessor, image_files
@@ -34,7 +36,7 @@ _DEFAULT_FPS = 30.0
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--target", help=f"{targets.words()}; default: the first in the bundle that runs here")
-@click.option("--variant", help="which one, where the target has several (fp16-224)")
+@click.option("--variant", "variants", multiple=True, help="only this precision and input (fp16-224); may be repeated")
 @click.option("--images", type=click.Path(path_type=Path), required=True, help="folder of images, taken in turn")
 @click.option(
     "--table", type=click.Path(path_type=Path), help="latencies of this device; default: measured at first use"
@@ -49,7 +51,7 @@ _DEFAULT_FPS = 30.0
 @click.option("--overwrite", is_flag=True, help="replace the log if it is there")
 @click.option("--sysfs", type=click.Path(path_type=Path), help="read heat and battery below here instead of /sys")
 @click.option("--threads", type=click.IntRange(min=1), help="of the runtime; default: those of the table, else up to 4")
-@click.option("--max-loaded", type=click.IntRange(min=1), default=2, show_default=True, help="widths kept in memory")
+@click.option("--max-loaded", type=click.IntRange(min=1), default=2, show_default=True, help="artifacts kept in memory")
 @click.option(
     "--first-use", type=click.Choice(["now", "gaps"]), default="now", show_default=True, help="when to measure"
 )
@@ -68,6 +70,7 @@ def command(
     log_path: Path | None,
     overwrite: bool,
     sysfs: Path | None,
+    variants: tuple[str, ...],
     console: Console,
     **options: Any,
 ) -> None:
@@ -86,6 +89,7 @@ def command(
                 table,
                 chosen_policy(policy),
                 budget_ms=budget_ms,
+                variants=variants or None,
                 readings="auto" if sysfs is None else sysfs,
                 on_event=view.hear,
                 **options,
@@ -94,7 +98,7 @@ def command(
         view.begin(session)
         stack.enter_context(view)
         tally = Tally(session=session, budget_ms=budget_ms)
-        prepare = Preprocessor(session.contract, session.input)
+        prepare = Preparation()
         names = itertools.islice(itertools.cycle(files), frames or len(files))
         with contextlib.suppress(KeyboardInterrupt), CtrlC() as stop:
             _run(session, prepare, names, fps, tally, view, log, stop)
@@ -182,7 +186,9 @@ class Tally:
             **{name: round(getattr(figures, name), 4) if figures else None for name in _FIGURES},
             "prepare_ms": round(self.prepare_us / 1000 / frames, 4) if frames else None,
             "rows": [
-                {"permille": width.permille, "frames": counts.frames_at[width]} for width in sorted(counts.frames_at)
+                {"artifact": plan.artifact, "label": plan.label, "frames": counts.frames_at[plan.artifact]}
+                for plan in session.artifacts
+                if plan.artifact in counts.frames_at
             ],
             "ladder": [
                 {"artifact": rung.artifact, "label": rung.label, "t_us": rung.t_us} for rung in session.ladder.rungs
@@ -202,14 +208,40 @@ def _event(event: SessionEvent) -> dict[str, Any]:
     return {
         "at_s": round(event.at_s, 3),
         "kind": event.kind,
-        "permille": None if event.width is None else event.width.permille,
+        "artifact": event.artifact,
+        "label": event.label,
         "message": event.message,
     }
 
 
+class Preparation:
+    """Image files as what an artifact takes; artifacts may take different sizes."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Preprocessor] = {}
+
+    def array(self, name: Path, plan: ArtifactPlan) -> NDArray[Any]:
+        made = self._made.get(plan.variant)
+        if made is None:
+            if plan.contract is None:
+                raise UsageError(f"{plan.artifact} does not take one image", hint="run it with edgeslim.SlimSession")
+            made = self._made[plan.variant] = Preprocessor(plan.contract, plan.input)
+        return made(name)
+
+    def run(self, session: SlimSession, name: Path) -> tuple[FrameResult, int]:
+        """One frame, and the microseconds that its image took: before the decision where all take the same input."""
+        if len({plan.inputs for plan in session.artifacts}) > 1:
+            result = session.run(lambda plan: self.array(name, plan))
+            return result, result.fill_us
+        started_ns = time.monotonic_ns()
+        x = self.array(name, session.artifacts[0])
+        prepare_us = (time.monotonic_ns() - started_ns) // 1000
+        return session.run(x, overhead_us=prepare_us), prepare_us
+
+
 def _run(
     session: SlimSession,
-    prepare: Preprocessor,
+    prepare: Preparation,
     names: Iterator[Path],
     fps: float | None,
     tally: Tally,
@@ -229,10 +261,7 @@ def _run(
             due_s = now_s  # late: frames that should have been are gone, as with a camera
         if stop.asked:
             return
-        started_ns = time.monotonic_ns()
-        x = prepare(name)
-        prepare_us = (time.monotonic_ns() - started_ns) // 1000
-        result = session.run(x, overhead_us=prepare_us)
+        result, prepare_us = prepare.run(session, name)
         tally.add(result, prepare_us)
         if log is not None:
             log.add(result)
@@ -247,9 +276,9 @@ def _sleep_until(due_s: float, stop: CtrlC) -> None:
 
 def _present(console: Console, document: dict[str, Any], bundle: Path, log_path: Path | None) -> None:
     frames = document["frames"]
-    table = Table("width", "frames", "share", title=f"{bundle.name} on {document['target']}", title_justify="left")
+    table = Table("artifact", "frames", "share", title=f"{bundle.name} on {document['target']}", title_justify="left")
     for row in document["rows"]:
-        table.add_row(f"{row['permille'] / 1000:g}x", str(row["frames"]), f"{row['frames'] / frames:.0%}")
+        table.add_row(row["label"], str(row["frames"]), f"{row['frames'] / frames:.0%}")
     console.say(
         f"{frames} frames, {document['misses']} later than {document['budget_ms']:.1f} ms less preparation, "
         f"{document['switches']} switches"

@@ -37,7 +37,7 @@ class RunView:
 
     def hear(self, event: SessionEvent) -> None:
         """An event of the session, on any thread."""
-        text = event.message if event.width is None else f"{event.width}x: {event.message}"
+        text = event.message if event.label is None else f"{event.label}: {event.message}"
         if event.kind in _TROUBLE:
             self._console.warn(text)
         elif event.kind == "table":
@@ -77,7 +77,7 @@ class RunView:
         counts = session.counts
         table = Table(show_header=False, title=f"{session.bundle.path.name} on {session.target}", title_justify="left")
         recent = sorted(self._recent)
-        table.add_row("width", "  ".join(self._marked(rung, result) for rung in session.ladder.rungs))
+        table.add_row("rung", "  ".join(self._marked(rung, result) for rung in session.ladder.rungs))
         table.add_row(
             "latency",
             f"{result.latency_us / 1000:6.2f} ms   median {recent[len(recent) // 2] / 1000:.2f} ms   "
@@ -95,8 +95,7 @@ class RunView:
         text = rung.label
         if rung.artifact == result.artifact:
             return f"[bold reverse] {text} [/]"
-        ready = {f"{width}x" for width in self._session.loaded}
-        return f"[bold]{text}[/]" if text in ready else f"[dim]{text}[/]"
+        return f"[bold]{text}[/]" if rung.artifact in self._session.loaded else f"[dim]{text}[/]"
 
     def _heat(self, result: FrameResult) -> str:
         reading = result.reading

@@ -4,7 +4,7 @@
                        └─► Refused   instead of any of them: nothing more comes
 
 ``Ready`` comes only from a board that waits for the bundle. A row that is measured again comes a second time; the
-later one counts.
+later one counts. ``tests/golden/jobs`` has a line of every kind.
 """
 
 from __future__ import annotations
@@ -100,4 +100,13 @@ _ERRORS: dict[int, type[EdgeslimError]] = {2: UsageError, 4: VerificationError, 
 
 Event = Ready | Passport | Progress | RowDone | Note | Refused | Done
 Sink = Callable[[Event], None]
-EVENTS: Vocabulary[Event] = Vocabulary(Ready, Passport, Progress, RowDone, Note, Refused, Done)
+EVENTS: Vocabulary[Event] = Vocabulary(
+    Ready,
+    Passport,
+    Progress,
+    RowDone,
+    Note,
+    Refused,
+    Done,
+    refusal=DeviceError,  # a device may be anything
+)

@@ -2,7 +2,8 @@
 
     bundle + options ─► Job(cells) ─► JSON ─► session.measure
 
-A cell is one row of the table to be: (target, width, threads). Its file comes out of the bundle, or lies on the disk.
+A cell is one row of the table to be: (artifact, threads). Its file comes out of the bundle, or lies on the disk.
+``tests/golden/jobs`` has jobs and events as they travel.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeslim.core.latency import net_of
 from edgeslim.core.strict_json import StrictJsonError, canonical, decode, encode, parse
-from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 
 BURST_LIMIT_S = 10.0
@@ -22,33 +21,41 @@ SUSTAINED_RUNS = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One row to be: a file, a runtime, a thread count."""
+    """One row to be: an artifact and a thread count.
 
+    ``artifact`` is its id ``<variant>/<net>``, ``label`` its name for people, ``width_permille`` the net's width where
+    it is one. ``file_sha256`` is what the row is bound to.
+    """
+
+    artifact: str
+    label: str
+    width_permille: int | None
     target: str
-    permille: int
     threads: int
-    variant: str | None = None
-    suffix: str = ""
     precision: str
     input_shape: tuple[int, ...]
     file_sha256: str
+    suffix: str = ""
     backend: str | None = None
     path: str | None = None
     """An artifact that is already on the disk; None: rebuilt from the bundle."""
 
     def __str__(self) -> str:
         plural = "s" if self.threads > 1 else ""
-        return f"{self.target} {Width(self.permille)}x, {self.threads} thread{plural}"
+        return f"{self.target} {self.label}, {self.threads} thread{plural}"
 
     @property
-    def artifact(self) -> str:
-        """The id of what is measured, ``<variant>/<net>``."""
-        return f"{self.variant or f'{self.target}-{self.precision}'}/{net_of(self.permille)}"
+    def variant(self) -> str:
+        return self.artifact.partition("/")[0]
 
     @property
-    def key(self) -> tuple[str, int, int, str, tuple[int, ...]]:
+    def net(self) -> str:
+        return self.artifact.partition("/")[2]
+
+    @property
+    def key(self) -> tuple[str, int]:
         """What tells rows of one table and kind apart."""
-        return self.target, self.permille, self.threads, self.precision, self.input_shape
+        return self.artifact, self.threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +87,16 @@ class Job:
 
     def __post_init__(self) -> None:
         if not self.cells:
-            raise UsageError("nothing to measure: no target and width chosen")
+            raise UsageError("nothing to measure: no artifact chosen")
         if self.runs < 1 or self.warmup_runs < 0:
             raise UsageError(f"cannot measure {self.runs} runs: at least 1", hint="--runs 50")
         if not (self.seconds >= 0 and self.limit_s > 0 and self.block_s > 0):
             raise UsageError("times to measure are above 0 seconds")
         if any(cell.threads < 1 for cell in self.cells):
             raise UsageError("threads are at least 1")
+        for cell in self.cells:
+            if not cell.variant or not cell.net:
+                raise UsageError(f"artifact {cell.artifact!r} is not <variant>/<net>")
 
     def to_json(self) -> str:
         return canonical(encode(self))

@@ -28,14 +28,19 @@ class OsInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeInfo:
-    """What ran the artifact; a delegate asked for and not got shows here."""
+    """What ran the artifact.
+
+    ``delegate_actual`` is what the runtime reports after loading, so that a silent fallback shows. ``threads``: in a
+    row those asked for, from ``Runner.describe`` those in use (0: it does not say). ``note``: what a reader must know.
+    """
 
     name: str
     version: str
     delegate_requested: str | None
     delegate_actual: str | None
     threads: int
-    load_mode: str | None
+    load_mode: str | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

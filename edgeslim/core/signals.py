@@ -3,7 +3,7 @@
     Android  headroom (float), thermal status 0..6   ┐
     iOS      thermalState 0..3, battery 0.0..1.0       ├─► the functions below ─► Signals ─► Reading
     Pi       get_throttled bits, temperature           │
-    Linux    sysfs (linux_sysfs.py)                    ┘
+    Linux    sysfs (host/sysfs.py)                     ┘
 
 Floats live only here. ``tests/golden/controller/adapters.jsonl`` has the expected values for all languages. -1 means
 unknown, and unknown is never "cool": the controller holds the last level.

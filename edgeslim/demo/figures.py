@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Document = dict[str, Any]
-COLOURS = {"executorch": "#c2410c", "coreml": "#1d4ed8", "litert": "#15803d"}
+COLOURS = ("#1d4ed8", "#c2410c", "#15803d", "#7c3aed", "#0f766e")  # of the bundle's targets, in their order
 PARTS = {
     "weights": ("weights, once", "#334155"),
     "folds": ("BatchNorm folds", "#0891b2"),
@@ -52,7 +52,7 @@ def spectrum(evaluated: Document, counted: Document) -> str:
     figure, axes = _figure()
     x = [macs[row["permille"]] / 1e6 for row in rows]
     y = [100 * row["top1"] for row in rows]
-    axes.plot(x, y, "-o", color=COLOURS["coreml"], markersize=5)
+    axes.plot(x, y, "-o", color=COLOURS[0], markersize=5)
     for row, left, up in zip(rows, x, y, strict=True):
         axes.annotate(
             f"{row['permille'] / 1000:g}x", (left, up), xytext=(0, -13), textcoords="offset points", ha="center", size=8
@@ -71,8 +71,9 @@ def anatomy(inspected: Document) -> str:
         for target, rows in inspected["targets"].items()
     }
     bottom = 0.0
-    for target, size in separate.items():
-        axes.bar("separate files", size / 1e6, bottom=bottom, color=COLOURS.get(target, "#64748b"), label=target)
+    for number, (target, size) in enumerate(separate.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        axes.bar("separate files", size / 1e6, bottom=bottom, color=colour, label=target)
         bottom += size / 1e6
     axes.annotate(f"{bottom:.2f} MB", ("separate files", bottom), ha="center", va="bottom", size=9)
     bottom = 0.0
@@ -91,12 +92,12 @@ def anatomy(inspected: Document) -> str:
 def latency(rows: list[Document]) -> str:
     """p50 per width and target, with the band from p50 to p99."""
     figure, axes = _figure()
-    for target in dict.fromkeys(row["target"] for row in rows):
+    for number, target in enumerate(dict.fromkeys(row["target"] for row in rows)):
         mine = sorted(
             (row for row in rows if row["target"] == target and row["p50_ms"]), key=lambda r: r["width_permille"]
         )
         x = [row["width_permille"] / 1000 for row in mine]
-        colour = COLOURS.get(target, "#64748b")
+        colour = COLOURS[number % len(COLOURS)]
         axes.plot(x, [row["p50_ms"] for row in mine], "-o", color=colour, markersize=4, label=target)
         axes.fill_between(
             x, [row["p50_ms"] for row in mine], [row["p99_ms"] for row in mine], color=colour, alpha=0.15, linewidth=0

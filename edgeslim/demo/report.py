@@ -17,12 +17,12 @@ from string import Template
 from typing import Any
 
 import edgeslim
+from edgeslim import targets as target_table
 from edgeslim.demo import figures
 from edgeslim.demo.steps import TRACES, Outcome
 from edgeslim.files import write_atomically
 
 Document = dict[str, Any]
-PACKAGES = ("numpy", "torch", "executorch", "coremltools", "litert-torch", "ai-edge-litert")
 
 
 def write(folder: Path, outcomes: Sequence[Outcome], *, left_out: Mapping[str, str]) -> Path:
@@ -146,8 +146,8 @@ def _verified(results: Mapping[str, Document]) -> Iterable[str]:
             _x(row),
             row["runtime"],
             "same bytes" if row["hash_ok"] else "DIFFERENT",
-            f"{row['sqnr_db']:.1f}",
-            f"{row['max_abs_error']:.1e}",
+            f"{row['sqnr_db']:.1f}" if row["checked"] else "not run here",
+            f"{row['max_abs_error']:.1e}" if row["checked"] else "",
         )
         for row in results["verify"]["rows"]
     ]
@@ -227,9 +227,9 @@ def _steps(outcomes: Sequence[Outcome]) -> str:
 
 def _versions() -> str:
     found = [f"edgeslim {edgeslim.__version__}", f"Python {platform.python_version()}"]
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    brings = importlib.metadata.packages_distributions()
+    infos = [target_table.get(name).info for name in target_table.names()]
+    modules = ["numpy", *(module for info in infos for module in (*info.exporter.modules, *info.runtime.modules))]
+    for package in dict.fromkeys(package for module in modules for package in brings.get(module, ())):
+        found.append(f"{package} {importlib.metadata.version(package)}")
     return " · ".join((*found, platform.platform(terse=True), platform.machine()))

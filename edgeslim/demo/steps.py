@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgeslim import targets as target_table
 from edgeslim.errors import InternalError
 
 CHECKPOINT = "digits.pt"
@@ -33,7 +34,6 @@ PHONE_MS = "20"  # the widest on the simulated phone: in time while it is cool, 
 WIDTHS = "6"
 EPOCHS = 8
 MODEL = "us_mobilenet_v2"
-RUNTIMES_HERE = ("executorch", "litert")  # the targets whose real runtime runs on any desktop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,7 @@ def plan(targets: Sequence[str], *, epochs: int | None = None) -> Iterator[Step]
         purpose="rebuild every file, check its hash, run it, compare it with PyTorch",
         argv=("verify", BUNDLE, "--images", "4"),
     )
-    runnable = [target for target in RUNTIMES_HERE if target in targets]
+    runnable = [name for name in targets if target_table.get(name).info.runs_here]
     if not runnable:
         return
     yield Step(

@@ -1,19 +1,23 @@
-"""Heat and battery of a Linux board from sysfs, and of a Raspberry Pi with its firmware's tool.
+"""Heat and battery of a Linux machine, read in one place: what sessions react to and what tables note is the same.
 
-    <root>/class/thermal/thermal_zone*/{type,temp,trip_point_*_type,trip_point_*_temp}   ─► status
-    <root>/class/thermal/cooling_device*/{type,cur_state}                                 ─► status (throttled now)
-    <root>/class/power_supply/*/{type,scope,capacity,status,online}                       ─► battery_permille, charging
-    <root>/firmware/acpi/platform_profile                                                 ─► low_power
+    class/thermal/thermal_zone*/{type,temp,trip_point_*_type,trip_point_*_temp}   ┐
+    class/thermal/cooling_device*/{type,cur_state}                                 ├─► heat()    ┐
+    vcgencmd get_throttled (a Raspberry Pi's firmware)                             ┘             ├─► read(): Signals
+    class/power_supply/*/{type,scope,capacity,status,online}                       ┐             │
+    firmware/acpi/platform_profile                                                 ┴─► battery() ┘
 
-``root`` is ``/sys``, or a folder with the same tree. Linux has no headroom and no forecast: both stay unknown.
+Paths are below ``/sys``, or a folder with the same tree. Every file may be missing: what is not told is None, and
+unknown in ``Signals``. Linux has no headroom and no forecast.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeslim.core.signals import (
@@ -25,105 +29,160 @@ from edgeslim.core.signals import (
     pi_level,
 )
 
+SYS = Path("/sys")
+
 # Zones that say nothing about what inference may draw.
 _OTHER_ZONES = re.compile(r"batt|bms|charg|chg|usb|wifi|wlan|iwl|modem|nvme|ssd", re.IGNORECASE)
 # A fan's or a charger's state is above 0 too; these three slow the processor.
 _THROTTLES = re.compile(r"processor|(thermal-)?cpufreq.*|(thermal-)?devfreq.*", re.IGNORECASE)
-_CHARGING = {"Charging", "Full", "Not charging"}  # "Not charging": on the charger, which holds back
+_PLUGGED = {"Charging", "Full", "Not charging"}  # "Not charging": on the charger, which holds back
+# power-profiles-daemon's power saver is "low-power", or "quiet" where the firmware has no such profile.
+_SAVING_PROFILES = {"low-power", "quiet"}
 _LOWEST_TRIP_C, _HIGHEST_C = 1.0, 200.0  # firmware fills unused trips with 0, -274 or huge values
 _PASSIVE_BELOW_CRITICAL_C = 10.0
+_TOOL = "vcgencmd"
 _TOOL_TIMEOUT_S = 2.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heat:
+    """The controller's thermal level 0..4, and the hottest zone in °C; None = the machine is silent."""
+
+    level: int | None = None
+    zone_c: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Battery:
+    """None = no battery, or it does not say.
+
+    ``plugged``: power comes from outside, so inference drains nothing. ``charging``: current flows into the battery,
+    which warms the device; a full battery on its charger is plugged and not charging.
+    """
+
+    permille: int | None = None
+    plugged: bool | None = None
+    charging: bool | None = None
+    low_power: bool | None = None
+
+
 class LinuxSource:
-    """Reads ``root`` each time it is asked; every file may be missing."""
-
-    def __init__(self, root: Path = Path("/sys")) -> None:
-        self._root = root
-
-    def read(self) -> Signals:
-        battery_permille, charging = self._battery()
-        profile = _text(self._root / "firmware/acpi/platform_profile")
-        return Signals(
-            status=self._level(), battery_permille=battery_permille, charging=charging, low_power=profile == "low-power"
-        )
-
-    def temperature_c(self) -> float:
-        """The hottest zone in degrees Celsius; NaN if no zone tells."""
-        return max((celsius for _, celsius in self._zones()), default=math.nan)
-
-    def _level(self) -> int:
-        levels = [_zone_level(zone, celsius) for zone, celsius in self._zones()]
-        for device in _sorted(self._root / "class/thermal", "cooling_device*"):
-            state = _number(device / "cur_state")
-            if _THROTTLES.fullmatch(_text(device / "type")) and state > 0:
-                levels.append(SEVERE)
-        return max(levels, default=UNKNOWN)
-
-    def _zones(self) -> Iterator[tuple[Path, float]]:
-        for zone in _sorted(self._root / "class/thermal", "thermal_zone*"):
-            celsius = _number(zone / "temp") / 1000
-            if not _OTHER_ZONES.search(_text(zone / "type")) and -40 <= celsius <= _HIGHEST_C:
-                yield zone, celsius
-
-    def _battery(self) -> tuple[int, bool]:
-        """The system's battery (not a mouse's), and whether power comes from outside."""
-        battery_permille, charging = UNKNOWN, False
-        for supply in _sorted(self._root / "class/power_supply", "*"):
-            if _text(supply / "scope") == "Device":
-                continue
-            if _text(supply / "type") == "Battery":
-                percent = _number(supply / "capacity")
-                if battery_permille < 0 and 0 <= percent <= 100:
-                    battery_permille = int(percent * 10)
-                charging |= _text(supply / "status") in _CHARGING
-            else:
-                charging |= _number(supply / "online") >= 1
-        return battery_permille, charging
-
-
-class RaspberryPiSource:
-    """A Pi: the firmware's throttle bits beside what Linux says.
+    """Reads ``root`` each time it is asked.
 
     Args:
         root: sysfs.
-        vcgencmd: answers ``get_throttled`` with the tool's output, or raises OSError where there is none.
+        vcgencmd: on a Raspberry Pi: answers ``get_throttled`` with the tool's output, or raises OSError.
     """
 
-    def __init__(self, root: Path = Path("/sys"), vcgencmd: Callable[[str], str] | None = None) -> None:
-        self._linux = LinuxSource(root)
-        self._vcgencmd = vcgencmd or _run_vcgencmd
+    def __init__(self, root: Path = SYS, vcgencmd: Callable[[str], str] | None = None) -> None:
+        self._root = root
+        self._vcgencmd = vcgencmd
+
+    @classmethod
+    def here(cls) -> LinuxSource:
+        """This machine, with its firmware's tool where there is one."""
+        return cls(vcgencmd=_run_vcgencmd if shutil.which(_TOOL) else None)
 
     def read(self) -> Signals:
-        general = self._linux.read()
-        level = pi_level(self._throttled(), self._linux.temperature_c())
+        """For the controller, to which "charging" means that inference drains no battery."""
+        level, battery = self.heat().level, self.battery()
         return Signals(
-            status=max(level, general.status),
-            battery_permille=general.battery_permille,
-            charging=general.charging,
-            low_power=general.low_power,
+            status=UNKNOWN if level is None else level,
+            battery_permille=UNKNOWN if battery.permille is None else battery.permille,
+            charging=bool(battery.plugged),
+            low_power=bool(battery.low_power),
         )
 
-    def _throttled(self) -> int:
+    def heat(self) -> Heat:
+        zones = list(self._zones())
+        zone_c = max((celsius for _, celsius in zones), default=math.nan)
+        levels = [_zone_level(zone, celsius) for zone, celsius in zones]
+        for device in _sorted(self._root / "class/thermal", "cooling_device*"):
+            if _THROTTLES.fullmatch(text(device / "type") or "") and (number(device / "cur_state") or 0) > 0:
+                levels.append(SEVERE)
+        if self._vcgencmd is not None:
+            levels.append(pi_level(self._throttled(self._vcgencmd), zone_c))
+        level = max(levels, default=UNKNOWN)
+        return Heat(level=None if level < 0 else level, zone_c=None if math.isnan(zone_c) else zone_c)
+
+    def battery(self) -> Battery:
+        """The system's first battery (not a mouse's), and whether power comes from outside."""
+        permille: int | None = None
+        plugged: list[bool] = []
+        charging: list[bool] = []
+        for supply in _sorted(self._root / "class/power_supply", "*"):
+            if text(supply / "scope") == "Device":
+                continue
+            if text(supply / "type") == "Battery":
+                percent = number(supply / "capacity")
+                if permille is None and percent is not None and 0 <= percent <= 100:
+                    permille = int(percent * 10)
+                status = text(supply / "status")
+                if status is not None and status != "Unknown":
+                    plugged.append(status in _PLUGGED)
+                    charging.append(status == "Charging")
+            elif (online := number(supply / "online")) is not None:
+                plugged.append(online >= 1)
+        profile = text(self._root / "firmware/acpi/platform_profile")
+        return Battery(
+            permille=permille,
+            plugged=any(plugged) if plugged else None,
+            charging=any(charging) if charging else None,
+            low_power=None if profile is None else profile in _SAVING_PROFILES,
+        )
+
+    def discharging_uw(self) -> float | None:
+        """What the batteries give now, in µW; None while none of them tells or discharges."""
+        powers = [_power_uw(s) for s in _sorted(self._root / "class/power_supply", "*") if _is_system_battery(s)]
+        known = [power for power in powers if power is not None]
+        return sum(known) if known else None
+
+    def _zones(self) -> Iterator[tuple[Path, float]]:
+        for zone in _sorted(self._root / "class/thermal", "thermal_zone*"):
+            milli_c = number(zone / "temp")
+            if milli_c is None or _OTHER_ZONES.search(text(zone / "type") or ""):
+                continue
+            if -40 <= milli_c / 1000 <= _HIGHEST_C:
+                yield zone, milli_c / 1000
+
+    @staticmethod
+    def _throttled(vcgencmd: Callable[[str], str]) -> int:
         try:
-            answer = self._vcgencmd("get_throttled")
+            answer = vcgencmd("get_throttled")
         except (OSError, subprocess.SubprocessError):
             return UNKNOWN
         match = re.search(r"throttled=0x([0-9a-fA-F]{1,8})\b", answer)
         return int(match[1], 16) if match else UNKNOWN
 
 
+def text(path: Path) -> str | None:
+    """What a file of sysfs or procfs says; None where there is none, or nothing in it."""
+    try:
+        return path.read_text(errors="replace").strip("\0 \n\t") or None
+    except OSError:
+        return None
+
+
+def number(path: Path) -> float | None:
+    """The number that a file holds; None where there is none."""
+    try:
+        found = float(text(path) or "")
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
+
+
 def _run_vcgencmd(query: str) -> str:
-    done = subprocess.run(["vcgencmd", query], capture_output=True, text=True, timeout=_TOOL_TIMEOUT_S, check=True)
+    done = subprocess.run([_TOOL, query], capture_output=True, text=True, timeout=_TOOL_TIMEOUT_S, check=True)
     return done.stdout
 
 
 def _zone_level(zone: Path, celsius: float) -> int:
     trips: dict[str, list[float]] = {}
     for file in zone.glob("trip_point_*_type"):
-        limit = _number(file.with_name(file.name.replace("_type", "_temp"))) / 1000
-        if _LOWEST_TRIP_C <= limit <= _HIGHEST_C:
-            trips.setdefault(_text(file), []).append(limit)
+        milli_c = number(file.with_name(file.name.replace("_type", "_temp")))
+        if milli_c is not None and _LOWEST_TRIP_C <= milli_c / 1000 <= _HIGHEST_C:
+            trips.setdefault(text(file) or "", []).append(milli_c / 1000)
     ends = trips.get("hot", []) + trips.get("critical", [])
     passive = trips.get("passive", [])
     if not passive and not ends:
@@ -133,22 +192,22 @@ def _zone_level(zone: Path, celsius: float) -> int:
     return level_below_trip(celsius, trip, last - MODERATE_BELOW_TRIP_C)
 
 
+def _is_system_battery(supply: Path) -> bool:
+    return text(supply / "type") == "Battery" and text(supply / "scope") != "Device"
+
+
+def _power_uw(supply: Path) -> float | None:
+    if text(supply / "status") != "Discharging":
+        return None
+    power = number(supply / "power_now")
+    if power is not None:
+        return abs(power)
+    current, voltage = number(supply / "current_now"), number(supply / "voltage_now")
+    return None if current is None or voltage is None else abs(current) * voltage / 1e6
+
+
 def _sorted(folder: Path, pattern: str) -> list[Path]:
     try:
         return sorted(folder.glob(pattern))
     except OSError:
         return []
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def _number(path: Path) -> float:
-    try:
-        return float(_text(path))
-    except ValueError:
-        return math.nan

@@ -90,6 +90,9 @@ class Selection:
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> tuple[object, ...]:  # made anew in another process, where text has another hash
+        return _selection, (self.counts, self.label, self.listed, self.width)
+
     def __str__(self) -> str:
         return self.label if self.width is None else str(self.width)
 
@@ -138,3 +141,7 @@ class Selection:
 
 Net = Width | Selection
 """How callers name a net: by a width, or by its counts."""
+
+
+def _selection(counts: tuple[tuple[str, int], ...], label: str, listed: Width | None, width: Width | None) -> Selection:
+    return Selection(counts=counts, label=label, listed=listed, width=width)

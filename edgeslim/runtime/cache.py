@@ -1,17 +1,17 @@
 """Rebuilt artifacts on disk, keyed by their hash, shared by any number of processes.
 
-    cache_dir/
+    edgeslim-session/             own_folder.py
       lock                        held (flock) while something is built or removed
       artifacts/<key>/model.pte   whole, or not there; its modification time is when it was last used
       artifacts/.<key>.*.part     being built; when nobody holds the lock it is a leftover and is removed
-      loading/ crashes/           journal.py          tables/   tables.py
 
     ensure(plan) ─► there? ─► size, then hash (once per process and file) ─► CachedArtifact
                       └ no, or broken ─► lock ─► build beside ─► rename ─► look again
 
-Nothing in here is trusted: a file is hashed when this process first meets it and again when its size, inode or time
-has changed. ``CachedArtifact.intact`` tells at any later moment whether somebody wrote into a file that a runtime
-has mapped. The folder may vanish at any moment; it is made again.
+Only names that could be ours (a key is a SHA-256) are ever removed. No content is trusted: a file is hashed when this
+process first meets it and again when its size, inode or time has changed. ``CachedArtifact.intact`` tells at any later
+moment whether somebody wrote into a file that a runtime has mapped. The folder may vanish at any moment; it is made
+again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -31,13 +32,16 @@ from pathlib import Path
 from edgeslim.core.manifest import FileEntry
 from edgeslim.errors import FormatError, OutputError
 from edgeslim.runtime.deployment import ArtifactPlan
-from edgeslim.runtime.locking import folder_lock
+from edgeslim.runtime.locking import OWN_FILE, folder_lock
+from edgeslim.runtime.own_folder import OwnFolder
 
 DEFAULT_BYTES = 512 << 20
 _ATTEMPTS = 5
 _CHUNK_BYTES = 1 << 20
 _LEFTOVER_S = 3600.0  # age at which a leftover is removed where the lock cannot be had
 _UNFINISHED, _REMOVED = ".part", ".gone"
+_KEY = re.compile(r"[0-9a-f]{64}")
+_LEFTOVER = re.compile(r"\.[0-9a-f]{64}\.[a-z0-9_]{8}\.(part|gone)")
 
 Identity = tuple[int, int, int, int]
 
@@ -81,15 +85,22 @@ class ArtifactCache:
     ``lock_wait_s``: how long to wait for a process that builds or removes; a stopped one must not stop this one.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int = DEFAULT_BYTES, lock_wait_s: float = 10.0) -> None:
-        self.folder = folder
+    def __init__(self, own: OwnFolder, *, max_bytes: int = DEFAULT_BYTES, lock_wait_s: float = 10.0) -> None:
+        self._own = own
         self._lock_wait_s = lock_wait_s
         self.max_bytes = max_bytes
-        self._artifacts = folder / "artifacts"
         self._verified: dict[tuple[str, str], Identity] = {}
         self._pins: Counter[str] = Counter()
         self.repaired = 0
         """How many broken artifacts this process has found and rebuilt."""
+
+    @property
+    def folder(self) -> Path:
+        return self._own.path
+
+    @property
+    def _artifacts(self) -> Path:
+        return self._own.path / "artifacts"
 
     def ensure(self, plan: ArtifactPlan, build: Callable[[Path], None]) -> CachedArtifact:
         """The artifact, verified; built first where it is missing or broken.
@@ -134,10 +145,16 @@ class ArtifactCache:
             hint="choose another folder with --cache-dir",
         )
 
+    def close(self) -> None:
+        """Nothing is kept here any more by this process."""
+        self._own.close()
+
     # Looking
 
     def _find(self, plan: ArtifactPlan) -> CachedArtifact | None:
         """The artifact if it is there and right. Nothing is repaired here."""
+        if not self._own.usable():
+            return None
         root = self._artifacts / plan.key / plan.name
         seals: list[tuple[Path, int, Identity]] = []
         try:
@@ -145,7 +162,7 @@ class ArtifactCache:
                 return None
             for file in plan.files:
                 path = plan.place(root, file)
-                descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+                descriptor = os.open(path, os.O_RDONLY | OWN_FILE)
                 identity = _identity(os.fstat(descriptor))
                 seals.append((path, descriptor, identity))
                 if not self._right(plan.key, file, descriptor, identity):
@@ -180,7 +197,8 @@ class ArtifactCache:
     # Building
 
     def _find_or_build(self, plan: ArtifactPlan, build: Callable[[Path], None]) -> CachedArtifact:
-        self._artifacts.mkdir(parents=True, exist_ok=True)
+        self._own.make()
+        self._artifacts.mkdir(exist_ok=True)
         with folder_lock(self.folder, wait_s=self._lock_wait_s) as alone:
             found = self._find(plan)  # another process may have built it while we waited
             if found is not None:
@@ -189,6 +207,7 @@ class ArtifactCache:
                 self.repaired += 1
             self._clear_leftovers(everything=alone)
             self._make_room(plan.size_bytes, keep=plan.key)
+            self._check_space(plan.size_bytes)
             self._build(plan, build)
             found = self._find(plan)
         if found is None:
@@ -222,25 +241,26 @@ class ArtifactCache:
             os.rename(self._artifacts / key, gone)
         except FileNotFoundError:
             return False
-        shutil.rmtree(gone, ignore_errors=True)
+        _delete(gone)
         return True
 
     def _clear_leftovers(self, *, everything: bool) -> None:
         """What killed processes left; the holder of the lock knows that nobody is at work."""
         now = time.time()
         for entry in os.scandir(self._artifacts):
-            if entry.name.startswith(".") and entry.name.endswith((_UNFINISHED, _REMOVED)):
+            if _LEFTOVER.fullmatch(entry.name):
                 with contextlib.suppress(OSError):
-                    if everything or now - entry.stat().st_mtime > _LEFTOVER_S:
-                        shutil.rmtree(entry.path, ignore_errors=True)
+                    if everything or now - entry.stat(follow_symlinks=False).st_mtime > _LEFTOVER_S:
+                        _delete(Path(entry.path))
 
     def _make_room(self, needed: int, *, keep: str) -> None:
         """Remove what was used longest ago until ``needed`` more bytes fit."""
         entries = []
         for entry in os.scandir(self._artifacts):
-            if not entry.name.startswith(".") and entry.name != keep:
+            if _KEY.fullmatch(entry.name) and entry.name != keep:
                 with contextlib.suppress(OSError):
-                    entries.append((entry.stat().st_mtime_ns, entry.name, _size(Path(entry.path))))
+                    used_ns = entry.stat(follow_symlinks=False).st_mtime_ns
+                    entries.append((used_ns, entry.name, _size(Path(entry.path))))
         total = sum(size for _, _, size in entries) + needed
         for _, key, size in sorted(entries):
             if total <= self.max_bytes:
@@ -248,6 +268,14 @@ class ArtifactCache:
             if self._pins[key] == 0:
                 self._remove(key)
                 total -= size
+
+    def _check_space(self, needed: int) -> None:
+        """A bundle of a few kilobytes may rebuild to gigabytes: known before the disk is full of half a file."""
+        free = shutil.disk_usage(self._artifacts).free
+        if needed > free:
+            raise OSError(
+                errno.ENOSPC, f"no space left for a file of {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free"
+            )
 
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -273,7 +301,7 @@ def _names_in(root: Path) -> set[str]:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in _files(folder))
+    return sum(path.lstat().st_size for path in _files(folder))
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -281,6 +309,9 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in names)
 
 
-def holds_no_space(error: BaseException) -> bool:
-    """Whether an error of ``ensure`` means a full disk."""
-    return _errno(error) in _NO_SPACE
+def _delete(entry: Path) -> None:
+    """A folder with all that is in it; of a link only the link."""
+    if entry.is_symlink():
+        entry.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(entry, ignore_errors=True)

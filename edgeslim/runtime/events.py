@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeslim.core.width import Width
+from edgeslim.runtime.deployment import ArtifactPlan
 
 Kind = Literal[
-    "loaded",  # a width is ready; message says how long rebuild, load and warm-up took
+    "loaded",  # an artifact is ready; message says how long rebuild, load and warm-up took
     "repaired",  # a cached file was broken and has been rebuilt
-    "left-out",  # a width took a process down while loading, lately
-    "lost",  # a width cannot be used any more in this session
+    "left-out",  # loading an artifact has crashed processes lately
+    "lost",  # an artifact cannot be used any more in this session
     "cache",  # the cache cannot be written; what the session does instead
     "table",  # which latency table is used
 ]
@@ -24,12 +24,13 @@ _KEPT = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionEvent:
-    """``at_s`` is Unix time; ``width`` where the event is about one."""
+    """``at_s`` is Unix time; ``artifact`` (an id) and ``label`` (for people) where the event is about one."""
 
     at_s: float
     kind: Kind
     message: str
-    width: Width | None = None
+    artifact: str | None = None
+    label: str | None = None
 
 
 class EventLog:
@@ -40,8 +41,14 @@ class EventLog:
         self._listener = listener
         self._lock = threading.Lock()
 
-    def add(self, kind: Kind, message: str, width: Width | None = None) -> None:
-        event = SessionEvent(at_s=time.time(), kind=kind, message=message, width=width)
+    def add(self, kind: Kind, message: str, about: ArtifactPlan | None = None) -> None:
+        event = SessionEvent(
+            at_s=time.time(),
+            kind=kind,
+            message=message,
+            artifact=None if about is None else about.artifact,
+            label=None if about is None else about.label,
+        )
         with self._lock:
             self._events.append(event)
         if self._listener is not None:

@@ -20,6 +20,8 @@ except ImportError:  # Windows
     fcntl = None
 
 _POLL_S = 0.005
+OWN_FILE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""How files of our own are opened: what a link points to is somebody else's, and a pipe would never answer."""
 
 
 def try_lock(descriptor: int) -> bool | None:
@@ -42,12 +44,12 @@ def folder_lock(folder: Path, *, wait_s: float) -> Iterator[bool]:
     False after ``wait_s`` (a stopped process holds it) or where there are no locks.
 
     Raises:
-        OSError: the lock's file cannot be made.
+        OSError: the lock's file cannot be made, or a link stands in its place.
     """
     path = folder / "lock"
     deadline = time.monotonic() + wait_s
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | OWN_FILE, 0o600)
         try:
             got = try_lock(descriptor)
             # The file may have been removed while we waited for it: then others lock another one.
@@ -64,6 +66,6 @@ def folder_lock(folder: Path, *, wait_s: float) -> Iterator[bool]:
 
 def _names(path: Path, descriptor: int) -> bool:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except FileNotFoundError:
         return False

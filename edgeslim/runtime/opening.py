@@ -1,17 +1,15 @@
 """From what an app says to a session that can run: bundle, target, cache, table, ladder.
 
-bundle, target ─► Deployment ─► WidthPool ◄─ caches, journal
+bundle, target ─► Deployment ─► ArtifactPool ◄─ caches, journal
                                     │
-table given / stored / measured ────┴─► Ladder without widths that crashed lately
+table given / stored / measured ────┴─► Ladder without what crashed lately
 """
 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -24,16 +22,16 @@ from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import Policy, preset
 from edgeslim.core.prior import scale_prior
-from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, HostError, MissingExtraError, OutputError, TableError, UsageError
 from edgeslim.host import machine
 from edgeslim.runtime.cache import DEFAULT_BYTES, ArtifactCache
 from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.events import EventLog
-from edgeslim.runtime.journal import PAUSES_S, LoadJournal
+from edgeslim.runtime.journal import LoadJournal
 from edgeslim.runtime.loading import FrameGate
 from edgeslim.runtime.measure import GapMeasurement, Measurement, candidates, measure_now
-from edgeslim.runtime.pool import WidthPool
+from edgeslim.runtime.own_folder import OwnFolder, SpareFolder
+from edgeslim.runtime.pool import ArtifactPool
 from edgeslim.runtime.signals import Listener, Readings, listen
 from edgeslim.runtime.tables import TableStore, prior_of, rungs
 from edgeslim.targets import runtimes
@@ -49,7 +47,7 @@ class Opened:
     """What a session stands on. ``refined`` is a better ladder, once the gaps have brought it."""
 
     deployment: Deployment
-    pool: WidthPool
+    pool: ArtifactPool
     policy: Policy
     table: LatencyTable
     ladder: Ladder
@@ -62,6 +60,7 @@ class Opened:
     def close(self) -> None:
         self.signals.close()
         self.pool.close()
+        self.deployment.close()
         if self.owns_bundle:
             self.deployment.bundle.close()
 
@@ -75,7 +74,7 @@ def open_session(
     *,
     max_loaded: int,
     threads: int | None,
-    variant: str | None,
+    variants: Sequence[str] | None,
     first_use: FirstUse,
     cache_bytes: int | None,
     readings: Readings,
@@ -85,19 +84,21 @@ def open_session(
     """Everything ``SlimSession`` needs; its docstring says what is raised."""
     owns_bundle = not isinstance(bundle, SlimBundle)
     opened = bundle if isinstance(bundle, SlimBundle) else SlimBundle.open(bundle)
-    pool: WidthPool | None = None
+    pool: ArtifactPool | None = None
+    deployment: Deployment | None = None
     try:
         runtime = _runtime(opened, target)
-        deployment = Deployment.of(opened, runtime.info.name, variant)
+        deployment = Deployment.of(opened, runtime.info.name, variants)
         path = Path(table) if isinstance(table, str | Path) else None
         table = LatencyTable.read(path) if path is not None else cast(LatencyTable | None, table)
         threads = threads or _threads(table)
-        folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
-        journal = LoadJournal(folder)
-        pool = WidthPool(
+        own = OwnFolder(Path(cache_dir) if cache_dir is not None else default_cache_dir())
+        journal = LoadJournal(own)
+        folders = (own, SpareFolder())
+        pool = ArtifactPool(
             deployment,
             runtime,
-            caches=_caches(folder, cache_bytes or DEFAULT_BYTES),
+            caches=tuple(ArtifactCache(folder, max_bytes=cache_bytes or DEFAULT_BYTES) for folder in folders),
             journal=journal,
             threads=threads,
             max_loaded=max_loaded,
@@ -109,7 +110,7 @@ def open_session(
             pool=pool,
             gate=gate,
             events=events,
-            store=TableStore(folder),
+            store=TableStore(own),
             threads=threads,
             without=left_out(deployment, journal, events),
         )
@@ -130,23 +131,15 @@ def open_session(
     except BaseException:
         if pool is not None:
             pool.close()
+        if deployment is not None:
+            deployment.close()
         if owns_bundle:
             opened.close()
         raise
 
 
 def default_cache_dir() -> Path:
-    return Path(platformdirs.user_cache_dir("edgeslim")) / "session"
-
-
-def _caches(folder: Path, max_bytes: int) -> tuple[ArtifactCache, ...]:
-    """The folder asked for, and one in the system's temporary folder for when it cannot be written."""
-    spare = Path(tempfile.gettempdir()) / f"edgeslim-cache-{_user()}"
-    return tuple(ArtifactCache(path, max_bytes=max_bytes) for path in dict.fromkeys((folder, spare)))
-
-
-def _user() -> str:
-    return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
+    return Path(platformdirs.user_cache_dir("edgeslim"))
 
 
 def _runtime(bundle: SlimBundle, target: str | Target | None) -> Target:
@@ -188,28 +181,17 @@ def _policy(policy: Policy | str | None, bundle: SlimBundle) -> Policy:
     return preset(policy or "balanced")
 
 
-def left_out(deployment: Deployment, journal: LoadJournal, events: EventLog) -> Mapping[Width, str]:
-    """Widths that took a process down while loading, lately.
-
-    Where that is true of all, the narrowest of those that crashed least is tried again: answering beats nothing.
-
-    Raises:
-        HostError: every width has crashed three times or more.
-    """
-    paused = journal.paused()
-    crashed = {w: paused[plan.key].count for w, plan in deployment.plans.items() if plan.key in paused}
-    if len(crashed) == len(deployment.plans):
-        least = min(crashed, key=lambda width: (crashed[width], width))
-        if crashed[least] >= len(PAUSES_S):
-            raise HostError(
-                f"loading any width of {deployment.bundle.path} has crashed {deployment.variant.target}, "
-                f"the narrowest {crashed[least]} times",
-                hint="another --target, or remove crashes/ from the cache folder to try again",
-            )
-        del crashed[least]
-    reasons = {width: f"loading it has crashed a process, {count} times lately" for width, count in crashed.items()}
-    for width, reason in reasons.items():
-        events.add("left-out", reason, width)
+def left_out(deployment: Deployment, journal: LoadJournal, events: EventLog) -> Mapping[str, str]:
+    """Artifacts that have crashed processes while loading, by the journal's rule; the narrowest is never among them."""
+    crashed = journal.left_out()
+    narrowest = next(iter(deployment.plans))
+    reasons = {
+        artifact: f"loading it has crashed a process {crashed[plan.key].count} times lately"
+        for artifact, plan in deployment.plans.items()
+        if plan.key in crashed and artifact != narrowest
+    }
+    for artifact, reason in reasons.items():
+        events.add("left-out", reason, deployment.plans[artifact])
     return reasons
 
 
@@ -218,12 +200,12 @@ class _Opening:
     """Where the table comes from."""
 
     deployment: Deployment
-    pool: WidthPool
+    pool: ArtifactPool
     gate: FrameGate
     events: EventLog
     store: TableStore
     threads: int
-    without: Mapping[Width, str]
+    without: Mapping[str, str]
 
     def table(self, given: LatencyTable | None, first_use: FirstUse) -> tuple[LatencyTable, Measurement | None]:
         """The table to begin with, and what has been measured if the rest is to be measured in the gaps."""
@@ -233,19 +215,23 @@ class _Opening:
         if stored is not None and self._usable(stored):
             self.events.add("table", "the table measured here before")
             return stored, None
-        widths = [width for width in candidates(self.deployment) if width not in self.without]
+        wanted = [artifact for artifact in candidates(self.deployment) if artifact not in self.without]
         if first_use == "now":
-            found = self._measure(widths)
+            found = self._measure(wanted)
             table = found.table()
             self._save(table)
             return table, None
-        found = self._measure([widths[0], *widths[1:][-1:]])
+        found = self._measure([wanted[0], *wanted[1:][-1:]])
         prior = prior_of(self.deployment)
         table = found.table() if prior is None else self._scaled(prior, found) or found.table()
         return table, found
 
     def gap_measurement(self, found: Measurement, opened: Opened) -> GapMeasurement | None:
-        missing = [w for w in candidates(self.deployment) if w not in found.samples and w not in self.without]
+        missing = [
+            artifact
+            for artifact in candidates(self.deployment)
+            if artifact not in found.samples and artifact not in self.without
+        ]
 
         def done(measured: Measurement) -> None:
             opened.table = measured.table()
@@ -261,14 +247,15 @@ class _Opening:
             return False
         return True
 
-    def _measure(self, widths: list[Width]) -> Measurement:
-        self.events.add("table", f"measuring {len(widths)} widths on this device")
-        found = measure_now(self.pool, self.deployment, widths)
+    def _measure(self, artifacts: list[str]) -> Measurement:
+        self.events.add("table", f"measuring {len(artifacts)} artifacts on this device")
+        found = measure_now(self.pool, self.deployment, artifacts, threads=self.threads)
         if not found.samples:
             if self.pool.refusal is not None:
                 raise self.pool.refusal
-            reasons = "; ".join(f"{width}: {reason}" for width, reason in self.pool.take_failures())
-            raise HostError(f"no width of {self.deployment.bundle.path} can be loaded here ({reasons})")
+            plans, failures = self.deployment.plans, self.pool.take_failures()
+            reasons = "; ".join(f"{plans[artifact].label}: {reason}" for artifact, reason in failures)
+            raise HostError(f"no artifact of {self.deployment.bundle.path} can be loaded here ({reasons})")
         return found
 
     def _save(self, table: LatencyTable) -> None:
@@ -279,20 +266,18 @@ class _Opening:
 
     def _scaled(self, prior: LatencyTable, found: Measurement) -> LatencyTable | None:
         """Another device's table at this one's speed; None where it does not fit this bundle."""
-        variant = self.deployment.variant
+        target = self.deployment.target
         row = found.table().rows[0]
-        here_ms = found.here_ms()
-        there = {row.artifact for row in prior.select(target=variant.target, precision=variant.precision)}
+        there = {row.artifact for row in prior.select(target=target)}
         try:
             scaled = scale_prior(
                 prior,
-                {artifact: ms for artifact, ms in here_ms.items() if artifact in there},
+                {artifact: ms for artifact, ms in found.here_ms().items() if artifact in there},
                 device=machine.device(),
                 os=machine.operating_system(),
                 runtime=row.runtime,
                 created_at=row.started_at,
-                target=variant.target,
-                precision=variant.precision,
+                target=target,
             )
             rungs(scaled, self.deployment, threads=self.threads, without=self.without)
         except TableError:

@@ -9,34 +9,36 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgeslim.core.reading import Decision, Reading
-from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameResult:
-    """One frame. ``outputs``: every output of the net by name, the caller's own."""
+    """One frame. ``outputs`` by name, the caller's own (a classifier's: ``logits``, ``[1, classes]``, float32)."""
 
     outputs: Mapping[str, NDArray[Any]]
     artifact: str
     """Id of what ran; not yet ``decision.artifact`` while that one is being prepared."""
-    width: Width
-    """The width that ran."""
+    label: str
+    """Its name for people: ``0.75x``, ``int8 0.75x @192``."""
     latency_us: int
     """Of the runtime's call alone."""
+    fill_us: int = 0
+    """What the function given to ``run`` took."""
     reading: Reading
     decision: Decision
 
     @property
     def output(self) -> NDArray[Any]:
-        """The output of a net that has one, such as logits ``[1, classes]``.
+        """The only output.
 
         Raises:
-            UsageError: it has several.
+            UsageError: there are several.
         """
         if len(self.outputs) != 1:
-            raise UsageError(f"this net has the outputs {', '.join(self.outputs)}", hint="outputs[name]")
-        return next(iter(self.outputs.values()))
+            raise UsageError(f"there are {len(self.outputs)} outputs: take one of {', '.join(self.outputs)} by name")
+        (only,) = self.outputs.values()
+        return only
 
     @property
     def missed(self) -> bool:
@@ -54,23 +56,23 @@ class FrameResult:
         sentence = self.decision.sentence()
         if self.artifact == self.decision.artifact:
             return sentence
-        return f"{sentence}; ran at {self.width}x while {self.decision.label} is prepared"
+        return f"{sentence}; ran at {self.label} while {self.decision.label} is prepared"
 
 
 @dataclass(slots=True, kw_only=True)
 class SessionCounts:
-    """Since the session began."""
+    """Since the session began; artifacts by id."""
 
     frames: int = 0
     misses: int = 0
     switches: int = 0
-    frames_at: dict[Width, int] = field(default_factory=dict)
-    last: Width | None = None
+    frames_at: dict[str, int] = field(default_factory=dict)
+    last: str | None = None
 
     def add(self, result: FrameResult) -> None:
-        width = result.width
+        artifact = result.artifact
         self.frames += 1
         self.misses += result.missed
-        self.switches += self.last is not None and width != self.last
-        self.last = width
-        self.frames_at[width] = self.frames_at.get(width, 0) + 1
+        self.switches += self.last is not None and artifact != self.last
+        self.last = artifact
+        self.frames_at[artifact] = self.frames_at.get(artifact, 0) + 1

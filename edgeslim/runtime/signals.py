@@ -8,7 +8,6 @@ None       nothing is known
 
 from __future__ import annotations
 
-import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Literal, Protocol
 
 from edgeslim.core.signals import Signals, SignalSource
 from edgeslim.errors import UsageError
-from edgeslim.host.sysfs import LinuxSource, RaspberryPiSource
+from edgeslim.host.sysfs import LinuxSource
 from edgeslim.runtime.loading import FrameGate
 
 Readings = Literal["auto"] | Path | Callable[[], Signals] | None
@@ -36,7 +35,14 @@ class AskingListener:
     """Asks before every frame."""
 
     def __init__(self, ask: Callable[[], Signals]) -> None:
-        self.now = ask
+        self._ask = ask
+
+    def now(self) -> Signals:
+        """What it raises goes to the caller of ``run``: the mistake is the app's, and no artifact's."""
+        signals = self._ask()
+        if not isinstance(signals, Signals):
+            raise UsageError(f"readings answered {type(signals).__name__}, expected edgeslim.core.signals.Signals")
+        return signals
 
     def close(self) -> None:
         pass
@@ -77,7 +83,6 @@ def listen(readings: Readings, gate: FrameGate) -> Listener:
             raise UsageError(f"{readings} is no folder that could stand for /sys", hint="it holds class/thermal/…")
         return PollingListener(LinuxSource(readings), gate)
     if readings == "auto" and sys.platform == "linux":
-        source = RaspberryPiSource() if shutil.which("vcgencmd") else LinuxSource()
-        return PollingListener(source, gate)
+        return PollingListener(LinuxSource.here(), gate)
     nothing = Signals()
     return AskingListener(lambda: nothing)

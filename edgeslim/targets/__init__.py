@@ -21,6 +21,7 @@ REGISTRY: Registry[Callable[[], Target]] = Registry(
     {
         "executorch": "edgeslim.targets.executorch:ExecutorchTarget",
         "coreml": "edgeslim.targets.coreml:CoremlTarget",
+        "coreai": "edgeslim.targets.coreai:CoreaiTarget",
         "litert": "edgeslim.targets.litert:LitertTarget",
         "reference": "edgeslim.targets.reference:ReferenceTarget",
         "fake": "edgeslim.targets.fake:FakeTarget",

@@ -17,9 +17,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgeslim.core.manifest import TensorInfo
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 from edgeslim.files import sha256_file
@@ -157,26 +159,6 @@ class Artifact:
         return document
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeInfo:
-    """Which code really runs the net; the ``runtime`` of a latency row.
-
-    ``delegate_actual`` is what the runtime reports after loading, so a silent fallback shows. ``threads`` is what the
-    runtime uses, which may differ from what was asked where the runtime offers no setting (then ``note`` says so).
-    """
-
-    name: str
-    version: str
-    delegate_requested: str
-    delegate_actual: str
-    threads: int
-    load_mode: str = "file"
-    note: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
 NO_OPTIONS: Mapping[str, Any] = {}
 
 
@@ -284,7 +266,7 @@ def check_inputs(specs: Sequence[TensorInfo], inputs: Arrays) -> None:
     """Refuse arrays that a runner with these inputs cannot take.
 
     Raises:
-        UsageError: a name is missing or unknown, or an array has another shape or dtype.
+        UsageError: a name is missing or unknown, or a value is no array, or of another shape or dtype.
     """
     if len(inputs) != len(specs):
         known = {spec.name for spec in specs}
@@ -293,6 +275,8 @@ def check_inputs(specs: Sequence[TensorInfo], inputs: Arrays) -> None:
         array = inputs.get(spec.name)
         if array is None:
             raise UsageError(f"no input {spec.name!r} among {sorted(inputs)}")
+        if not isinstance(array, np.ndarray):
+            raise UsageError(f"input {spec.name!r} takes a numpy array, got {type(array).__name__}")
         if array.shape != spec.shape or array.dtype != spec.dtype:
             raise UsageError(
                 f"input {spec.name!r} takes {spec.dtype} {list(spec.shape)} ({spec.layout}), "

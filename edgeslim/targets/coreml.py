@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.core.recipe import Rule
 from edgeslim.errors import ExportError, UsageError
 from edgeslim.targets.base import (
@@ -34,7 +35,6 @@ from edgeslim.targets.base import (
     InputOption,
     Metadata,
     Runner,
-    RuntimeInfo,
     check_inputs,
     hash_files,
 )

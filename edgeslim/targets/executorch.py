@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.errors import ExportError, UsageError
 from edgeslim.files import write_atomically
 from edgeslim.targets.base import (
@@ -28,7 +29,6 @@ from edgeslim.targets.base import (
     InputOption,
     Metadata,
     Runner,
-    RuntimeInfo,
     check_inputs,
     hash_files,
     specs_by_place,
@@ -61,6 +61,7 @@ class ExecutorchTarget:
         platforms=EVERYWHERE,
         preference=20,
         run_bytes=600 << 20,  # torch
+        options={"compile_specs": "name → bytes, handed to the XNNPACK delegate and kept in the file"},
     )
 
     def export(
@@ -77,13 +78,16 @@ class ExecutorchTarget:
     ) -> Artifact:
         self.info.ensure_available(exporting=True)
         self.info.check_options(options)
+        specs = options.get("compile_specs", {})
+        if not all(isinstance(name, str) and isinstance(value, bytes) for name, value in specs.items()):
+            raise UsageError(f"compile_specs are names with bytes, got {specs!r}")
         written = self.info.precision(precision)
         with exporting(self.info.name, metadata.width, out) as log:
             import torch
 
             prepared = prepare(net, examples, outputs, input_option, metadata)
             program = torch.export.export(prepared.module, prepared.examples)
-            lowered = _lower(program, prepared.text, metadata)
+            lowered = _lower(program, prepared.text, metadata, specs)
             _check_one_delegate(lowered.exported_program(), metadata)
             with write_atomically(out, overwrite=False) as file:
                 lowered.to_executorch().write_to_file(file)
@@ -108,7 +112,7 @@ class ExecutorchTarget:
         return ExecutorchRunner(path, threads=threads)
 
 
-def _lower(program: ExportedProgram, text: str, metadata: Metadata) -> Any:
+def _lower(program: ExportedProgram, text: str, metadata: Metadata, specs: Mapping[str, bytes]) -> Any:
     from executorch.exir import to_edge_transform_and_lower
 
     from edgeslim.targets.xnnpack_lowering import WholeNetPartitioner, rewrite_for_xnnpack
@@ -118,7 +122,8 @@ def _lower(program: ExportedProgram, text: str, metadata: Metadata) -> Any:
     texts = {METADATA_NAME: text}
     if metadata.labels:
         texts[LABELS_NAME] = metadata.labels_text()
-    return to_edge_transform_and_lower(program, partitioner=[WholeNetPartitioner()], constant_methods=texts)
+    partitioner = WholeNetPartitioner(specs)
+    return to_edge_transform_and_lower(program, partitioner=[partitioner], constant_methods=texts)
 
 
 def _check_one_delegate(program: ExportedProgram, metadata: Metadata) -> None:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from edgeslim.core.manifest import TensorInfo
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.errors import HostError
-from edgeslim.targets.base import Array, Arrays, Artifact, RuntimeInfo
+from edgeslim.targets.base import Array, Arrays, Artifact
 from edgeslim.targets.info import EVERYWHERE, Needs, TargetInfo
 
 

@@ -78,13 +78,14 @@ FP16 = Precision(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """Python modules that must be there, and the extra of edgeslim (or the package) that brings them.
+    """Python modules that must be there, and the ``extra`` of ``package`` that brings them ("": the package itself).
 
     ``preload``: modules to import before a clock runs. An app has its runtime linked in, so Python's import is no part
     of a load.
     """
 
     extra: str
+    package: str = "edgeslim"
     modules: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
 
@@ -137,7 +138,7 @@ class TargetInfo:
         needs = self.exporter if exporting else self.runtime
         for module in needs.modules:
             if importlib.util.find_spec(module) is None:
-                raise MissingExtraError(module, needs.extra)
+                raise MissingExtraError(module, needs.extra, package=needs.package)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raises UsageError for a setting that this target does not have."""

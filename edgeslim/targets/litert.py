@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.errors import UsageError
 from edgeslim.files import write_atomically
 from edgeslim.targets.base import (
@@ -29,7 +30,6 @@ from edgeslim.targets.base import (
     InputOption,
     Metadata,
     Runner,
-    RuntimeInfo,
     check_inputs,
     hash_files,
     specs_by_name,

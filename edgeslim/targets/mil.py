@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.errors import CannotCheckError
-from edgeslim.targets.base import LABELS_NAME, METADATA_NAME, Array, Arrays, RuntimeInfo, check_inputs
+from edgeslim.targets.base import LABELS_NAME, METADATA_NAME, Array, Arrays, check_inputs
 from edgeslim.targets.mil_ops import OPERATIONS, Inputs
 from edgeslim.targets.mlpackage import WEIGHTS_PATH, describe_inputs, describe_outputs
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslim.core.manifest import TensorInfo
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.errors import UsageError
 from edgeslim.files import write_atomically
 from edgeslim.targets.base import (
@@ -30,7 +31,6 @@ from edgeslim.targets.base import (
     InputOption,
     Metadata,
     Runner,
-    RuntimeInfo,
     check_inputs,
     hash_files,
 )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeslim.core.recipe import Rule
+from edgeslim.core.strict_json import encode
 from edgeslim.errors import CannotCheckError, ExportError, OutputError, UsageError
 from edgeslim.targets.base import INPUT_NAME, OUTPUT_NAME, Artifact, InputOption, Runner, Target
 from edgeslim.targets.info import Precision
@@ -135,7 +136,7 @@ def says_what_runs(case: TargetCase, folder: Path) -> None:
     expect(bool(info.name and info.version), f"name and version of the runtime: {info.name!r} {info.version!r}")
     expect(runner.inputs == artifact.inputs, f"the runner takes {runner.inputs}, the artifact says {artifact.inputs}")
     expect(runner.outputs == artifact.outputs, f"it gives {runner.outputs}, the artifact says {artifact.outputs}")
-    json.dumps(info.to_json())
+    json.dumps(encode(info))
     runner.close()
 
 
@@ -153,12 +154,13 @@ def refuses_wrong_inputs(case: TargetCase, folder: Path) -> None:
     """Another shape, dtype or name is the caller's mistake, told in a sentence."""
     runner = case.load(case.artifact())
     good = normalised(pixels())
-    wrong: list[tuple[str, dict[str, NDArray[Any]]]] = [
+    wrong: list[tuple[str, dict[str, Any]]] = [
         ("a cropped image", {INPUT_NAME: np.ascontiguousarray(good[:, :, 1:])}),
         ("float64", {INPUT_NAME: good.astype(np.float64)}),
         ("an image without batch", {INPUT_NAME: good[0]}),
         ("pixels", {INPUT_NAME: pixels()}),
         ("another name", {"picture": good}),
+        ("a list", {INPUT_NAME: good.tolist()}),
         ("nothing", {}),
         ("one input too many", {INPUT_NAME: good, "mask": good}),
     ]

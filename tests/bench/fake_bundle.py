@@ -44,11 +44,11 @@ INFO = BundleInfo(
 )
 
 
-def variant(target: str = "fake") -> Variant:
+def variant(target: str = "fake", precision: str = "fp32") -> Variant:
     return Variant(
-        id=f"{target}-fp32-1",
+        id=f"{target}-{precision}-1",
         target=target,
-        precision="fp32",
+        precision=precision,
         backend="cpu",
         input="1",
         form="nc-float32",
@@ -70,8 +70,9 @@ def write_bundle(
     top1: Mapping[int, float] | None = None,
     aliases: Mapping[int, int] | None = None,
     master_size: int = 4,
+    fp16: Mapping[int, Mapping[str, float]] | None = None,
 ) -> Path:
-    """A bundle at ``path``: per permille one ``.fake`` file with that plan."""
+    """A bundle at ``path``: per permille one ``.fake`` file with that plan; ``fp16``: those of a second variant."""
     rows, columns = (Part(name=name, size=master_size, optional=False) for name in ("rows", "columns"))
     weight = np.ones((master_size, master_size), np.float32)
     masters = MasterSet([MasterSource(name="head.weight", axes=((rows,), (columns,)), array=weight)])
@@ -84,13 +85,12 @@ def write_bundle(
             widths=[Width(name) for name in names],
             params=16,
         )
-        builder.add_artifact(
-            variant(target),
-            net,
-            packed(plan),
-            macs=1_000_000 * permille,
-            quality=None if top1 is None else _quality(top1[permille]),
-        )
+        quality = None if top1 is None else _quality(top1[permille])
+        macs = 1_000_000 * permille
+        builder.add_artifact(variant(target), net, packed(plan), macs=macs, quality=quality)
+        if permille in (fp16 or {}):
+            second = packed((fp16 or {})[permille])
+            builder.add_artifact(variant(target, "fp16"), net, second, macs=macs, quality=quality)
     builder.write(path, overwrite=True)
     return path
 
@@ -105,10 +105,18 @@ def _quality(value: float) -> Quality:
     return Quality(metric="top1", value=f"{value:g}", larger_is_better=True, count=10, data_sha256=None, agreement=None)
 
 
-def cell_of(path: Path, plan: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+def cell_of(path: Path, plan: Mapping[str, Any] | None = None, permille: int = 500, **fields: Any) -> dict[str, Any]:
     """The fields of a cell for a ``.fake`` file on the disk; writes it if there is a plan."""
     if plan is not None:
         path.write_text(json.dumps(dict(plan)))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    known = {"target": "fake", "permille": 500, "threads": 1, "precision": "fp32", "input_shape": (1, 1)}
-    return {**known, "file_sha256": digest, "path": str(path), **fields}
+    return {**cell_fields(permille), "file_sha256": digest, "path": str(path), **fields}
+
+
+def cell_fields(permille: int = 500, target: str = "fake", **changes: Any) -> dict[str, Any]:
+    """What a cell of one width needs."""
+    known = {
+        "artifact": f"{target}-fp32-1/{permille:04d}", "label": f"{Width(permille)}x", "width_permille": permille,
+        "target": target, "threads": 1, "precision": "fp32", "input_shape": (1, 1), "file_sha256": "0" * 64,
+    }  # fmt: skip
+    return known | changes

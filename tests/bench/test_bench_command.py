@@ -87,6 +87,42 @@ def test_a_crash_costs_its_row(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "crashed" in err
 
 
+@pytest.fixture
+def two_variants(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "two.slim", PLANS, top1=TOP1, fp16={500: {"burn_ms": 0.8}, 1000: {"burn_ms": 1.2}})
+
+
+def test_every_artifact_of_every_variant(two_variants: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document, _ = run(capsys, two_variants, *QUICK)
+    assert code == 0
+    assert [(row["artifact"], row["label"]) for row in document["rows"]] == [
+        ("fake-fp16-1/0500", "fp16 0.5x"),
+        ("fake-fp16-1/1000", "fp16 1.0x"),
+        ("fake-fp32-1/0250", "fp32 0.25x"),
+        ("fake-fp32-1/0500", "fp32 0.5x"),
+        ("fake-fp32-1/1000", "fp32 1.0x"),
+    ]
+    assert {row["context"] for row in document["rows"]} == {"process"}
+
+
+def test_artifacts_by_id(two_variants: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = ["fake-fp32-1/1000", "fake-fp16-1/0500"]
+    code, document, _ = run(capsys, two_variants, "--artifact", ids[0], "--artifact", ids[1], *QUICK)
+    assert code == 0
+    assert sorted(row["artifact"] for row in document["rows"]) == sorted(ids)
+
+
+def test_a_width_that_several_artifacts_have(two_variants: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document, _ = run(capsys, two_variants, "--widths", "0.5", *QUICK)
+    assert (code, document["error"]["name"]) == (2, "usage")
+    assert "fake-fp16-1/0500, fake-fp32-1/0500" in document["error"]["message"]
+    assert "--artifact" in document["error"]["hint"]
+    code, document, _ = run(capsys, two_variants, "--widths", "0.5", "--variant", "fp16-1", *QUICK)
+    assert [row["artifact"] for row in document["rows"]] == ["fake-fp16-1/0500"]
+    code, document, _ = run(capsys, two_variants, "--widths", "0.25", *QUICK)
+    assert [row["artifact"] for row in document["rows"]] == ["fake-fp32-1/0250"]
+
+
 def test_all_crashed_is_an_error_and_the_table_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = write_bundle(tmp_path / "bad.slim", {500: {"burn_ms": 0.5, "raise_at": 0}})
     out = tmp_path / "t.json"
@@ -101,6 +137,8 @@ BAD = {
     "no such width": (["--widths", "0.3"], 2, "width"),
     "no such target": (["--target", "tensorrt"], 2, "usage"),
     "target not in the bundle": (["--target", "litert"], 2, "usage"),
+    "no such artifact": (["--artifact", "fake-fp32-1/0300"], 2, "usage"),
+    "widths and artifacts": (["--artifact", "fake-fp32-1/0250", "--widths", "0.25"], 2, "usage"),
     "zero runs": (["--runs", "0"], 2, "usage"),
     "negative runs": (["--runs", "-1"], 2, "usage"),
     "zero threads": (["--threads", "0"], 2, "usage"),

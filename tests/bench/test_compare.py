@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_bundle import cell_fields
 from table_rows import DEVICE, failed, row, table
 
 from edgeslim.bench.desk.collect import repeated
@@ -98,11 +99,8 @@ def test_a_rerun_that_agrees_is_noted_and_one_that_does_not_stops_counting() -> 
 
 
 def cell(permille: int = 500, **changes: Any) -> Cell:
-    fields: dict[str, Any] = {
-        "target": "litert", "permille": permille, "threads": 1, "precision": "fp32", "input_shape": (1, 3, 8, 8),
-        "file_sha256": "a" * 64,
-    }  # fmt: skip
-    return Cell(**fields | changes)
+    known = cell_fields(permille, "litert", artifact=f"litert-fp32-8/{permille:04d}", file_sha256="a" * 64)
+    return Cell(**known | changes)
 
 
 def opened(path: Path | None, **changes: Any) -> TableFile:

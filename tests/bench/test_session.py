@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_bundle import cell_of
+from fake_bundle import cell_fields, cell_of
 from private_sshd import children_of
 
 from edgeslim.bench.board import measuring as session
@@ -201,13 +201,9 @@ def test_turns_go_there_and_back_in_a_seeded_order() -> None:
 
 
 def test_groups_span_the_range_and_fit_in_memory() -> None:
-    cells = [
-        Cell(target="litert", permille=p, threads=t, precision="fp32", input_shape=(1,), file_sha256="0" * 64)
-        for t in (1, 2)
-        for p in (250, 500, 750, 1000)
-    ]
-    assert [[c.permille for c in group] for group in groups(cells, 8, None)] == [[250, 500, 750, 1000]] * 2
-    assert [[c.permille for c in group] for group in groups(cells, 2, None)] == [[250, 750], [500, 1000]] * 2
+    cells = [Cell(**cell_fields(p, "litert", threads=t)) for t in (1, 2) for p in (250, 500, 750, 1000)]
+    assert [[c.width_permille for c in group] for group in groups(cells, 8, None)] == [[250, 500, 750, 1000]] * 2
+    assert [[c.width_permille for c in group] for group in groups(cells, 2, None)] == [[250, 750], [500, 1000]] * 2
     assert all(len(group) == 1 for group in groups(cells, 8, 100 << 20))
     assert all(len({c.threads for c in group}) == 1 for group in groups(cells, 8, None))
 

@@ -111,6 +111,44 @@ def test_a_killed_connection_costs_unfinished_rows_only(board: PrivateSshd, bund
     assert after[0] == before[0]
 
 
+def says(tmp_path: Path, program: str, monkeypatch: pytest.MonkeyPatch) -> SshDevice:
+    """A board that may be anything: ``program`` stands for the client and what answers behind it."""
+    script = tmp_path / "board.py"
+    script.write_text(f"import sys\n{program}\n")
+    monkeypatch.setenv("EDGESLIM_SSH", f"{sys.executable} {script}")
+    return SshDevice("//board", DeviceOptions())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"is":"Ready","x":1}', '{"is":"Turn"}', '{"is":["Done"]}', '{"is":"Note","text":1}',
+        '{"is":"RowDone","row":{}}', '{"not json', '{"a":' * 5000,
+    ],
+)  # fmt: skip
+def test_a_malformed_event_is_the_boards_error(
+    tmp_path: Path, bundle: Path, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = says(tmp_path, f"print({line!r}, flush=True)\nsys.stdin.read()", monkeypatch)
+    with pytest.raises(DeviceError, match="cannot read the line"):
+        board.measure(job(bundle), bundle, ignore)
+
+
+def test_a_line_without_end_is_the_boards_error(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeslim.bench.desk.devices.base.MAX_LINE_BYTES", 1 << 20)
+    program = 'sys.stdout.write("{\\"")\nwhile True: sys.stdout.write("x" * 65536)'
+    with pytest.raises(DeviceError, match="a line of more than 1 MiB"):
+        says(tmp_path, program, monkeypatch).measure(job(bundle), bundle, ignore)
+
+
+def test_only_the_last_words_of_a_chatty_client_are_kept(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = 'for _ in range(200): sys.stderr.write("x" * 65535 + "\\n")\nsys.stderr.write("last words\\n")'
+    with pytest.raises(DeviceError, match="before the first row: last words"):
+        says(tmp_path, program, monkeypatch).measure(job(bundle), bundle, ignore)
+
+
 def test_ctrl_c_here_ends_the_board(board: PrivateSshd, bundle: Path) -> None:
     def interrupt(event: Event) -> None:
         if isinstance(event, Progress):

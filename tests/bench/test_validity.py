@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_bundle import cell_fields
 
 from edgeslim.bench.board import validity
 from edgeslim.bench.board.messages import Block
@@ -15,7 +16,7 @@ from edgeslim.core.job import Cell, Job
 from edgeslim.core.passport import BatterySpan, ClockSpan, LoadSpan, RuntimeInfo, ThermalSpan
 from edgeslim.host.load import Load
 
-CELL = Cell(target="fake", permille=500, threads=1, precision="fp32", input_shape=(1,), file_sha256="0" * 64)
+CELL = Cell(**cell_fields())
 JOB = Job(kind="burst", cells=(CELL,), bundle_sha256=None, runs=20, seconds=0.1, limit_s=10.0)
 RUNTIME = RuntimeInfo(
     name="fake", version="1", delegate_requested="cpu", delegate_actual="cpu", threads=1, load_mode="file"

@@ -198,7 +198,7 @@ def test_the_live_table(stage: Path, tmp_path: Path) -> None:
     with session:
         view.begin(session)
         with view:
-            image = np.zeros(session.input.shape, np.float32)
+            image = np.zeros(session.inputs[0].shape, np.float32)
             result = session.run(image)
             view.show(Path("cat.jpg"), result)
         table = RichConsole(width=100, file=io.StringIO(), record=True)

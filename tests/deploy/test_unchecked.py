@@ -13,6 +13,7 @@ from edgeslim import targets
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.deploy.pack import pack
+from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.deploy.verify import verify
 
 
@@ -20,7 +21,7 @@ from edgeslim.deploy.verify import verify
 def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(targets.REGISTRY, "_added", {})
     targets.REGISTRY.add("blind", "blind_target:BlindTarget")
-    report = pack(small_checkpoint(), targets=["reference", "blind"], out=tmp_path / "net.slim", jobs=1)
+    report = pack(small_checkpoint(), PackOptions(targets=["reference", "blind"], out=tmp_path / "net.slim", jobs=1))
     rows = {row.target: row for row in report.rows}
     assert (rows["blind"].sqnr_db, rows["blind"].unchecked) == (None, REASON)
     assert rows["reference"].sqnr_db is not None
@@ -36,8 +37,8 @@ def test_it_is_packed_rebuilt_and_told(bundle: Path) -> None:
         rows = verify(opened, count=1)
     blind = [row for row in rows if row.target == "blind"]
     assert blind
-    assert all(row.hash_ok and row.ok and row.sqnr_db is None and row.unchecked == REASON for row in blind)
-    assert all(row.unchecked is None and row.sqnr_db is not None for row in rows if row.target == "reference")
+    assert all(row.hash_ok and row.ok and row.sqnr_db is None and row.reason == REASON for row in blind)
+    assert all(row.checked and row.sqnr_db is not None for row in rows if row.target == "reference")
 
 
 def test_it_is_wrong_only_when_asked_to_be(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,11 +3,12 @@ exactly which bytes it was given.
 
     pretend_bundle(path)        widths 0.25 … 1.0 of one layer; each artifact says how long it takes
     PretendTarget(clock, …)     "runs" an artifact by letting the clock go on; can raise, crash, die on purpose
-    expected(bundle, width, x)  what a correct file of that width answers
+    expected_answers(bundle)    what a correct file of each width answers
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import mmap
@@ -24,9 +25,10 @@ from numpy.typing import NDArray
 import edgeslim
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.constants import Fold, Kind
-from edgeslim.core.latency import LatencyRow, LatencyStatistics, LatencyTable, label_of, net_of
-from edgeslim.core.latency import RuntimeInfo as RowRuntime
+from edgeslim.core.labels import labels
+from edgeslim.core.latency import LatencyRow, LatencyStatistics, LatencyTable, net_of
 from edgeslim.core.manifest import (
+    ArtifactEntry,
     FileEntry,
     InputInfo,
     InputTensor,
@@ -38,12 +40,13 @@ from edgeslim.core.manifest import (
     artifact_id,
     artifact_sha256,
 )
+from edgeslim.core.passport import RuntimeInfo
 from edgeslim.core.pixels import ImageContract
 from edgeslim.core.recipe import Segment, segment_content
 from edgeslim.core.width import Width
 from edgeslim.host import machine
 from edgeslim.press.build import BundleBuilder, BundleInfo, MasterSet, MasterSource, PackedArtifact
-from edgeslim.targets.base import RuntimeInfo, check_inputs
+from edgeslim.targets.base import check_inputs
 from edgeslim.targets.info import EVERYWHERE, Needs, TargetInfo
 
 NAME = "pretend"
@@ -53,6 +56,18 @@ WIDTHS = tuple(Width(p) for p in (250, 500, 750, 1000))
 TIMES_US = {250: 6_000, 500: 12_000, 750: 20_000, 1000: 30_000}
 ACCURACIES = {250: "54", 500: "64", 750: "69", 1000: "72"}
 _HEAD = 256
+LARGE = (1, 3, 12, 12)
+"""The input of the second variant of ``two_inputs_bundle``."""
+
+
+def id_of(permille: int, variant: str = f"{NAME}-fp32-8") -> str:
+    """The id of an artifact of ``pretend_bundle``."""
+    return artifact_id(variant, net_of(permille))
+
+
+def permille_of(named: Any) -> int:
+    """Of a result, a rung or anything with an artifact's id."""
+    return int(named.artifact.partition("/")[2])
 
 
 def pretend_bundle(
@@ -63,8 +78,13 @@ def pretend_bundle(
     directory: bool = False,
     channels: int = 64,
     policy: dict[str, Any] | None = None,
+    large: Mapping[int, int] | None = None,
 ) -> Path:
-    """Write a bundle whose artifacts hold about ``4·channels²`` bytes at 1.0x."""
+    """Write a bundle whose artifacts hold about ``4·channels²`` bytes at 1.0x.
+
+    Args:
+        large: times of a second variant, of another precision and with a larger input.
+    """
     weight = np.random.default_rng(1).standard_normal((channels, channels, 1, 1)).astype(np.float32)
     image = ImageContract(channels=3, height=8, width=8, order="rgb", mean=("0.5",) * 3, std=("0.25",) * 3, crop="1")
     info = BundleInfo(
@@ -80,7 +100,15 @@ def pretend_bundle(
         ),
         task="classify",
         task_spec={},
-        inputs=(InputInfo(id="8", tensors=(InputTensor(name="image", image=image, tensor=None),)),),
+        inputs=tuple(
+            InputInfo(
+                id=str(size),
+                tensors=(
+                    InputTensor(name="image", image=dataclasses.replace(image, height=size, width=size), tensor=None),
+                ),
+            )
+            for size in ((SHAPE[2], LARGE[2]) if large else (SHAPE[2],))
+        ),
         labels=("ant", "bee", "cat", "dog"),
         low=Width(250),
         high=Width(1000),
@@ -112,6 +140,9 @@ def pretend_bundle(
         )
         packed = _packed(builder, net, permille, t_us, directory)
         builder.add_artifact(variant, net, packed, macs=t_us * 1000, quality=quality)
+        if permille in (large or {}):
+            packed = _packed(builder, net, permille, (large or {})[permille], directory, shape=LARGE)
+            builder.add_artifact(_large_variant(variant), net, packed, macs=t_us * 1000, quality=quality)
     builder.write(path, overwrite=False)
     return path
 
@@ -134,9 +165,16 @@ def _variant(directory: bool) -> Variant:
     )
 
 
-def _packed(builder: BundleBuilder, net: str, permille: int, t_us: int, directory: bool) -> PackedArtifact:
+def _large_variant(small: Variant) -> Variant:
+    inputs = (TensorInfo(name="image", shape=LARGE, dtype="float32", layout="NCHW"),)
+    return dataclasses.replace(small, id=f"{NAME}-fp16-12", precision="fp16", input="12", inputs=inputs)
+
+
+def _packed(
+    builder: BundleBuilder, net: str, permille: int, t_us: int, directory: bool, shape: tuple[int, ...] = SHAPE
+) -> PackedArtifact:
     """A file: a padded JSON head, then the folded weights. As a package: the head in a file of its own."""
-    head = json.dumps({"permille": permille, "t_us": t_us}).encode().ljust(_HEAD)
+    head = json.dumps({"permille": permille, "t_us": t_us, "shape": shape}).encode().ljust(_HEAD)
     segment = Segment(offset=_HEAD, master=0, kind=Kind.WEIGHT)
     weights = segment_content(segment, builder.constants(net))
     contents = {"Data/head.json": head, "Data/weights.bin": weights} if directory else {"model.bin": head + weights}
@@ -207,7 +245,6 @@ def _misbehave(fault: Any) -> None:
 
 
 class PretendRunner:
-    inputs = (TensorInfo(name="image", shape=SHAPE, dtype="float32", layout="NCHW"),)
     outputs = (TensorInfo(name="logits", shape=(1, CLASSES), dtype="float32", layout="NC"),)
     metadata: dict[str, Any] = {}  # noqa: RUF012
     labels: tuple[str, ...] = ()
@@ -224,6 +261,7 @@ class PretendRunner:
                     self._maps.append(stream.read())
         head = json.loads(bytes(self._maps[0][:_HEAD]))
         self.permille, self._t_us = head["permille"], head["t_us"]
+        self.inputs = (TensorInfo(name="image", shape=tuple(head["shape"]), dtype="float32", layout="NCHW"),)
         self._answer = None if target.mapped else answer(self._maps)
         target.loads.append(self.permille)
         time.sleep(target.load_s)
@@ -269,7 +307,7 @@ def expected_answers(bundle: Path, folder: Path) -> dict[int, NDArray[np.float32
     found = {}
     with SlimBundle.open(bundle) as opened:
         for net in opened.manifest.nets:
-            (permille, *_) = net.widths
+            permille = net.widths[0]
             out = folder / f"direct-{permille}"
             opened.rebuild(NAME, permille, out)
             files = sorted(p for p in out.rglob("*") if p.is_file()) if out.is_dir() else [out]
@@ -281,42 +319,50 @@ def table_of(bundle: Path, *, threads: int = 1, times_us: Callable[[int], int] |
     """A measured table of this device, with the times the artifacts themselves name."""
     rows = []
     with SlimBundle.open(bundle) as opened:
-        (variant,) = opened.manifest.variants
-        for order, artifact in enumerate(variant.artifacts):
-            (permille, *_) = opened.resolve(artifact.net).widths
-            t_ms = (times_us(permille) if times_us else artifact.macs // 1000) / 1000
-            rows.append(
-                LatencyRow(
-                    file_sha256=artifact_sha256(artifact),
-                    bundle_sha256=None,
-                    artifact=artifact_id(variant.id, artifact.net),
-                    net=net_of(permille),
-                    label=label_of(net_of(permille)),
-                    width_permille=permille,
-                    target=NAME,
-                    precision="fp32",
-                    input_shape=SHAPE,
-                    device=machine.device(),
-                    os=machine.operating_system(),
-                    runtime=RowRuntime(
-                        name=NAME, version="1", delegate_requested=None, delegate_actual=None, threads=threads,
-                        load_mode=None,
-                    ),
-                    context="app",
-                    warmup_runs=1,
-                    runs=1,
-                    duration_s=t_ms / 1000,
-                    p50_ms=t_ms, p90_ms=t_ms, p95_ms=t_ms, p99_ms=t_ms, mean_ms=t_ms, std_ms=0.0, min_ms=t_ms,
-                    max_ms=t_ms,
-                    samples_ms=(t_ms,),
-                    kind="burst",
-                    order=order,
-                    seed=0,
-                    valid=True,
-                    reasons=(),
-                    started_at="2026-01-01T00:00:00Z",
-                    edgeslim_version=edgeslim.__version__,
-                )
-            )  # fmt: skip
-    assert LatencyStatistics.of(rows[0].samples_ms or (1.0,)).p50_ms == rows[0].p50_ms
+        named = labels(opened.manifest.variants)
+        for variant in opened.manifest.variants:
+            for artifact in variant.artifacts:
+                t_us = times_us(int(artifact.net)) if times_us else head_of(opened, variant, artifact)["t_us"]
+                rows.append(_row(variant, artifact, named, t_us / 1000, threads, order=len(rows)))
     return LatencyTable(edgeslim_version=edgeslim.__version__, created_at="2026-01-01T00:00:00Z", rows=tuple(rows))
+
+
+def head_of(bundle: SlimBundle, variant: Variant, artifact: ArtifactEntry) -> dict[str, Any]:
+    """What an artifact says about itself, read from its template."""
+    found: dict[str, Any] = json.loads(bundle.template(variant, artifact).read(_HEAD))
+    return found
+
+
+def _row(
+    variant: Variant, artifact: ArtifactEntry, named: Mapping[str, str], t_ms: float, threads: int, order: int
+) -> LatencyRow:
+    identifier = artifact_id(variant.id, artifact.net)
+    return LatencyRow(
+        file_sha256=artifact_sha256(artifact),
+        bundle_sha256=None,
+        artifact=identifier,
+        net=artifact.net,
+        label=named[identifier],
+        width_permille=int(artifact.net),
+        target=NAME,
+        precision=variant.precision,
+        input_shape=variant.inputs[0].shape,
+        device=machine.device(),
+        os=machine.operating_system(),
+        runtime=RuntimeInfo(
+            name=NAME, version="1", delegate_requested=None, delegate_actual=None, threads=threads, load_mode=None
+        ),
+        context="app",
+        warmup_runs=1,
+        runs=1,
+        duration_s=t_ms / 1000,
+        **dataclasses.asdict(LatencyStatistics.of([t_ms])),
+        samples_ms=(t_ms,),
+        kind="burst",
+        order=order,
+        seed=0,
+        valid=True,
+        reasons=(),
+        started_at="2026-01-01T00:00:00Z",
+        edgeslim_version=edgeslim.__version__,
+    )

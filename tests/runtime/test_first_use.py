@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pretend import NAME, PretendTarget, image, pretend_bundle, table_of
+from pretend import NAME, PretendTarget, image, permille_of, pretend_bundle, table_of
 
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
@@ -16,6 +16,7 @@ from edgeslim.errors import HostError, TableError
 from edgeslim.host import machine
 from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.measure import NOTE, candidates
+from edgeslim.runtime.own_folder import NAME as NAME_OF_FOLDER
 from edgeslim.runtime.session import SlimSession
 
 # Real microseconds, short ones: the runtime below sleeps for them.
@@ -55,7 +56,7 @@ def open_session(bundle: Path, tmp_path: Path, **options: object) -> SlimSession
 
 
 def stored_tables(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "cache" / "tables").glob("*.json"))
+    return sorted((tmp_path / "cache" / NAME_OF_FOLDER / "tables").glob("*.json"))
 
 
 def test_measures_now_and_keeps_it(bundle: Path, tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_measures_now_and_keeps_it(bundle: Path, tmp_path: Path) -> None:
         assert time.monotonic() - started < 5
         assert session.ladder.labels == ("0.25x", "0.5x", "0.75x", "1.0x")
         for rung in session.ladder.rungs:
-            assert rung.t_us >= QUICK_US[int(rung.artifact[-4:])]
+            assert rung.t_us >= QUICK_US[permille_of(rung)]
         (row, *_) = session.table.rows
         assert row.notes == (NOTE,)
         assert row.runs == sum(row.block_runs or ())
@@ -130,7 +131,7 @@ def test_measures_in_the_gaps(bundle: Path, tmp_path: Path) -> None:
         assert session.ladder.labels == ("0.25x", "1.0x"), "the two ends, measured at once"
         assert stored_tables(tmp_path) == []
         frames_until(session, lambda: len(session.ladder.rungs) == 4)
-        assert all(rung.t_us >= QUICK_US[int(rung.artifact[-4:])] for rung in session.ladder.rungs)
+        assert all(rung.t_us >= QUICK_US[permille_of(rung)] for rung in session.ladder.rungs)
         assert session.counts.frames >= 16, "eight runs of each of two widths, one per gap"
         assert len(session._opened.pool.ready) <= 2
     (path,) = stored_tables(tmp_path)
@@ -178,7 +179,9 @@ def test_candidates_are_apart_and_hold_both_ends(tmp_path: Path) -> None:
     times = {permille: 10 * permille for permille in range(250, 1001, 50)}
     bundle = pretend_bundle(tmp_path / "b.slim", times_us=times, accuracies=None)
     with SlimBundle.open(bundle) as opened:
-        chosen = [width.permille for width in candidates(Deployment.of(opened, NAME))]
+        deployment = Deployment.of(opened, NAME)
+        chosen = [int(artifact[-4:]) for artifact in candidates(deployment)]
+        deployment.close()
     assert chosen[0] == 250
     assert chosen[-1] == 1000
     assert all(high / low >= 1.2 for low, high in itertools.pairwise(chosen[1:]))

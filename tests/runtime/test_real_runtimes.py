@@ -13,11 +13,12 @@ import pytest
 from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyTable
+from edgeslim.core.manifest import artifact_id
 from edgeslim.core.policy import Policy
 from edgeslim.deploy.pack import pack
 from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.errors import MissingExtraError
-from edgeslim.runtime.measure import example_inputs
+from edgeslim.host.sampling import example_inputs
 from edgeslim.runtime.session import SlimSession
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
@@ -37,41 +38,41 @@ def test_every_width_switches_and_answers_rightly(name: str, tmp_path: Path) -> 
     answers = {}
     with SlimBundle.open(path) as bundle:
         variant = bundle.variant(name)
-        inputs = example_inputs(variant.inputs)
+        (image,) = example_inputs(variant.inputs).values()
         for width in WIDTHS:
             out = tmp_path / f"{width.permille}{variant.suffix}"
             bundle.rebuild(name, width, out)
             runner = target.load(out, threads=1)
-            answers[width] = runner.run(inputs)["logits"]
+            answers[artifact_id(variant.id, width.permille)] = runner.run({"image": image})["logits"]
             runner.close()
-    for rung, width in enumerate(WIDTHS):
+    for rung, artifact in enumerate(answers):
         only = Policy(name="one", min_rung=rung, max_rung=rung)
         table = by_macs(path, name, tmp_path / "cache")
         with SlimSession(
             path, name, table, only, cache_dir=tmp_path / "cache", budget_ms=1000, readings=None, threads=1
         ) as session:
-            result = session.run(inputs)
-            assert result.width == width
-            np.testing.assert_array_equal(result.output, answers[width])
+            result = session.run(image)
+            assert result.artifact == artifact
+            np.testing.assert_array_equal(result.output, answers[artifact])
     with SlimSession(path, name, table, cache_dir=tmp_path / "cache", budget_ms=1000, readings=None) as session:
-        for widest in (*WIDTHS, *reversed(WIDTHS)):
+        for widest in (*answers, *reversed(answers)):
             session.limit(narrowest=widest, widest=widest)
             end = time.monotonic() + 10
-            while (result := session.run(inputs)).width != widest:
-                np.testing.assert_array_equal(result.output, answers[result.width])
-                assert time.monotonic() < end, f"{widest}x does not come"
+            while (result := session.run(image)).artifact != widest:
+                np.testing.assert_array_equal(result.output, answers[result.artifact])
+                assert time.monotonic() < end, f"{widest} does not come"
             np.testing.assert_array_equal(result.output, answers[widest])
-    assert not list((tmp_path / "cache" / "loading").iterdir())
+    assert not list((tmp_path / "cache" / "edgeslim-session" / "loading").iterdir())
 
 
 def by_macs(path: Path, name: str, cache: Path) -> LatencyTable:
     """A measured table with the latencies put in the ratio of the multiply-adds, so that every width is a rung."""
     with SlimSession(path, name, cache_dir=cache, readings=None, threads=1) as session:
-        macs = session._opened.deployment.macs
+        macs = {plan.artifact: plan.macs for plan in session.artifacts}
         names = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms", "max_ms")
         rows = [
             dataclasses.replace(
-                row, samples_ms=None, block_runs=None, std_ms=0.0, **dict.fromkeys(names, macs[row.width] / 1e6)
+                row, samples_ms=None, block_runs=None, std_ms=0.0, **dict.fromkeys(names, macs[row.artifact] / 1e6)
             )
             for row in session.table.rows
         ]

@@ -24,6 +24,7 @@ ALL = [*targets.names(), "reference"]
 DARWIN = sys.platform == "darwin"
 RUNTIMES = {"executorch": "executorch", "litert": "litert", "reference": "reference"}
 RUNTIMES["coreml"] = "coreml" if DARWIN else "coreml-mil"
+RUNTIMES["coreai"] = "coreai" if DARWIN else "coreai-interpreter"
 
 
 def available(name: str) -> Target:
@@ -109,10 +110,10 @@ def test_a_label_is_one_line(label: str) -> None:
 
 
 def test_targets_by_name() -> None:
-    assert targets.names() == ("executorch", "coreml", "litert")
-    assert targets.words() == "executorch, coreml, litert (or tflite)"
+    assert targets.names() == ("executorch", "coreml", "coreai", "litert")
+    assert targets.words() == "executorch, coreml, coreai, litert (or tflite)"
     assert targets.get("tflite").info.name == "litert"
-    with pytest.raises(UsageError, match="there are executorch, coreml, litert") as caught:
+    with pytest.raises(UsageError, match="there are executorch, coreml, coreai, litert") as caught:
         targets.get("litret")
     assert "'litert'" in (caught.value.hint or "")
 
@@ -127,6 +128,7 @@ def test_every_target_says_everything() -> None:
         assert len({precision.name for precision in info.precisions}) == len(info.precisions) > 0
         assert all(precision.stored for precision in info.precisions)
     assert targets.get("coreml").info.normalisation == "coreml-1"
+    assert targets.get("coreai").info.normalisation == "coreai-1"
     assert targets.get("litert").info.normalisation == "litert-1"
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from target_nets import LABELS, SIZE, metadata, sliced
+from torch import nn
 
 from edgeslim.core.width import Width
 from edgeslim.errors import CannotCheckError, ExportError, MissingExtraError
@@ -203,6 +204,42 @@ def test_shapes_and_arithmetic() -> None:
     assert torch.equal(_evaluate("relu6", x=8 * x), F.relu6(8 * x))
 
 
+def test_arithmetic_reductions_and_cuts() -> None:
+    x = torch.rand(1, 4, 5, 6) + 0.1
+    half = torch.tensor(0.5)
+    assert torch.equal(_evaluate("maximum", x=x, y=np.float32(0.5)), x.clamp(min=0.5))
+    assert torch.equal(_evaluate("minimum", x=x, y=half), x.clamp(max=0.5))
+    torch.testing.assert_close(_evaluate("pow", x=x, y=half), x.sqrt())
+    assert torch.equal(_evaluate("abs", x=-x), x)
+    assert torch.equal(_evaluate("exp", x=x), x.exp())
+    torch.testing.assert_close(_evaluate("rsqrt", x=x, epsilon=np.float32(0.25)), 1 / (x + 0.25).sqrt())
+    axes = {"axes": np.array([2, 3]), "keep_dims": np.bool_(False)}
+    torch.testing.assert_close(_evaluate("reduce_sum", x=x, **axes), x.sum((2, 3)))
+    assert torch.equal(_evaluate("reduce_max", x=x, **axes), x.amax((2, 3)))
+    padded = _evaluate("pad", x=x, pad=np.array([1, 0, 0, 2]), mode="constant", constant_val=np.float32(7))
+    assert torch.equal(padded, F.pad(x, (0, 2, 1, 0), value=7.0))  # MIL names height first, torch width
+    cut = _evaluate("crop", x=x, crop_height=np.array([1, 2]), crop_width=np.array([0, 3]))
+    assert torch.equal(cut, x[..., 1:3, 0:3])
+    masks = {"begin_mask": np.array([1, 0, 0, 1]), "end_mask": np.array([1, 0, 1, 0])}
+    got = _evaluate(
+        "slice_by_index", x=x, begin=np.array([9, 1, 1, 9]), end=np.array([9, 9, 9, 5]), stride=np.array([1, 1, 2, 2]),
+        squeeze_mask=np.array([0, 1, 0, 0]), **masks,
+    )  # fmt: skip
+    assert torch.equal(got, x[:, 1, 1::2, :5:2])
+    for approximation, mode in (("none", "EXACT"), ("tanh", "TANH_APPROXIMATION")):
+        assert torch.equal(_evaluate("gelu", x=x, mode=mode), F.gelu(x, approximate=approximation))
+
+
+def test_what_is_not_evaluated_says_so() -> None:
+    x = torch.rand(1, 2, 3, 3)
+    for name, inputs in (
+        ("pad", {"x": x, "pad": np.array([1, 1]), "mode": "reflect"}),
+        ("slice_by_index", {"x": x, "begin": np.zeros(4), "end": np.zeros(4), "stride": -np.ones(4)}),
+    ):
+        with pytest.raises(CannotCheckError, match="here"):
+            OPERATIONS[name](inputs)
+
+
 def test_unknown_operations_are_refused_by_name() -> None:
     from edgeslim.targets.mil import _Step
 
@@ -211,3 +248,67 @@ def test_unknown_operations_are_refused_by_name() -> None:
 
     with pytest.raises(CannotCheckError, match="lstm"):
         _Step(Op())
+
+
+class Attention(nn.Module):
+    """A block of a vision transformer on [N, tokens, channels]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(16)
+        self.query, self.key, self.value, self.out = (nn.Linear(16, 16) for _ in range(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(x)
+        heads = [part(x).unflatten(2, (2, 8)).transpose(1, 2) for part in (self.query, self.key, self.value)]
+        mixed = F.scaled_dot_product_attention(*heads)
+        return F.gelu(self.out(mixed.transpose(1, 2).flatten(2))).mean(1)
+
+
+def between(*modules: nn.Module) -> nn.Module:
+    """Each module after a convolution of its own, so that none stands beside another."""
+    steps = [nn.Conv2d(3, 8, 3, padding=1)]
+    for module in modules:
+        steps += [module, nn.Conv2d(8, 8, 1)]
+    return nn.Sequential(*steps)
+
+
+NETS = {
+    "attention": (Attention(), (1, 7, 16)),
+    "activations": (
+        between(
+            nn.Sigmoid(), nn.Tanh(), nn.SiLU(), nn.Hardswish(), nn.Hardsigmoid(), nn.LeakyReLU(0.1), nn.PReLU(8),
+            nn.GELU(), nn.ELU(), nn.Softplus(), nn.Mish(), nn.Softmax(1),
+        ),
+        (1, 3, 8, 8),
+    ),
+    "norms": (between(nn.GroupNorm(2, 8), nn.InstanceNorm2d(8, affine=True), nn.BatchNorm2d(8)), (1, 3, 8, 8)),
+    "upsampling": (
+        nn.Sequential(
+            between(nn.UpsamplingNearest2d(scale_factor=2), nn.Upsample(scale_factor=2, mode="bilinear")),
+            nn.PixelShuffle(2),
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+        ),
+        (1, 3, 8, 8),
+    ),
+    "transposed": (
+        between(nn.ConvTranspose2d(8, 8, 2, 2), nn.ConvTranspose2d(8, 8, 3, 2, 1, output_padding=1, groups=2)),
+        (1, 3, 8, 8),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_nets_of_other_families_can_be_checked_here(name: str, tmp_path: Path, package: Path) -> None:
+    """Converted by coremltools, read back from disk, evaluated: as PyTorch answers."""
+    net, shape = NETS[name]
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    artifact = CoremlTarget().export(
+        net.eval(), {"x": torch.zeros(shape)}, tmp_path / "net.mlpackage",
+        metadata=metadata(WIDTH, labels=()), outputs=("y",), precision="fp32",
+    )  # fmt: skip
+    runner = CoremlTarget().load(artifact.root)
+    with torch.inference_mode():
+        reference = net(x)
+    torch.testing.assert_close(torch.from_numpy(runner.run({"x": x.numpy()})["y"]), reference, rtol=1e-4, atol=1e-4)
+    runner.close()

@@ -10,7 +10,7 @@ from target_nets import SIZE, logits_of, metadata, normalised, pixels, sliced, s
 from torch import nn
 
 from edgeslim.core.width import Width
-from edgeslim.errors import ExportError
+from edgeslim.errors import ExportError, UsageError
 
 pytest.importorskip("executorch")
 
@@ -104,6 +104,27 @@ def test_a_net_in_pieces_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"2 XNNPACK delegates with \['aten.cumsum.default'\] outside"):
         ExecutorchTarget().export(Pieces().eval(), EXAMPLES, tmp_path / "net.pte", metadata=metadata(Width(250)))
     assert not (tmp_path / "net.pte").exists()
+
+
+def test_compile_specs_reach_the_delegate(tmp_path: Path) -> None:
+    target = ExecutorchTarget()
+    net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    for value in (b"one", b"two"):
+        target.export(
+            net, EXAMPLES, tmp_path / f"{value.decode()}.pte", metadata=metadata(Width(250)),
+            options={"compile_specs": {"edgeslim_test": value}},
+        )  # fmt: skip
+    one, two = ((tmp_path / name).read_bytes() for name in ("one.pte", "two.pte"))
+    assert b"edgeslim_test" in one
+    assert b"edgeslim_test" in two
+    assert one != two
+    runner, image = target.load(tmp_path / "one.pte"), normalised(pixels())
+    assert sqnr_db(logits_of(net, image), runner.run({"image": image})["logits"]) >= 90  # type: ignore[arg-type]
+    runner.close()
+    with pytest.raises(UsageError, match="names with bytes"):
+        target.export(
+            net, EXAMPLES, tmp_path / "bad.pte", metadata=metadata(Width(250)), options={"compile_specs": {"a": 1}}
+        )
 
 
 def test_threads_stay_while_a_program_is_loaded(tmp_path: Path) -> None:

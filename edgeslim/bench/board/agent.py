@@ -21,7 +21,7 @@ from pathlib import Path
 from edgeslim.bench.board.measuring import Session
 from edgeslim.core.events import EVENTS, Event, Ready, Refused
 from edgeslim.core.job import Job
-from edgeslim.core.wire import Vocabulary
+from edgeslim.core.wire import MAX_LINE_BYTES, Vocabulary
 from edgeslim.errors import DeviceError, EdgeslimError
 from edgeslim.targets import runtimes
 
@@ -39,7 +39,7 @@ class Order:
     silence_s: float
 
 
-ORDERS: Vocabulary[Order] = Vocabulary(Order)
+ORDERS: Vocabulary[Order] = Vocabulary(Order, refusal=DeviceError)
 
 
 def emit(event: Event) -> None:
@@ -54,13 +54,13 @@ def emit(event: Event) -> None:
 
 def _line() -> bytes:
     """The first line of stdin, and no byte more."""
-    line = b""
-    while not line.endswith(b"\n"):
+    line = bytearray()
+    while not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
         byte = os.read(0, 1)
         if not byte:
             raise DeviceError("the host said nothing")
         line += byte
-    return line
+    return bytes(line)
 
 
 def _receive(order: Order, path: Path) -> None:

@@ -18,12 +18,9 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import BinaryIO
 
 from edgeslim.bench.board.messages import (
     MESSAGES,
@@ -41,18 +38,14 @@ from edgeslim.bench.board.messages import (
     Warmed,
 )
 from edgeslim.core.job import Cell
-from edgeslim.core.manifest import TensorInfo
-from edgeslim.core.passport import RuntimeInfo
-from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, InternalError
 from edgeslim.host.load import Counters
 from edgeslim.host.machine import EnergyMeter
-from edgeslim.host.sampling import baseline_ns, timed_runs
+from edgeslim.host.sampling import baseline_ns, example_inputs, timed_runs
 from edgeslim.targets import runtimes
 from edgeslim.targets.base import InPlaceRunner, Runner
 
 _PR_SET_PDEATHSIG = 1
-_INPUT_SEED = 7
 
 
 class Measurer:
@@ -95,22 +88,12 @@ class Measurer:
         self._runner = runner = target.load(path, threads=request.cell.threads)
         warm_ns = time.perf_counter_ns() - start
         self._call = runner.bind(inputs) if isinstance(runner, InPlaceRunner) else lambda: runner.run(inputs)
-        said = runner.describe()
         return Prepared(
             rebuild_ms=rebuild_ms,
             load_cold_ms=cold_ns / 1e6,
             load_warm_ms=warm_ns / 1e6,
             first_inference_ms=first_ns / 1e6,
-            runtime=RuntimeInfo(
-                name=said.name,
-                version=said.version,
-                delegate_requested=said.delegate_requested,
-                delegate_actual=said.delegate_actual,
-                threads=request.cell.threads,
-                load_mode=said.load_mode,
-            ),
-            threads_used=said.threads,
-            note=said.note,
+            runtime=runner.describe(),
         )
 
     def _warm(self, request: Warm) -> Warmed:
@@ -136,17 +119,6 @@ class Measurer:
         )
 
 
-def example_inputs(specs: Sequence[TensorInfo]) -> dict[str, NDArray[Any]]:
-    """The same random arrays every time: zeros would let some kernels take short cuts."""
-    rng = np.random.default_rng(_INPUT_SEED)
-    return {
-        spec.name: rng.integers(0, 256, spec.shape, dtype=np.uint8)
-        if spec.dtype == "uint8"
-        else rng.standard_normal(spec.shape).astype(spec.dtype)
-        for spec in specs
-    }
-
-
 def _artifact(cell: Cell, bundle: str | None, folder: Path) -> tuple[Path, float | None]:
     """(the file, milliseconds to rebuild it)."""
     if cell.path is not None:
@@ -156,9 +128,9 @@ def _artifact(cell: Cell, bundle: str | None, folder: Path) -> tuple[Path, float
     from edgeslim.core.bundle import SlimBundle
 
     start = time.perf_counter_ns()
-    out = folder / f"{cell.target}-{cell.permille}-{cell.threads}{cell.suffix}"
+    out = folder / f"{cell.artifact.replace('/', '-')}-{cell.threads}{cell.suffix}"
     with SlimBundle.open(bundle) as opened:
-        opened.rebuild(cell.target, Width(cell.permille), out, variant=cell.variant)
+        opened.rebuild_artifact(cell.artifact, out)
     return out, (time.perf_counter_ns() - start) / 1e6
 
 

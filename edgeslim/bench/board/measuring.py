@@ -41,6 +41,7 @@ from edgeslim.core.latency import LatencyRow
 from edgeslim.errors import HostError
 from edgeslim.host import machine
 from edgeslim.host.sampling import baseline_ns
+from edgeslim.host.sysfs import Heat
 
 R = TypeVar("R")
 
@@ -69,7 +70,7 @@ class Session:
         self._folder = folder
         self._sink = sink
         self._root = root
-        self._start_heat = machine.Heat()
+        self._start_heat = Heat()
         self._done = 0
         self._passport = Passport(device=machine.device(root), os=machine.operating_system(root))
 
@@ -255,7 +256,7 @@ class Session:
             time.sleep(min(_COOL_POLL_S, max(0.01, end - time.monotonic())))
         return True
 
-    def _is_cool(self, heat: machine.Heat) -> bool:
+    def _is_cool(self, heat: Heat) -> bool:
         start_c = self._start_heat.zone_c
         near = heat.zone_c is None or start_c is None or heat.zone_c <= start_c + _COOL_C
         return not heat.level and near

@@ -55,9 +55,7 @@ class Prepared:
     load_warm_ms: float
     first_inference_ms: float
     runtime: RuntimeInfo
-    """With the threads asked for; ``threads_used`` is what the runtime says."""
-    threads_used: int
-    note: str
+    """As it describes itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

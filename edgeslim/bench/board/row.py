@@ -11,10 +11,11 @@ import edgeslim
 from edgeslim.bench.board import validity
 from edgeslim.bench.board.messages import Block, Prepared
 from edgeslim.core.job import Cell, Job
-from edgeslim.core.latency import LatencyRow, LatencyStatistics, label_of, net_of
+from edgeslim.core.latency import LatencyRow, LatencyStatistics
 from edgeslim.core.passport import BatterySpan, ClockSpan, DeviceInfo, OsInfo, RuntimeInfo, ThermalSpan
 from edgeslim.host import machine
 from edgeslim.host.load import Load
+from edgeslim.host.sysfs import Battery, Heat
 
 _LOOK_EVERY_S = 1.0  # reading sysfs, or asking a Pi's firmware, must not disturb
 _NS_DIGITS = 4  # of a millisecond: 0.1 µs, finer than the clock is honest
@@ -32,8 +33,8 @@ class Tally:
     run_ms: float = 0.0
     warmup_runs: int = 0
     blocks: list[Block] = field(default_factory=list)
-    heats: list[machine.Heat] = field(default_factory=list)
-    batteries: list[machine.Battery] = field(default_factory=list)
+    heats: list[Heat] = field(default_factory=list)
+    batteries: list[Battery] = field(default_factory=list)
     clocks_khz: list[int | None] = field(default_factory=list)
     peak_rss_bytes: int | None = None
     notes: list[str] = field(default_factory=list)
@@ -100,7 +101,8 @@ class RowMaker:
     def row(self, tally: Tally, *, failure: str | None = None) -> LatencyRow:
         """The finished row; with ``failure`` it keeps what was measured before, and does not count."""
         job, prepared, blocks = self.job, tally.prepared, tally.blocks
-        runtime = _unknown_runtime(tally.cell) if prepared is None else prepared.runtime
+        said = _unknown_runtime(tally.cell) if prepared is None else prepared.runtime
+        runtime = dataclasses.replace(said, threads=tally.cell.threads)
         thermal, battery, clock = tally.thermal(), tally.battery(), tally.clock(self.reference_ms)
         load = Load.total(block.load for block in blocks)
         samples_ms = tuple(round(ns / 1e6, _NS_DIGITS) for block in blocks for ns in block.samples_ns)
@@ -113,7 +115,7 @@ class RowMaker:
                 clock=clock,
                 load=load,
                 runtime=runtime,
-                threads_used=runtime.threads if prepared is None else prepared.threads_used,
+                threads_used=said.threads,
             )
         else:
             reasons = (failure,)
@@ -122,9 +124,9 @@ class RowMaker:
             file_sha256=tally.cell.file_sha256,
             bundle_sha256=job.bundle_sha256,
             artifact=tally.cell.artifact,
-            net=net_of(tally.cell.permille),
-            label=label_of(net_of(tally.cell.permille)),
-            width_permille=tally.cell.permille,
+            net=tally.cell.net,
+            label=tally.cell.label,
+            width_permille=tally.cell.width_permille,
             target=tally.cell.target,
             precision=tally.cell.precision,
             input_shape=tally.cell.input_shape,
@@ -154,7 +156,7 @@ class RowMaker:
             seed=job.seed,
             valid=not reasons,
             reasons=reasons,
-            notes=tuple(tally.notes) + ((prepared.note,) if prepared and prepared.note else ()),
+            notes=tuple(tally.notes),
             started_at=tally.started_at,
             edgeslim_version=edgeslim.__version__,
         )

@@ -14,11 +14,11 @@ _MEMORY_SHARE = 0.6
 def groups(cells: Sequence[Cell], together: int, memory_bytes: int | None) -> list[tuple[Cell, ...]]:
     """Cells that run with the same number of threads, at most ``together`` and as many as memory holds.
 
-    A group gets every n-th width, so that each one spans the range.
+    Cells come from narrow to wide; a group gets every n-th one, so that each spans the range.
     """
     found: list[tuple[Cell, ...]] = []
     for threads in sorted({cell.threads for cell in cells}):
-        chosen = sorted((cell for cell in cells if cell.threads == threads), key=lambda c: (c.target, c.permille))
+        chosen = sorted((cell for cell in cells if cell.threads == threads), key=lambda c: c.target)
         need = max(targets.get(cell.target).info.run_bytes for cell in chosen)
         fit = together if memory_bytes is None else int(memory_bytes * _MEMORY_SHARE) // need
         count = -(-len(chosen) // max(1, min(together, fit)))

@@ -96,15 +96,17 @@ def measure_prior(
     The two rows stand in the table as measured, the others as kind ``prior``. Returns what was done, in a sentence.
 
     Raises:
-        TableError: ``job`` and ``prior`` have no width in common, or the probes could not be measured.
+        TableError: ``job`` and ``prior`` have no artifact in common, or the probes could not be measured.
     """
     (target,) = {cell.target for cell in job.cells}
     (threads,) = {cell.threads for cell in job.cells}
     known = dataclasses.replace(prior, rows=prior.select(target=target, kind="burst", threads=threads))
     there = {row.artifact for row in known.rows if row.valid}
-    common = sorted((cell for cell in job.cells if cell.artifact in there), key=lambda cell: cell.permille)
+    common = [cell for cell in job.cells if cell.artifact in there]
     if not common:
-        raise TableError(f"the prior table has no valid burst row of {target} with {threads} threads at these widths")
+        raise TableError(
+            f"the prior table has no valid burst row of these artifacts on {target} with {threads} threads"
+        )
     probes = tuple(dict.fromkeys((common[0], common[-1])))
     job = dataclasses.replace(job, cells=probes, runs=_PROBE_RUNS, seconds=_PROBE_SECONDS)
     rows = [row for row in _pass(device, job, bundle, table, {}, watch).values() if row.p50_ms is not None]

@@ -28,8 +28,9 @@ _FORCE = "compare what you mean, or insist with --anyway"
 class ComparedRow:
     """``ratio``: p50 of B over that of A, below 1 where B is faster; ``verdict`` judges its interval."""
 
-    target: str
+    artifact: str
     label: str
+    target: str
     threads: int
     precision: str
     kind: str
@@ -53,7 +54,7 @@ class Comparison:
 
 
 def compare(a: LatencyTable, b: LatencyTable, *, anyway: bool = False, seed: int = 0) -> Comparison:
-    """Match rows by target, width, threads, precision, input and kind.
+    """Match rows by artifact, threads and kind.
 
     Args:
         anyway: compare rows of different files, and rows of different kinds, all the same.
@@ -67,7 +68,7 @@ def compare(a: LatencyTable, b: LatencyTable, *, anyway: bool = False, seed: int
         kinds = {row.kind for row in a.rows}, {row.kind for row in b.rows}
         if kinds[0] and kinds[1] and not kinds[0] & kinds[1] and not anyway:
             raise TableError(f"one table is {_or(kinds[0])}, the other {_or(kinds[1])}", hint=_FORCE)
-        raise TableError("the tables have no row in common", hint="same target, width, threads and precision")
+        raise TableError("the tables have no row in common", hint="the same artifacts with the same number of threads")
     for key in common:
         if rows_a[key].file_sha256 != rows_b[key].file_sha256 and not anyway:
             raise TableError(
@@ -104,8 +105,9 @@ def _compared(a: LatencyRow, b: LatencyRow, seed: int) -> ComparedRow:
         low, high = (float(bound) for bound in np.percentile(ratios, (2.5, 97.5)))
     ratio = b.p50_ms / a.p50_ms
     return ComparedRow(
-        target=a.target,
+        artifact=a.artifact,
         label=a.label,
+        target=a.target,
         threads=a.runtime.threads,
         precision=a.precision,
         kind=a.kind if a.kind == b.kind else f"{a.kind}/{b.kind}",

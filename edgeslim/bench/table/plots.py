@@ -2,7 +2,7 @@
 
 latency-width.png      p50 against width with the p50–p99 band, one line per target and threads
 latency-time.png       every sample of the sustained rows against time
-quality-latency.png    what the widths are worth against their p50, the ladder marked
+quality-latency.png    what the artifacts are worth against their p50, the ladder marked
 """
 
 from __future__ import annotations
@@ -66,17 +66,18 @@ def _lines(rows: Iterable[LatencyRow]) -> dict[str, list[LatencyRow]]:
 
 
 def _width(axes: Axes, table: LatencyTable, ladders: dict[str, Ladder]) -> bool:
-    shown = [row for row in table.rows if row.kind != "sustained"] or list(table.rows)
+    wide = [row for row in table.rows if row.width_permille is not None]  # nets of channel vectors have no width
+    shown = [row for row in wide if row.kind != "sustained"] or wide
     lines = _lines(shown)
     for name, rows in lines.items():
-        widths = [(row.width_permille or 0) / 1000 for row in rows]
+        widths = [_width_of(row) for row in rows]
         p50, p99 = ([_of(row, field) for row in rows] for field in ("p50_ms", "p99_ms"))
         (drawn,) = axes.plot(widths, p50, marker="o", markersize=4, label=name)
         axes.plot(widths, p99, color=drawn.get_color(), linewidth=0.8, linestyle=":")
         axes.fill_between(widths, p50, p99, alpha=0.12, color=drawn.get_color(), linewidth=0)
     doubtful = [row for rows in lines.values() for row in rows if not row.valid]
     if doubtful:
-        places = [(row.width_permille or 0) / 1000 for row in doubtful], [_of(row, "p50_ms") for row in doubtful]
+        places = [_width_of(row) for row in doubtful], [_of(row, "p50_ms") for row in doubtful]
         axes.scatter(*places, marker="x", s=30, color="black", zorder=3, label="does not count")
     axes.set(xlabel="width", ylabel="latency, ms (line: p50, band: to p99)", ylim=(0, None))
     _finish(axes, shown)
@@ -126,6 +127,7 @@ def _quality(axes: Axes, table: LatencyTable, ladders: dict[str, Ladder]) -> boo
             rungs = [
                 (rung.t_us / 1000, rung.worth * scale / (1 if table.quality.metric in STAND_INS else 1_000_000))
                 for rung in ladder.rungs
+                if rung.artifact in {row.artifact for row in rows}
             ]
             color: Any = drawn.get_facecolor()[0]
             xs, ys = [x for x, _ in rungs], [y for _, y in rungs]
@@ -154,3 +156,7 @@ def _finish(axes: Axes, rows: Sequence[LatencyRow]) -> None:
     unique = dict(zip(labels, handles, strict=True))
     if unique:
         axes.legend(unique.values(), unique.keys(), fontsize=8, frameon=False)
+
+
+def _width_of(row: LatencyRow) -> float:
+    return (row.width_permille or 0) / 1000

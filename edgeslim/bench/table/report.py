@@ -34,7 +34,7 @@ def table_view(table: LatencyTable, ladders: Mapping[str, Ladder]) -> Group:
     """Every line of the table (a target, threads, kind) as a table of its own; what does not count below it.
 
     Args:
-        ladders: by ``line_name``; marks the widths that a controller would use.
+        ladders: by ``line_name``; marks the artifacts that a controller would use.
     """
     parts: list[RenderableType] = [_title(table.rows)]
     lines: dict[tuple[str, str], list[LatencyRow]] = {}
@@ -50,7 +50,7 @@ def _line_table(title: str, rows: Sequence[LatencyRow], quality: Quality | None,
     worth = {} if quality is None else quality.as_dict()
     energy = any(row.energy_mj_per_inference is not None for row in rows)
     view = Table(title=f"{title} (times in ms)", title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
-    for name in ["width", "p50", "p90", "p99", "runs", "cold", "warm", "rebuild", "MiB"]:
+    for name in ["artifact", "p50", "p90", "p99", "runs", "cold", "warm", "rebuild", "MiB"]:
         view.add_column(name, justify="right", no_wrap=True)
     for name in [*(["mJ"] if energy else []), *([quality.metric] if quality else [])]:
         view.add_column(name, justify="right", no_wrap=True)
@@ -73,9 +73,9 @@ def _line_table(title: str, rows: Sequence[LatencyRow], quality: Quality | None,
 
 
 def _remarks(rows: Sequence[LatencyRow], ladder: Ladder | None) -> list[RenderableType]:
-    """Why rows do not count, why widths are no rungs, and what else is worth knowing; as plain lines."""
+    """Why rows do not count, why artifacts are no rungs, and what else is worth knowing; as plain lines."""
     lines = [f"{row.label} does not count: {'; '.join(row.reasons)}" for row in rows if not row.valid]
-    lines += [f"{row.label}: {note}" for row in rows for note in row.notes]
+    lines += [f"{row.label}: {note}" for row in rows for note in (*row.notes, row.runtime.note) if note]
     if ladder is not None:
         lines += [f"{drop.label} is no rung: {sentence(drop.reason)}" for drop in ladder.dropped]
         lines += [f"ladder: {sentence(note)}" for note in ladder.notes]
@@ -106,7 +106,7 @@ def unit_of(quality: Quality) -> tuple[float, str]:
 def comparison_view(comparison: Comparison, name_a: str, name_b: str) -> Group:
     """Ratios with their intervals."""
     view = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
-    for name in ("width", "row"):
+    for name in ("artifact", "row"):
         view.add_column(name, no_wrap=True)
     for name in (name_a, name_b, "ratio", "95 % interval"):
         view.add_column(name, justify="right", no_wrap=True)

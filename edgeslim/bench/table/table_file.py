@@ -17,12 +17,12 @@ from edgeslim.core.passport import DeviceInfo
 from edgeslim.errors import OutputError, TableError
 from edgeslim.files import check_free
 
-RowKey = tuple[str, int, int, str, tuple[int, ...], str]
+RowKey = tuple[str, int, str]
 
 
 def row_key(row: LatencyRow) -> RowKey:
     """The cell a row belongs to, and its kind."""
-    return (row.target, row.width_permille or 0, row.runtime.threads, row.precision, row.input_shape, row.kind)
+    return row.artifact, row.runtime.threads, row.kind
 
 
 class TableFile:
@@ -107,8 +107,8 @@ class TableFile:
             raise OutputError(error.message, hint=_rescued(self.table) or error.hint) from error
 
 
-def _place(row: LatencyRow) -> tuple[str, str, str, int, int]:
-    return row.kind, row.target, row.precision, row.runtime.threads, row.width_permille or 0
+def _place(row: LatencyRow) -> tuple[str, str, int, str]:
+    return row.kind, row.target, row.runtime.threads, row.artifact
 
 
 def _probe(path: Path) -> None:

@@ -8,10 +8,12 @@ prints the events of ``events.py``, one JSON object per line.
 
 from __future__ import annotations
 
+import io
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from edgeslim.bench.desk.devices.base import lines_of
 from edgeslim.core.events import EVENTS, Done, Event, Refused, RowDone, Sink
 from edgeslim.errors import DeviceError
 
@@ -73,11 +75,11 @@ def carry_out(plan: AppPlan, board: str, cells: int, sink: Sink) -> None:
 
 
 def _events(plan: AppPlan) -> Iterator[Event]:
-    with subprocess.Popen(plan.stream, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
+    with subprocess.Popen(plan.stream, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert isinstance(process.stdout, io.BufferedReader)
         try:
-            for line in process.stdout:
-                text = plan.event_of(line)
+            for line in lines_of(process.stdout):
+                text = plan.event_of(line.decode(errors="replace"))
                 if text is not None:
                     yield EVENTS.from_line(text)
         finally:

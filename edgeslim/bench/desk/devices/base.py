@@ -5,14 +5,16 @@ Job + bundle ─► Device.measure ─► Passport, Progress, RowDone …, Done 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from edgeslim import targets
 from edgeslim.core.events import Sink
 from edgeslim.core.job import Job
+from edgeslim.core.wire import MAX_LINE_BYTES
+from edgeslim.errors import DeviceError
 from edgeslim.targets.info import Platform
 
 
@@ -22,6 +24,18 @@ class DeviceOptions:
 
     board_python: str = "python3"
     """ssh: the Python on the board that has the runtime."""
+
+
+def lines_of(stream: BinaryIO) -> Iterator[bytes]:
+    """Its lines, each of at most 64 MiB: what comes from a device may be anything.
+
+    Raises:
+        DeviceError: a line without an end.
+    """
+    while line := stream.readline(MAX_LINE_BYTES):
+        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+            raise DeviceError(f"a line of more than {MAX_LINE_BYTES >> 20} MiB came from the device")
+        yield line
 
 
 def running_on(platform: Platform | None, names: Sequence[str]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import os
 import queue
 import re
@@ -26,7 +27,7 @@ from urllib.parse import unquote, urlsplit
 
 from edgeslim.bench.board import bootstrap
 from edgeslim.bench.board.agent import ORDERS, Order
-from edgeslim.bench.desk.devices.base import DeviceOptions, running_on
+from edgeslim.bench.desk.devices.base import DeviceOptions, lines_of, running_on
 from edgeslim.bench.desk.payload import agent_zip
 from edgeslim.core.events import EVENTS, Done, Event, Ready, Refused, RowDone, Sink
 from edgeslim.core.job import Job
@@ -47,6 +48,7 @@ _OPTIONS = (
     "ForwardX11=no",
 )
 _CHUNK_BYTES = 1 << 18
+_LAST_WORDS_BYTES = 1 << 16
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:%-]*")
 
 # What the client says → our sentence and what to do; {board} and {login} are put in.
@@ -234,8 +236,8 @@ class _Link:
 
     def events(self) -> Iterator[Event]:
         """Until the stream ends. Lines that are no events (a chatty login shell) are skipped."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        assert isinstance(self._process.stdout, io.BufferedReader)
+        for line in lines_of(self._process.stdout):
             if line.startswith(b'{"'):
                 yield EVENTS.from_line(line)
 
@@ -245,8 +247,8 @@ class _Link:
             code = self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             code = -1
-        self._errors.seek(0)
-        return code, self._errors.read().decode(errors="replace")
+        self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - _LAST_WORDS_BYTES, 0))
+        return code, self._errors.read(_LAST_WORDS_BYTES).decode(errors="replace")
 
 
 def _chunks(item: bytes | Path) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from edgeslim.host import machine
 from edgeslim.host.load import Counters, Load
 from edgeslim.host.machine import EnergyMeter
 from edgeslim.host.sampling import baseline_ns, timed_runs
+from edgeslim.host.sysfs import Battery, Heat
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
@@ -62,8 +63,8 @@ def test_a_board_is_read_from_its_device_tree(tmp_path: Path) -> None:
 
 
 def test_a_silent_machine_says_nothing(tmp_path: Path) -> None:
-    assert machine.heat(tmp_path) == machine.Heat()
-    assert machine.battery(tmp_path) == machine.Battery()
+    assert machine.heat(tmp_path) == Heat()
+    assert machine.battery(tmp_path) == Battery()
     assert machine.clock_khz(tmp_path) is None
     meter = EnergyMeter(tmp_path)
     assert meter.method == "none"
@@ -98,9 +99,9 @@ def test_the_battery(tmp_path: Path) -> None:
             "sys/firmware/acpi/platform_profile": "low-power",
         },
     )
-    assert machine.battery(root) == machine.Battery(permille=830, charging=True, low_power=True)
+    assert machine.battery(root) == Battery(permille=830, plugged=True, charging=True, low_power=True)
     tree(root, {"sys/class/power_supply/BAT0/status": "Full", "sys/firmware/acpi/platform_profile": "balanced"})
-    assert machine.battery(root) == machine.Battery(permille=830, charging=False, low_power=False)
+    assert machine.battery(root) == Battery(permille=830, plugged=True, charging=False, low_power=False)
 
 
 def rapl(root: Path, *energies_uj: int) -> Path:
