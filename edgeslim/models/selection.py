@@ -14,6 +14,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from edgeslim.core.width import Width
@@ -89,6 +90,10 @@ class Selection:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Made anew where it is unpickled: texts hash differently in every process."""
+        return partial(Selection, counts=self.counts, label=self.label, listed=self.listed, width=self.width), ()
 
     def __str__(self) -> str:
         return self.label if self.width is None else str(self.width)
