@@ -1,7 +1,7 @@
 """How large one bundle is beside the full-width weights: ``python profiling/bundle_size.py [--record]``.
 
 A US-MobileNetV2 with 1000 classes at 224 px and 16 widths, for ExecuTorch, Core ML (fp16) and LiteRT, and once more
-with Core AI where edgeslim has that target and its exporter is installed. Weights are random and statistics made up, as in
+with Core AI where edgeslim has that target and its exporter is installed. Weights are random, statistics made up, as in
 pack_speed.py: sizes do not depend on what a net has learned, and the same versions give the same bytes on any machine,
 busy or not. The weights are those of the full-width net as it was trained, in float32: convolutions, linear layers,
 BatchNorm's gamma and beta.
