@@ -89,7 +89,7 @@ def figures(found: dict[str, Any]) -> list[record.Figure]:
             measured=tuple(round(100 * (found[name][which] - 1), 3) for which in ("ratio", "low", "high")),
             unit="%",
             of=("median", "2.5 %", "97.5 %"),
-            notes=f"{found['pairs']} pairs of {RUNS} runs, {what}.",
+            notes=(f"{found['pairs']} pairs of {RUNS} runs, {what}.",),
         )
         for name, aim in (
             ("sampled", "the measured loop adds to the runtime's own inference"),

@@ -71,7 +71,7 @@ def figures(report: list[dict[str, Any]]) -> list[record.Figure]:
                 measured=tuple(round(100 * (line["ratio"] - 1), 2) for line in lines),
                 unit="%",
                 of=tuple(line["artifact"] for line in lines),
-                notes=f"Both rows count: {', '.join(counting) or 'none'}.",
+                notes=(f"Both rows count: {', '.join(counting) or 'none'}.",),
             ),
             record.Figure(
                 aim=f"rows that count and differ all the same: {against}",

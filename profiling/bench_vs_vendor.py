@@ -102,7 +102,7 @@ def main() -> None:
             measured=tuple(round(found[name], 4) for name in ("ratio", "low", "high")),
             unit="x",
             of=("ratio", "2.5 %", "97.5 %"),
-            notes=f"{found['rounds']} rounds, {found['edgeslim_p50_ms']:.3f} ms per inference.",
+            notes=(f"{found['rounds']} rounds, {found['edgeslim_p50_ms']:.3f} ms per inference.",),
         )
         record.write("bench_vs_vendor", [figure], passport)
     if options.json:

@@ -73,7 +73,7 @@ def figures(found: dict[str, dict[str, Figures]], within: float) -> list[record.
         text: str,
         unit: str,
         values: list[float],
-        notes: str = "",
+        *notes: str,
     ) -> record.Figure:
         return record.Figure(
             aim=aim,
@@ -109,7 +109,7 @@ def figures(found: dict[str, dict[str, Figures]], within: float) -> list[record.
         promised=record.Promise(comparison=">", number=0, text="ahead"),
         measured=(round(ahead, 3),),
         unit="points",
-        notes=f"Mean score {scores[OURS]:.2f}; the next is {best}.",
+        notes=(f"Mean score {scores[OURS]:.2f}; the next is {best}.",),
     )
     return [*checks, mean_score]
 

@@ -73,7 +73,7 @@ def compared(aim: str, ours: Callable[[], float], theirs: Callable[[], float], r
         promised=record.Promise(comparison="<=", number=WITHIN, text="no slower than before, within 5 %"),
         measured=(round(min(new) / min(old), 3),),
         unit="x",
-        notes=f"{min(new):.1f} and {min(old):.1f} {unit}, the least of {rounds} turns each.",
+        notes=(f"{min(new):.1f} and {min(old):.1f} {unit}, the least of {rounds} turns each.",),
     )
 
 
@@ -95,7 +95,7 @@ def main() -> None:
         aim = "what a session adds to a frame"
         figures.append(compared(aim, partial(ours, HERE), partial(theirs, earlier), options.rounds, "µs"))
     for figure in figures:
-        print(record.words(figure), figure.notes)
+        print(record.words(figure), *figure.notes)
     if options.record:
         record.write("no_slower", figures, passport)
     sys.exit(int(not all(figure.kept for figure in figures)))

@@ -124,7 +124,7 @@ def main() -> None:
                     promised=record.Promise(comparison="<=", number=0.6, text="at most 0.6x"),
                     measured=(round(pack_s / serial_s, 3),),
                     unit="x",
-                    notes=f"{len(document['rows'])} exports: {pack_s:.0f} s and {serial_s:.0f} s.",
+                    notes=(f"{len(document['rows'])} exports: {pack_s:.0f} s and {serial_s:.0f} s.",),
                 )
                 record.write("pack_speed", [figure], passport)
 

@@ -101,13 +101,13 @@ def figures(result: dict[str, Any]) -> list[record.Figure]:
             promised=record.Promise(comparison="<=", number=2.1, text="at most 2.1x"),
             measured=(result["median_of_ratios"],),
             unit="x",
-            notes=f"{what}: {result['median_ms']['rebuild']} ms and {result['median_ms']['write']} ms.",
+            notes=(f"{what}: {result['median_ms']['rebuild']} ms and {result['median_ms']['write']} ms.",),
         ),
         record.Figure(
             aim="memory of a rebuild beyond the mapping / the largest tensor",
             measured=(result["peak_over_largest"],),
             unit="x",
-            notes=f"{result['peak_bytes']:,} bytes.",
+            notes=(f"{result['peak_bytes']:,} bytes.",),
         ),
         record.Figure(
             aim="opening a bundle, its manifest checked",

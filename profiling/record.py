@@ -63,7 +63,8 @@ class Figure:
     """One thing measured.
 
     ``measured``: one number, or several (runs, widths, targets) that ``of`` may name; ``spread``: their standard
-    deviations, where known. Several figures in a row with the same ``of`` and ``unit`` make one table in the results.
+    deviations, where known; ``notes``: remarks, a sentence each. Several figures in a row with the same ``of`` and
+    ``unit`` make one table in the results.
     """
 
     aim: str
@@ -72,7 +73,7 @@ class Figure:
     unit: str
     of: tuple[str, ...] = ()
     spread: tuple[float, ...] = ()
-    notes: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def kept(self) -> bool | None:
@@ -89,7 +90,7 @@ class Passport:
     cores: int
     versions: dict[str, str]
     date: str
-    notes: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +114,7 @@ class Record:
     cores: int
     versions: dict[str, str]
     date: str
-    notes: str
+    notes: tuple[str, ...]
 
     def __post_init__(self) -> None:
         for broken, message in self._faults():
@@ -123,7 +124,7 @@ class Record:
     def _faults(self) -> Sequence[tuple[bool, str]]:
         count = len(self.measured)
         verdict = Figure(aim=self.aim, promised=self.promised, measured=self.measured, unit=self.unit).kept
-        texts = (self.aim, self.command, self.processor, self.notes, *self.of)
+        texts = (self.aim, self.command, self.processor, *self.notes, *self.of)
         return (
             (not (self.aim and self.command and self.processor), "aim, command and processor are never empty"),
             (count == 0, "nothing was measured"),
@@ -156,14 +157,14 @@ def begin(*packages: str) -> Passport:
     """
     here = device()
     load, cores = os.getloadavg()[0], here.cores
-    notes = "" if load <= QUIET_LOAD * cores else f"Other work ran beside it: load {load:.1f} on {cores} cores."
+    busy = load > QUIET_LOAD * cores
     return Passport(
         command=_command(sys.argv),
         processor=here.soc or "unknown",
         cores=cores,
         versions=_versions(("numpy", *packages)),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        notes=notes,
+        notes=(f"Other work ran beside it: load {load:.1f} on {cores} cores.",) if busy else (),
     )
 
 
@@ -196,8 +197,7 @@ def write(name: str, figures: Sequence[Figure], passport: Passport, *, folder: P
 def _stamped(figure: Figure, passport: Passport) -> Record:
     own: dict[str, Any] = {field.name: getattr(figure, field.name) for field in dataclasses.fields(figure)}
     where: dict[str, Any] = {field.name: getattr(passport, field.name) for field in dataclasses.fields(passport)}
-    notes = " ".join(filter(None, (figure.notes, passport.notes)))
-    return Record(**(own | where | {"kept": figure.kept, "notes": notes}))
+    return Record(**(own | where | {"kept": figure.kept, "notes": (*figure.notes, *passport.notes)}))
 
 
 def text_of(records: Sequence[Record]) -> str:

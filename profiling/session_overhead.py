@@ -90,7 +90,7 @@ def main() -> None:
             measured=(outside["p50"], outside["mean"], outside["p95"]),
             unit="µs",
             of=("p50", "mean", "p95"),
-            notes=f"{len(whole_us)} frames of {document['runner_p50_us']} µs, {preempted} preempted ones left out.",
+            notes=(f"{len(whole_us)} frames of {document['runner_p50_us']} µs, {preempted} preempted ones left out.",),
         )
         record.write(f"session_overhead-{arguments.target}", [figure], passport)
 

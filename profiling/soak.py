@@ -378,7 +378,7 @@ def figures(document: dict[str, Any], target: str) -> list[record.Figure]:
             ),
             unit="",
             of=("wrong", "unanswered", "left behind"),
-            notes=f"{document['frames']:,} frames, {document['kills']} kills, {made:,} faults made in the cache.",
+            notes=(f"{document['frames']:,} frames, {document['kills']} kills, {made:,} faults made in the cache.",),
         ),
         record.Figure(
             aim=f"growth of memory ({target})",

@@ -192,7 +192,7 @@ def recorded(document: dict[str, Any]) -> list[record.Figure]:
     preempted = f"{document['frames_preempted']} of {document['frames']} frames were preempted."
     limit = record.Promise(comparison="<=", number=1.0, text="no frame by more than 1 ms")
 
-    def delay(aim: str, found: dict[str, float], promised: record.Promise | None, notes: str = "") -> record.Figure:
+    def delay(aim: str, found: dict[str, float], promised: record.Promise | None, *notes: str) -> record.Figure:
         names = ("p50", "p90", "max")
         return record.Figure(
             aim=f"{aim} ({document['target']})",

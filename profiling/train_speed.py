@@ -143,7 +143,7 @@ def main() -> None:
                 promised=record.Promise(comparison="<=", number=1.10, text="at most 1.10x"),
                 measured=(round(ratios["median"], 3),),
                 unit="x",
-                notes=f"{chosen.network}, {SIZE} px, batch {BATCH}, threads: {chosen.threads}.",
+                notes=(f"{chosen.network}, {SIZE} px, batch {BATCH}, threads: {chosen.threads}.",),
             ),
             record.Figure(aim="the same widths as plain twins", measured=(round(ratios["plain_twins"], 3),), unit="x"),
         ]

@@ -124,7 +124,7 @@ def figure(kind: str, widths: Sequence[Width], values: Sequence[Sequence[float]]
         spread=tuple(round(statistics.stdev(seeds), 1) for seeds in values),
         unit="%",
         of=tuple(f"{width}x" for width in widths),
-        notes=f"{len(values[0])} seeds.",
+        notes=(f"{len(values[0])} seeds.",),
     )
 
 
