@@ -10,6 +10,7 @@ BatchNorm's gamma and beta.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 import time
@@ -97,7 +98,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, help="worker processes")
     record.add_option(parser)
     options = parser.parse_args()
-    passport = record.begin(*EXPORTERS)
+    passport = dataclasses.replace(record.begin(*EXPORTERS), notes=())  # bytes do not mind what else runs
     spec = models.create(options.model, num_classes=2).spec
     widths = parse_widths(options.widths, trained=(spec.low, spec.high))
     model = models.create(options.model, num_classes=CLASSES, input_size=SIZE)

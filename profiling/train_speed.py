@@ -153,7 +153,7 @@ def main() -> None:
 def cut(model: SlimmableModel, widths: tuple[Width, ...]) -> None:
     for width in widths:
         for layer in model.layers().values():
-            for part in layer.slices(width).values():
+            for part in layer.slices(model.selection(width)).values():
                 part.detach().contiguous(
                     memory_format=torch.channels_last if part.dim() == 4 else torch.contiguous_format
                 )
