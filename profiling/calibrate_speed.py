@@ -66,7 +66,8 @@ def main() -> None:
             f"{asked.model}, {asked.pixels} px, {len(data)} images, {asked.threads} threads, torch {torch.__version__}"
         )
         ratio = compare(model, list(model.distinct(widths)), data.decoded(), asked.memory, asked.rounds)
-        per_image = whole(Checkpoint.from_model(model), archive, asked.images, widths, asked.memory)
+        checkpoint = Checkpoint.from_model(model, input=data.contract)  # as if it had been trained on them
+        per_image = whole(checkpoint, archive, asked.images, widths, asked.memory)
     if asked.record:
         what = f"{asked.model}, {asked.pixels} px, {asked.images} images, {len(widths)} widths"
         figures = [
