@@ -26,6 +26,7 @@ from edgeslim import models, targets
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.deploy.calibration.calibrate import CalibratedModel
 from edgeslim.deploy.describe import metadata_for
+from edgeslim.deploy.pack_plan import PackedNet
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
 
 
@@ -57,12 +58,13 @@ def export_serially(path: Path, folder: Path) -> None:
         target = targets.get(name)
         for width in checkpoint.ladder:
             out = folder / f"{name}-{width.permille:04d}{target.info.suffix}"
+            net = PackedNet(selection=model.selection(width), widths=(width,))
             began = time.monotonic()
             target.export(
                 model.slice(width),
                 {"image": torch.zeros(1, checkpoint.spec.in_channels, size, size)},
                 out,
-                metadata=metadata_for(checkpoint, width, labels=None, about={}),
+                metadata=metadata_for(checkpoint, net, labels=None, about={}),
             )
             print(f"{name} {width}x {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
 

@@ -73,7 +73,7 @@ class ReferenceTarget:
         self.info.ensure_available(exporting=True)
         self.info.check_options(options)
         written = self.info.precision(precision)
-        with exporting(self.info.name, metadata.width, out) as log:
+        with exporting(self.info.name, metadata.label, out) as log:
             import torch
 
             prepared = prepare(net, examples, outputs, input_option, metadata)
@@ -85,7 +85,7 @@ class ReferenceTarget:
                 file.write(_serialise(header, constants))
         return Artifact(
             target=self.info.name,
-            width=metadata.width,
+            net=metadata.net,
             precision=written.name,
             backend="aten",
             input_option=input_option,
