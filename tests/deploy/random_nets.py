@@ -1,7 +1,8 @@
 """Small networks at random: everything that a network of this library may be made of, in any order.
 
-    random_network(seed) ─► RandomNetwork   an entry for the registry, and the features it has
-         └─ random_checkpoint ─► (Checkpoint, nets)   weights, statistics, widths and vectors of channels
+    seed ─┬─ network_of ─► Network           an entry for the registry
+          ├─ features_of ─► names            what it is made of: all of them are FEATURES
+          └─ random_checkpoint ─► Checkpoint, nets
 
 The same seed gives the same net in every process.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.models.blocks import Repeat, Shuffle
 from edgeslim.models.builder import Builder
-from edgeslim.models.channels import Channels
+from edgeslim.models.channels import Channels, Rule
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.layers import SlimConv2d, SlimLayerNorm, SlimLinear
 from edgeslim.models.registry import Network, from_spec
@@ -61,32 +62,43 @@ class Table(nn.Module):
 
 
 class RandomNet(nn.Module):
-    """A stem, random steps, a random head: (N, 3, S, S) → (N, classes). ``features`` is told what it is made of."""
+    """(N, 3, S, S) → (N, classes). ``even``: groups of channels that grouped layers divide by up to 4."""
 
-    def __init__(self, b: Builder, seed: int, features: set[str]) -> None:
+    def __init__(self, steps: Sequence[nn.Module], even: frozenset[str]) -> None:
         super().__init__()
-        self._b, self._random, self._features, self._number = b, random.Random(seed), features, 0
-        self.even: set[str] = set()  # groups of channels that grouped layers divide
-        self._channels = self._new()
-        steps = [Step(_body, body=self._conv_norm(b.fixed("image", 3), self._channels, 3))]
-        chosen = STEPS if b.spec.norm == "batch" else [step for step in STEPS if step not in NORMED]
-        for step in self._random.sample(chosen, self._random.randint(2, 4)):
-            features.add(step.__name__)
-            steps.append(step(self))
-        self.steps = nn.ModuleList(steps)
-        self.head = self._head()
+        self.steps, self.even = nn.ModuleList(steps), even
 
     def forward(self, x: Tensor) -> Tensor:
         for step in self.steps:
             x = step(x)
-        return self.head(x)  # type: ignore[no-any-return]
+        return x
+
+
+class Writer:
+    """Writes one network: a stem, random steps, a random head. ``features`` says what it is made of."""
+
+    def __init__(self, b: Builder, seed: int) -> None:
+        self._b, self._random, self._number = b, random.Random(seed), 0
+        self._even: set[str] = set()
+        self.features: set[str] = set()
+        self._channels = self._new()
+
+    def network(self) -> RandomNet:
+        steps: list[nn.Module] = [self._conv_norm(self._b.fixed("image", 3), self._channels, 3)]
+        chosen = STEPS if self._b.spec.norm == "batch" else [step for step in STEPS if step not in NORMED]
+        for step in self._random.sample(chosen, self._random.randint(2, 4)):
+            self.features.add(step.__name__)
+            steps.append(step(self))
+        return RandomNet([*steps, self._head()], frozenset(self._even))
 
     def _new(self, *, even: bool = False) -> Channels:
         """Channels that nets cut; ``even``: by steps of 4, because grouped layers divide them."""
         self._number += 1
-        made = self._b.channels(f"c{self._number}", self._random.choice((16, 32) if even else (8, 16, 24)), movable=False)
+        made = self._b.channels(
+            f"c{self._number}", self._random.choice((16, 32) if even else (8, 16, 24)), movable=False
+        )
         if even:
-            self.even.add(made.name)
+            self._even.add(made.name)
         return made
 
     def _fixed(self, count: int) -> Channels:
@@ -105,16 +117,14 @@ class RandomNet(nn.Module):
         self, inputs: Channels, outputs: Channels, size: int = 1, *, groups: int = 1, depthwise: bool = False
     ) -> nn.Sequential:
         activation = self._random.choice((None, nn.ReLU, nn.Hardswish, nn.ReLU6))
-        layers = self._b.conv_norm(
-            inputs, outputs, size, groups=groups, depthwise=depthwise, activation=activation
-        )
+        layers = self._b.conv_norm(inputs, outputs, size, groups=groups, depthwise=depthwise, activation=activation)
         return nn.Sequential(*layers)
 
     def _head(self) -> nn.Module:
         pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         if self._random.random() < 0.7:
             return nn.Sequential(*pooled, self._b.classifier(self._channels))
-        self._features.add("linear_before_the_classes")
+        self.features.add("linear_before_the_classes")
         hidden = self._new()
         first = SlimLinear(self._b.cell, self._b.spec.high, self._channels, hidden)
         return nn.Sequential(*pooled, first, nn.ReLU(), self._b.classifier(hidden))
@@ -261,60 +271,41 @@ def _on_tokens(step: Step, x: Tensor) -> Tensor:
     return step.body(tokens).transpose(1, 2).unflatten(2, (SIZE, SIZE))  # type: ignore[operator, no-any-return]
 
 
-NORMED = (RandomNet.norm_before, RandomNet.norm_before_groups, RandomNet.norm_alone, RandomNet.convolution_called_twice)
-STEPS: tuple[Callable[[RandomNet], Step], ...] = (
+NORMED = (Writer.norm_before, Writer.norm_before_groups, Writer.norm_alone, Writer.convolution_called_twice)
+STEPS: tuple[Callable[[Writer], Step], ...] = (
     *NORMED,
-    RandomNet.convolution,
-    RandomNet.grouped,
-    RandomNet.only_grouped,
-    RandomNet.depthwise,
-    RandomNet.repeated,
-    RandomNet.concatenation,
-    RandomNet.concatenation_cut_whole,
-    RandomNet.residual,
-    RandomNet.shared_module,
-    RandomNet.tied_parameter,
-    RandomNet.layer_norm,
-    RandomNet.one_slope,
-    RandomNet.tables,
-    RandomNet.plain_layers,
-    RandomNet.transposed,
+    Writer.convolution,
+    Writer.grouped,
+    Writer.only_grouped,
+    Writer.depthwise,
+    Writer.repeated,
+    Writer.concatenation,
+    Writer.concatenation_cut_whole,
+    Writer.residual,
+    Writer.shared_module,
+    Writer.tied_parameter,
+    Writer.layer_norm,
+    Writer.one_slope,
+    Writer.tables,
+    Writer.plain_layers,
+    Writer.transposed,
 )
 FAMILIES = ("universal", "listed", "no_norm")
 FEATURES = frozenset({*(step.__name__ for step in STEPS), *FAMILIES, "linear_before_the_classes", "vector"})
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RandomCheckpoint:
-    """A network with weights and statistics, the nets to pack of it, and what it is made of."""
-
-    checkpoint: Checkpoint
-    nets: tuple[Selection, ...]
-    features: frozenset[str]
-
-
-def network_of(seed: int, features: set[str] | None = None) -> Network:
+def network_of(seed: int) -> Network:
     """The entry of network ``seed`` for the registry."""
-    found = set() if features is None else features
-    family = _family(seed)
-    ladder = LISTED if family == "listed" else (LOW, HIGH)
-    return Network(build=lambda b: RandomNet(b, seed, found), ladder=ladder, listed=family == "listed", rule="floor" if family == "listed" else "round8")
+    listed = spec_of(seed).widths != ()
+    ladder = LISTED if listed else (LOW, HIGH)
+    rule: Rule = "floor" if listed else "round8"
+    return Network(build=lambda b: Writer(b, seed).network(), ladder=ladder, listed=listed, rule=rule)
 
 
-def name_of(seed: int) -> str:
-    return f"random_{seed}"
-
-
-def _family(seed: int) -> str:
-    return random.Random(f"family {seed}").choices(FAMILIES, (5, 1, 1))[0]
-
-
-def random_checkpoint(seed: int) -> RandomCheckpoint:
-    """Network ``seed``, which must be in the registry, with numbers as training leaves them."""
-    family, features = _family(seed), set[str]()
-    chance = random.Random(f"numbers {seed}")
-    spec = ModelSpec(
-        name=name_of(seed),
+def spec_of(seed: int) -> ModelSpec:
+    (family,) = random.Random(f"family {seed}").choices(FAMILIES, (5, 1, 1))
+    return ModelSpec(
+        name=f"random_{seed}",
         num_classes=CLASSES,
         input_size=SIZE,
         in_channels=3,
@@ -323,19 +314,30 @@ def random_checkpoint(seed: int) -> RandomCheckpoint:
         widths=LISTED if family == "listed" else (),
         norm="none" if family == "no_norm" else "batch",
     )
-    network_of(seed, features).build(Builder(spec))
+
+
+def features_of(seed: int) -> frozenset[str]:
+    """What network ``seed`` is made of."""
+    spec = spec_of(seed)
+    with torch.device("meta"):
+        writer = Writer(Builder(spec), seed)
+        writer.network()
+    if spec.widths:
+        return frozenset({*writer.features, "listed"})
+    return frozenset({*writer.features, "no_norm" if spec.norm == "none" else "universal", "vector"})
+
+
+def random_checkpoint(seed: int) -> tuple[Checkpoint, tuple[Selection, ...]]:
+    """Network ``seed``, which must be in the registry, with numbers as training leaves them; the nets to pack."""
     torch.manual_seed(seed)
-    model = from_spec(spec)
+    model = from_spec(spec_of(seed))
     _fill(model)
-    nets = _nets(model, chance)
+    nets = _nets(model, random.Random(f"nets {seed}"))
     for net in nets:
         counts = {name: norm.outputs.at(net) for name, norm in model.norms().items()}
         model.set_statistics(net, {name: (torch.randn(c), torch.rand(c) + 0.3) for name, c in counts.items()})
-    if any(net.width is None for net in nets):
-        features.add("vector")
     contract = dataclasses.replace(ImageContract.imagenet(3, SIZE, SIZE, crop="1"), mean=("0.5",) * 3)
-    checkpoint = Checkpoint.from_model(model, input=contract)
-    return RandomCheckpoint(checkpoint=checkpoint, nets=nets, features=frozenset({*features, family}))
+    return Checkpoint.from_model(model, input=contract), nets
 
 
 def _fill(model: SlimmableModel) -> None:
@@ -353,11 +355,11 @@ def _nets(model: SlimmableModel, chance: random.Random) -> tuple[Selection, ...]
     """A width; but for listed widths, a vector of channels whose counts nothing but its groups restrict."""
     if model.spec.widths:
         return (model.selection(chance.choice(LISTED)),)
+    assert isinstance(model.network, RandomNet)
     even = model.network.even
-    assert isinstance(even, set)
     counts = {}
     for group in model.groups():
         step = 4 if group.name in even else 1
         counts[group.name] = step * chance.randint(1, group.at(HIGH) // step)
     vector = model.selection(Selection.of(counts, "by-chance"))
-    return (vector, model.selection(Width(chance.randint(LOW.permille, HIGH.permille))))[: chance.choice((1, 2))]
+    return (vector, model.selection(Width(chance.randint(LOW.permille, HIGH.permille))))[: chance.choice((1, 1, 2))]

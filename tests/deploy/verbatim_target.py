@@ -1,4 +1,4 @@
-"""The cheapest exporter there is: every tensor of the net as it is, in one of the layouts and dtypes that real ones use.
+"""The cheapest exporter there is: every tensor of a net as it is, in one of the layouts and dtypes of real exporters.
 
 No graph is exported and nothing can be run, so hundreds of nets pass in seconds. Layout, order and alignment of a
 tensor follow from its name, so a file is the same however often it is made.
