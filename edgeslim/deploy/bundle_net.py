@@ -56,6 +56,7 @@ def _selection(bundle: SlimBundle, model: SlimmableModel, entry: Net) -> Selecti
 def _numbers(bundle: SlimBundle, entry: Net, net: SlicedModel) -> dict[str, Float32]:
     """The bundle's numbers for every tensor of ``net``."""
     constants = bundle.constants(entry)
+    shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     found = {}
     for tensor in net.tensors:
         if tensor.name in constants.arrays.index:
@@ -68,7 +69,7 @@ def _numbers(bundle: SlimBundle, entry: Net, net: SlicedModel) -> dict[str, Floa
                 raise FormatError("bad-master", f"the bundle has no master for {tensor.name!r} of the network")
             constant = Constant(constants.arrays.index[owner], Kind.BIAS)
         numbers = np.asarray(values(constant, constants), np.float32)
-        shape = net.get_parameter(tensor.name).shape if tensor.kind == "vector" else numbers.shape
+        shape = shapes[tensor.name]
         if numbers.size != math.prod(shape):
             raise UsageError(f"{tensor.name} has {math.prod(shape)} numbers here, {numbers.size} in the bundle")
         found[tensor.name] = numbers.reshape(shape)

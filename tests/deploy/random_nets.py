@@ -52,13 +52,14 @@ class Table(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.gain = nn.Parameter(torch.empty(()))
         self.factor = nn.Parameter(torch.empty(channels, 1, 1))
         self.position = nn.Parameter(torch.empty(1, 1, SIZE, SIZE))
         self.register_buffer("table", torch.linspace(0.5, 1.5, channels).view(1, channels, 1, 1))
         self.register_buffer("scratch", torch.ones(channels, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x + self.position) * self.factor * self.table * self.scratch  # type: ignore[operator, no-any-return]
+        return self.gain * (x + self.position) * self.factor * self.table * self.scratch  # type: ignore[operator, no-any-return]
 
 
 class RandomNet(nn.Module):

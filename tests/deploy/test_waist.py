@@ -9,6 +9,9 @@ bundle ─ folded_net (what verify builds) ┘
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -18,9 +21,11 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import torch
-from random_nets import FEATURES, SIZE, features_of, network_of, random_checkpoint, spec_of
+from random_nets import FEATURES, SIZE, Writer, features_of, network_of, random_checkpoint, spec_of
+from torch import nn
 
 from edgeslim import targets
+from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.deploy import export_job
 from edgeslim.deploy.bundle_net import folded_net
@@ -30,6 +35,8 @@ from edgeslim.deploy.masters import with_fp16_masters
 from edgeslim.deploy.pack import pack
 from edgeslim.deploy.pack_plan import PackedNet, PackOptions
 from edgeslim.deploy.workers import Done
+from edgeslim.errors import CheckpointError
+from edgeslim.models.builder import Builder
 from edgeslim.models.count import Counts, count
 from edgeslim.models.registry import NETWORKS
 from edgeslim.models.sliced import SlicedModel
@@ -145,3 +152,37 @@ def test_every_feature_is_met() -> None:
     print(*(f"{feature} {count}" for feature, count in met.most_common()), sep=", ")
     assert met.keys() == FEATURES
     assert min(met.values()) >= 15
+
+
+def test_the_command_packs_strangers_and_says_what_stays_literal(
+    here: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A BatchNorm alone, a shared module and tables; one number alone is too short to be looked for."""
+    wanted = {"norm_alone", "shared_module", "tables", "universal"}
+    seed = next(seed for seed in itertools.count() if wanted <= features_of(seed))
+    here.setitem(NETWORKS, spec_of(seed).name, network_of(seed))
+    checkpoint, nets = random_checkpoint(seed)
+    checkpoint.save(tmp_path / "net.pt")
+    bundle = tmp_path / "net.slim"
+    assert main(["pack", str(tmp_path / "net.pt"), "--target", "reference", "-o", str(bundle), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["net"] for row in rows} == {net.label for net in nets}
+    for row in rows:
+        assert 0 < row["literal_bytes"] <= 8, "one scalar, or two"
+        assert row["explained_bytes"] > 100 * row["literal_bytes"]
+        assert row["sqnr_db"] > 90
+    assert main(["verify", str(bundle), "--images", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+
+
+def test_a_table_that_no_master_can_hold_is_refused_by_its_name(here: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def build(b: Builder) -> nn.Module:
+        net = Writer(b, 0).network()
+        net.register_buffer("order", torch.arange(3))
+        return net
+
+    here.setitem(NETWORKS, spec_of(0).name, dataclasses.replace(network_of(0), build=build))
+    checkpoint, nets = random_checkpoint(0)
+    with pytest.raises(CheckpointError, match=r"order: expected a floating-point tensor, got torch\.int64"):
+        pack(checkpoint, PackOptions(targets=["verbatim"], out=tmp_path / "net.slim", nets=nets, jobs=1))
+    assert not list(tmp_path.iterdir())
