@@ -65,6 +65,7 @@ def export_serially(path: Path, folder: Path) -> None:
         for width in checkpoint.ladder:
             net = PackedNet(selection=model.selection(width), widths=(width,))
             out = folder / f"{name}-{width.permille:04d}{target.info.suffix}"
+            net = PackedNet(selection=model.selection(width), widths=(width,))
             began = time.monotonic()
             target.export(
                 model.slice(width),
