@@ -72,7 +72,7 @@ def test_a_broken_promise_is_explained(record: ModuleType) -> None:
 
 
 def test_every_benchmark_can_record(results: ModuleType) -> None:
-    helpers = {"record", "small_net", "trained_nets"}
+    helpers = {"ladders", "record", "small_net", "trained_nets"}
     scripts = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "profiling").glob("*.py")}
     benchmarks = scripts.keys() - helpers
     assert all("record.add_option(" in scripts[name] for name in benchmarks)
