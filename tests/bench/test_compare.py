@@ -115,7 +115,7 @@ def test_every_row_is_on_the_disk_at_once(tmp_path: Path) -> None:
     file.add([row(width_permille=250)])
     file.add([row(12.0, width_permille=500)])
     rows = LatencyTable.read(path).rows
-    assert [(r.width_permille, round(r.p50_ms)) for r in rows] == [(250, 10), (500, 12)]
+    assert [(r.width_permille, round(r.p50_ms or 0)) for r in rows] == [(250, 10), (500, 12)]
     assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
 
 

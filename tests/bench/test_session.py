@@ -50,6 +50,7 @@ def test_a_burst_reports_the_known_latencies(tmp_path: Path) -> None:
     assert isinstance(events[-1], Done)
     assert [row.width_permille for row in rows] == [250, 500]
     for row, true_ms in zip(rows, (0.5, 1.5), strict=True):
+        assert row.min_ms is not None
         assert true_ms <= row.min_ms < true_ms * 1.2  # the fake never takes less than its time
         assert row.runs >= 20
         assert row.samples_ms is not None
@@ -59,6 +60,7 @@ def test_a_burst_reports_the_known_latencies(tmp_path: Path) -> None:
         assert row.warmup_runs >= 2 + 2 * len(row.block_runs or ())
         assert row.peak_rss_bytes
         assert row.load_cold_ms is not None
+        assert row.first_inference_ms is not None
         assert row.first_inference_ms >= true_ms
         assert row.clock.baseline_ms_reference
         assert row.load.waited_share is not None

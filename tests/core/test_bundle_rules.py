@@ -8,7 +8,7 @@ import re
 import sys
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -34,7 +34,7 @@ def golden(row: dict[str, Any], folder: Path) -> Path:
     return inflated
 
 
-def read(path: Path, depth: str, artifact: str, folder: Path) -> None:
+def read(path: Path, depth: Literal["open", "rebuild", "parts", "files"], artifact: str, folder: Path) -> None:
     """Look into a bundle as deep as ``depth`` says."""
     with SlimBundle.open(path) as bundle:
         if depth == "rebuild":

@@ -243,7 +243,7 @@ def random_readings(dice: random.Random, count: int, rungs: int) -> Any:
 def predicted(controller: WidthController, rung: int, deadline_us: int) -> bool:
     state, t = controller.state, controller.ladder.rungs[rung].t_us
     usable = deadline_us - (deadline_us >> controller.policy.headroom_shift)
-    return t * (state.xi + ((state.k * state.dev) >> 10)) <= usable << 20
+    return bool(t * (state.xi + ((state.k * state.dev) >> 10)) <= usable << 20)
 
 
 @pytest.mark.parametrize(("seed", "name"), list(enumerate(["balanced", "battery_saver", "quality", "balanced"])))

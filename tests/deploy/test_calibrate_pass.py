@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def images(count: int = 48, pixels: int = 16, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, pixels, pixels, generator=torch.Generator().manual_seed(seed))
 
 
-def conv(inputs: int, outputs: int, **kwargs: int) -> nn.Sequential:
+def conv(inputs: int, outputs: int, **kwargs: Any) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False, **kwargs), nn.BatchNorm2d(outputs))
 
 

@@ -26,7 +26,7 @@ class Mixed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.shared(self.norm(self.conv(x)))
         y += F.silu(y) * self.factor
-        return self.shared(y).mean((2, 3))
+        return self.shared(y).mean((2, 3))  # type: ignore[no-any-return]
 
 
 class Branching(Mixed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from edgeslim.testing import NETWORK_CHECKS, ConformanceError, NetworkCase
 
 def small(name: str) -> SlimmableModel:
     torch.manual_seed(0)
-    ends = {} if models.registry.network(name).listed else {"low": Width(250), "high": Width(500)}
+    ends: dict[str, Any] = {} if models.registry.network(name).listed else {"low": Width(250), "high": Width(500)}
     return models.create(name, num_classes=3, input_size=32, **ends)
 
 

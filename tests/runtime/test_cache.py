@@ -51,7 +51,7 @@ class Ensuring:
     def __init__(self, deployment: Deployment, cache: ArtifactCache) -> None:
         self.deployment, self.cache, self.builds = deployment, cache, 0
 
-    def __call__(self, permille: int = 500):
+    def __call__(self, permille: int = 500) -> CachedArtifact:
         artifact = id_of(permille)
 
         def build(out: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from pretend import LARGE, NAME, SHAPE, PretendTarget, SimulatedClock, id_of, im
 from edgeslim.core.signals import Signals
 from edgeslim.errors import UsageError
 from edgeslim.runtime.deployment import ArtifactPlan
-from edgeslim.runtime.session import SlimSession
+from edgeslim.runtime.session import FrameResult, SlimSession
 
 FRAME_US = 60_000
 SMALL_US = {250: 6_000, 500: 9_000, 750: 12_000}
@@ -27,7 +29,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 class Stage:
-    def __init__(self, bundle: Path, cache: Path, **options: object) -> None:
+    def __init__(self, bundle: Path, cache: Path, **options: Any) -> None:
         self.clock = SimulatedClock()
         self.target = PretendTarget(clock=self.clock)
         self.signals = Signals()
@@ -43,8 +45,8 @@ class Stage:
         self.clock.advance(self.fill_us)
         return np.ones(plan.input.shape, np.float32)
 
-    def frames(self, count: int):
-        result = None
+    def frames(self, count: int) -> FrameResult:
+        """The last result of ``count`` frames, at least one."""
         for _ in range(count):
             start = self.clock.now_us
             result = self.session.run(self.fill)
@@ -56,7 +58,7 @@ class Stage:
 
 
 @pytest.fixture
-def stage(bundle: Path, tmp_path: Path):
+def stage(bundle: Path, tmp_path: Path) -> Iterator[Stage]:
     stage = Stage(bundle, tmp_path / "cache")
     yield stage
     stage.session.close()

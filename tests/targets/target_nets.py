@@ -67,4 +67,4 @@ def sqnr_db(reference: NDArray[np.float64], output: NDArray[np.float32]) -> floa
 
 def logits_of(net: SlicedModel, image: NDArray[np.float32]) -> NDArray[np.float64]:
     with torch.inference_mode():
-        return net(torch.from_numpy(image)).numpy().astype(np.float64)
+        return np.asarray(net(torch.from_numpy(image)), np.float64)

@@ -19,7 +19,8 @@ NO_FOLD = Fold()
 
 def positions(spike: Spike, net: Net, axis: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """The master's positions that are left along an axis: the first n of every part."""
-    found, start = [], 0
+    found: list[int] = []
+    start = 0
     for part in axis:
         found += range(start, start + net.cut[part])
         start += spike.parts[part].size

@@ -125,7 +125,7 @@ def _rows(constant: Constant) -> int:
 
 def _stored(constant: Constant, rows: int) -> int:
     size = {"f16": 2, "f16-coreml": 2, "i8": 1}.get(constant.places[0].dtype if constant.places else "", 4)
-    return constant.values.size // len(constant.values) * rows * size
+    return int(constant.values.size) // len(constant.values) * rows * size
 
 
 def _occurrences(files: dict[str, bytes], content: bytes) -> Iterator[tuple[str, int]]:
