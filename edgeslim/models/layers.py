@@ -307,7 +307,7 @@ class SlimBatchNorm2d(SlimLayer):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> SlimBatchNorm2d:
         """Lets the statistics follow ``.to(device)``; they are no buffers, as calibration owns them."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.statistics = {key: (fn(mean), fn(var)) for key, (mean, var) in self.statistics.items()}
         return self
 

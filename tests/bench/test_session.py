@@ -16,6 +16,7 @@ from fake_bundle import cell_fields, cell_of
 from private_sshd import children_of
 
 from edgeslim.bench.board import measuring as session
+from edgeslim.bench.board import validity
 from edgeslim.bench.board.measuring import Session
 from edgeslim.bench.board.schedule import groups, turns
 from edgeslim.bench.desk.devices import get
@@ -138,9 +139,9 @@ def test_fewer_runs_than_asked_do_not_count(tmp_path: Path) -> None:
 
 
 def test_disturbed_rows_are_measured_again_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session.validity, "settled", lambda blocks: True)
+    monkeypatch.setattr(validity, "settled", lambda blocks: True)
     answers = iter([("load: made up",), ()])
-    monkeypatch.setattr(session.validity, "reasons", lambda *a, **k: next(answers))
+    monkeypatch.setattr(validity, "reasons", lambda *a, **k: next(answers))
     rows, events = measure(burst(cell(tmp_path, 250), retries=1), tmp_path)
     assert len(rows) == 2
     assert not rows[0].valid

@@ -27,7 +27,7 @@ import edgeslim.deploy.pack as packing
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
 from edgeslim.deploy.pack_plan import PackOptions
-from edgeslim.deploy.workers import Done
+from edgeslim.deploy.workers import Done, run_jobs
 
 OLD, ALL = (Width(250),), (Width(130), Width(190), Width(250))
 
@@ -38,7 +38,7 @@ class RecordedExports:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known: dict[tuple[str, Width], Done] = {}
-        self._real: Callable[..., Iterator[Done]] = packing.run_jobs
+        self._real: Callable[..., Iterator[Done]] = run_jobs
         folder.mkdir()
 
     def __call__(self, function: str, jobs: Sequence[Any], **options: Any) -> Iterator[Done]:
@@ -64,7 +64,7 @@ def _copy(source: Path, to: Path) -> None:
 def main() -> None:
     kind, folder, count, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     rng = random.Random(seed)
-    packing.run_jobs = RecordedExports(folder / "exports")
+    packing.run_jobs = RecordedExports(folder / "exports")  # type: ignore[attr-defined]
     checkpoint = small_checkpoint()
     out, kept = folder / "net.slim", folder / "kept"
 

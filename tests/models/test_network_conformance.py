@@ -38,6 +38,6 @@ def test_a_broken_promise_is_told(tmp_path: Path) -> None:
         NETWORK_CHECKS["trains-every-parameter"](NetworkCase(model), tmp_path)
     case = NetworkCase(small("us_mobilenet_v2"))
     static = case.model.static
-    case.model.static = lambda width: static(case.widths[0])  # type: ignore[method-assign]
+    case.model.static = lambda width, **_: static(case.widths[0])  # type: ignore[method-assign]
     with pytest.raises(ConformanceError, match="plain twin differ"):
         NETWORK_CHECKS["is-its-plain-twin"](case, tmp_path)

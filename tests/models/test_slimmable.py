@@ -226,7 +226,7 @@ def test_resnets_have_torchvisions_parameters(name: str) -> None:
 @pytest.mark.parametrize(("size", "last"), [(224, 7), (64, 2), (32, 4), (16, 4), (8, 2)])
 def test_small_images_keep_their_resolution(name: str, size: int, last: int) -> None:
     with torch.device("meta"):
-        model = create(name, num_classes=10, input_size=size, in_channels=1)
+        model: Any = create(name, num_classes=10, input_size=size, in_channels=1)
         x = torch.empty(1, 1, size, size)
     shapes: list[tuple[int, ...]] = []
     list(model.features)[-2].register_forward_hook(lambda _, __, y: shapes.append(tuple(y.shape[2:])))
@@ -235,7 +235,7 @@ def test_small_images_keep_their_resolution(name: str, size: int, last: int) -> 
 
 
 def test_gradients_of_a_narrow_width_stay_in_the_prefix() -> None:
-    model = small("us_mobilenet_v1")
+    model: Any = small("us_mobilenet_v1")
     with model.at(HALF):
         model(torch.randn(4, 3, 32, 32)).sum().backward()
     conv = model.features[13].body[3]
@@ -249,7 +249,7 @@ def test_gradients_of_a_narrow_width_stay_in_the_prefix() -> None:
 @pytest.mark.parametrize("name", US)
 def test_without_batchnorm_every_width_starts_alike(name: str) -> None:
     """A plain He start would leave a quarter-width MobileNetV1 with 1/10,000 of the widest net's activations."""
-    model = small(name, norm="none")
+    model: Any = small(name, norm="none")
     assert not model.norms()
     sizes = []
     for width in (model.spec.low, HALF, FULL):

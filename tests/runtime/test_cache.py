@@ -18,7 +18,7 @@ from pretend import NAME, TIMES_US, id_of, pretend_bundle
 
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.errors import FormatError, OutputError
-from edgeslim.runtime.cache import ArtifactCache
+from edgeslim.runtime.cache import ArtifactCache, CachedArtifact
 from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.locking import folder_lock
 from edgeslim.runtime.own_folder import OwnFolder

@@ -102,7 +102,7 @@ def planted_inside(shared: Path, _: Path) -> None:
     "plant", [planted_link, planted_file, planted_open_folder, planted_by_another_user, planted_inside]
 )
 def test_the_spare_folder_is_ours_or_a_fresh_one(
-    tmp_path: Path, plant: Callable[[Path], None], request: pytest.FixtureRequest
+    tmp_path: Path, plant: Callable[[Path, Path], None], request: pytest.FixtureRequest
 ) -> None:
     if plant is planted_by_another_user:
         request.getfixturevalue("as_root")

@@ -13,7 +13,8 @@ from pretend import LARGE, NAME, SHAPE, PretendTarget, SimulatedClock, id_of, im
 from edgeslim.core.signals import Signals
 from edgeslim.errors import UsageError
 from edgeslim.runtime.deployment import ArtifactPlan
-from edgeslim.runtime.session import FrameResult, SlimSession
+from edgeslim.runtime.result import FrameResult
+from edgeslim.runtime.session import SlimSession
 
 FRAME_US = 60_000
 SMALL_US = {250: 6_000, 500: 9_000, 750: 12_000}
@@ -128,13 +129,13 @@ def test_an_array_does_where_all_take_the_same(bundle: Path, tmp_path: Path, sta
         (np.zeros((1, 3, 9, 9), np.float32), r"takes float32 \[1, 3, 8, 8\]"),
     ],
 )
-def test_what_a_function_returns_wrongly_is_the_callers_mistake(stage: Stage, given: object, message: str) -> None:
+def test_what_a_function_returns_wrongly_is_the_callers_mistake(stage: Stage, given: Any, message: str) -> None:
     stage.signals = Signals(status=4)
     stage.frames(1)
     with pytest.raises(UsageError, match=message):
         stage.session.run(lambda plan: given)
     with pytest.raises(ZeroDivisionError):
-        stage.session.run(lambda plan: 1 / 0)
+        stage.session.run(lambda plan: 1 / 0)  # type: ignore[arg-type, return-value]
     assert stage.frames(1).artifact == id_of(250)
     assert len(stage.session.ladder.rungs) == 4
     assert not [event for event in stage.session.events if event.kind == "lost"]

@@ -27,7 +27,8 @@ from edgeslim.core.reasons import sentence
 from edgeslim.core.signals import Signals
 from edgeslim.errors import HostError, UsageError
 from edgeslim.runtime.loading import LoadingThread
-from edgeslim.runtime.session import FrameResult, SlimSession
+from edgeslim.runtime.result import FrameResult
+from edgeslim.runtime.session import SlimSession
 from edgeslim.runtime.signals import AskingListener
 
 FRAME_US = 40_000

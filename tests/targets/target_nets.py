@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,7 +24,8 @@ def sliced(name: str, permille: int, *, size: int = SIZE) -> SlicedModel:
     """A folded net whose BatchNorms look as if trained; the classifier's bias is not zero."""
     torch.manual_seed(0)
     model = create(name, num_classes=CLASSES, input_size=size)
-    twin = model.static(Width(permille))
+    twin: Any = model.static(Width(permille))
+    norm: Any
     with torch.no_grad():
         for norm in batch_norms(twin).values():
             norm.weight.uniform_(0.5, 1.5)

@@ -28,7 +28,7 @@ def gradients(model: SlimmableModel, x: Tensor, widths: tuple[Width, ...], *, di
 
 
 def check(model: SlimmableModel, x: Tensor, widths: tuple[Width, ...]) -> None:
-    model = model.double().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model = model.double().to(memory_format=torch.channels_last).train()
     expected = gradients(copy.deepcopy(model), x, widths, direct=False)
     found = gradients(model, x, widths, direct=True)
     assert found.keys() == expected.keys()
