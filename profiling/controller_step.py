@@ -15,11 +15,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "golden"))
 import make_controller
-from controller_scenarios import SCENARIOS, Scenario
 
 from edgeslim.core.controller import ControllerState, WidthController
 from edgeslim.core.policy import Policy
@@ -28,11 +26,11 @@ from edgeslim.core.reading import Reading
 LIMIT_US = 20.0
 
 
-def readings(scenario: Scenario) -> list[Reading]:
+def readings(scenario: make_controller.Scenario) -> list[Reading]:
     """The scenario's readings, as the controller saw them."""
     found = []
     for row in make_controller.steps(scenario):
-        values: dict[str, Any] = dict(zip(make_controller.INPUTS, row, strict=False))
+        values = dict(zip(make_controller.INPUTS, row, strict=False))
         flags = {name: bool(values.pop(name)) for name in ("charging", "low_power")}
         found.append(Reading(**values, **flags))
     return found
@@ -54,7 +52,7 @@ def main() -> int:
     parser.add_argument("--passes", type=int, default=7)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    scenarios = {s.name: s for s in SCENARIOS}
+    scenarios = {s.name: s for s in make_controller.SCENARIOS}
     figures: dict[str, float] = {}
     for name in ("cool_start", "drift", "thermal_staircase", "random_balanced", "random_battery_saver"):
         scenario = scenarios[name]
