@@ -65,7 +65,9 @@ def normalised(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def sqnr_db(reference: NDArray[np.float64], output: NDArray[np.float32]) -> float:
-    return float(10 * np.log10((reference**2).sum() / ((reference - output) ** 2).sum()))
+    """Infinity where they are equal."""
+    with np.errstate(divide="ignore"):
+        return float(10 * np.log10((reference**2).sum() / ((reference - output) ** 2).sum()))
 
 
 def logits_of(net: SlicedModel, image: NDArray[np.float32]) -> NDArray[np.float64]:
