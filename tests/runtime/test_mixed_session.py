@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from edgeslim import models, targets
 from edgeslim.core.bundle import SlimBundle
@@ -71,7 +74,7 @@ def test_artifacts_of_all_variants_run_in_one_session(bundle: tuple[str, Path], 
     name, path = bundle
     target = targets.get(name)
     table, plans = by_macs(path, name, tmp_path / "cache")
-    answers = {}
+    answers: dict[str, NDArray[Any]] = {}
     with SlimBundle.open(path) as opened:
         assert all(row.ok and row.checked for row in verify(opened, count=1))
         for variant in opened.manifest.variants:
@@ -94,7 +97,7 @@ def test_artifacts_of_all_variants_run_in_one_session(bundle: tuple[str, Path], 
         assert {plans[one].input.shape[2] for one in on_ladder} == set(SIZES)
         for wanted in (*on_ladder, *reversed(on_ladder)):
             session.limit(narrowest=wanted, widest=wanted)
-            result = until(session, lambda found, wanted=wanted: found.artifact == wanted, answers)
+            result = until(session, partial(ran, wanted), answers)
             assert result.label == plans[wanted].label
         session.limit()
         slowest = max(row.p50_ms or 0 for row in table.rows)
@@ -105,7 +108,11 @@ def test_artifacts_of_all_variants_run_in_one_session(bundle: tuple[str, Path], 
         assert result.artifact.endswith(f"/{LABEL}")
 
 
-def until(session: SlimSession, there: Callable[[FrameResult], bool], answers: dict[str, np.ndarray]) -> FrameResult:
+def ran(wanted: str, found: FrameResult) -> bool:
+    return found.artifact == wanted
+
+
+def until(session: SlimSession, there: Callable[[FrameResult], bool], answers: dict[str, NDArray[Any]]) -> FrameResult:
     """Frames until one is as wanted; each answers what its own file, loaded alone, answers."""
     end = time.monotonic() + LIMIT_S
     while True:
@@ -116,19 +123,17 @@ def until(session: SlimSession, there: Callable[[FrameResult], bool], answers: d
         assert time.monotonic() < end, f"still {result.artifact}, {result.decision}"
 
 
+def ms_of(plan: ArtifactPlan) -> dict[str, Any]:
+    names = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms", "max_ms")
+    return dict.fromkeys(names, plan.macs / 1e6)
+
+
 def by_macs(path: Path, name: str, cache: Path) -> tuple[LatencyTable, dict[str, ArtifactPlan]]:
     """A table measured here with the latencies put in the ratio of the multiply-adds, so that the order is known."""
     with SlimSession(path, name, cache_dir=cache, readings=None, threads=1) as session:
         plans = {plan.artifact: plan for plan in session.artifacts}
-        names = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms", "max_ms")
         rows = [
-            dataclasses.replace(
-                row,
-                samples_ms=None,
-                block_runs=None,
-                std_ms=0.0,
-                **dict.fromkeys(names, plans[row.artifact].macs / 1e6),
-            )
+            dataclasses.replace(row, samples_ms=None, block_runs=None, **(ms_of(plans[row.artifact]) | {"std_ms": 0.0}))
             for row in session.table.rows
         ]
         return dataclasses.replace(session.table, rows=tuple(rows)), plans

@@ -267,7 +267,7 @@ class Attention(nn.Module):
 
 def between(*modules: nn.Module) -> nn.Module:
     """Each module after a convolution of its own, so that none stands beside another."""
-    steps = [nn.Conv2d(3, 8, 3, padding=1)]
+    steps: list[nn.Module] = [nn.Conv2d(3, 8, 3, padding=1)]
     for module in modules:
         steps += [module, nn.Conv2d(8, 8, 1)]
     return nn.Sequential(*steps)
