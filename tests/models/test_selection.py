@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +267,16 @@ def test_repeated_channels_are_one_block_of_a_grouped_layer() -> None:
     assert builder().repeated(one, 3).share(3) is one
     assert one.blocks(2).parts_at(FULL) == (4, 4)
     assert one.share(2).parts_at(HALF) == (4,)  # 8 of 0.5x, the published rounding's least, in two blocks
+
+
+def test_a_selection_hashes_as_the_process_it_came_to_does() -> None:
+    selection = Selection.of({"stage1": 16, "stage2": 24}, "found")
+    code = (
+        "import pickle, sys\n"
+        "from edgeslim.models.selection import Selection\n"
+        "came = pickle.loads(bytes.fromhex(sys.argv[1]))\n"
+        "assert came in {Selection.of({'stage1': 16, 'stage2': 24}, 'found')}\n"
+    )
+    for seed in ("1", "2"):  # texts hash differently with each
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", code, pickle.dumps(selection).hex()], env=environment, check=True)

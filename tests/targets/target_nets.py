@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgeslim.core.manifest import net_id
 from edgeslim.core.width import Width
 from edgeslim.deploy.fold import fold
 from edgeslim.models import create
@@ -42,7 +43,7 @@ def sliced(name: str, permille: int, *, size: int = SIZE) -> SlicedModel:
 def metadata(width: Width, *, labels: tuple[str, ...] = LABELS) -> Metadata:
     return Metadata(
         model="test_net",
-        width=width,
+        net=net_id(width.permille),
         version="7",
         mean=MEAN,
         std=STD,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,16 @@ def test_a_broken_promise_is_told(tmp_path: Path) -> None:
 def test_a_label_is_one_line(label: str) -> None:
     with pytest.raises(UsageError, match="label"):
         metadata(WIDTH, labels=(label,))
+
+
+@pytest.mark.parametrize(("net", "label"), [("0250", "0.25x"), ("slim-head", "slim-head")])
+def test_an_artifact_says_which_net_it_is(net: str, label: str, tmp_path: Path) -> None:
+    described = replace(metadata(WIDTH), net=net)
+    out = tmp_path / "net.ref"
+    artifact = targets.get("reference").export(sliced("us_mobilenet_v1", 250), EXAMPLES, out, metadata=described)
+    assert artifact.id == f"reference-fp32-{SIZE}/{net}"
+    said = targets.get("reference").load(out).metadata
+    assert (said["net"], said["label"]) == (net, label)
 
 
 def test_targets_by_name() -> None:
