@@ -248,11 +248,11 @@ class Writer:
 
 
 def _body(step: Step, x: Tensor) -> Tensor:
-    return step.body(x)  # type: ignore[operator]
+    return step.body(x)  # type: ignore[operator, no-any-return]
 
 
 def _added(step: Step, x: Tensor) -> Tensor:
-    return x + step.body(x)  # type: ignore[operator]
+    return x + step.body(x)  # type: ignore[operator, no-any-return]
 
 
 def _beside(step: Step, x: Tensor) -> Tensor:
@@ -260,16 +260,16 @@ def _beside(step: Step, x: Tensor) -> Tensor:
 
 
 def _beside_then(step: Step, x: Tensor) -> Tensor:
-    return step.last(_beside(step, x))  # type: ignore[operator]
+    return step.last(_beside(step, x))  # type: ignore[operator, no-any-return]
 
 
 def _both(step: Step, x: Tensor) -> Tensor:
-    return F.relu(step.body(x)) + step.again(F.relu(x))  # type: ignore[operator]
+    return F.relu(step.body(x)) + step.again(F.relu(x))  # type: ignore[operator, no-any-return]
 
 
 def _on_tokens(step: Step, x: Tensor) -> Tensor:
     tokens = step.norm(x.flatten(2).transpose(1, 2))  # type: ignore[operator]
-    return step.body(tokens).transpose(1, 2).unflatten(2, (SIZE, SIZE))  # type: ignore[operator]
+    return step.body(tokens).transpose(1, 2).unflatten(2, (SIZE, SIZE))  # type: ignore[operator, no-any-return]
 
 
 NORMED = (Writer.norm_before, Writer.norm_before_groups, Writer.norm_alone, Writer.convolution_called_twice)
