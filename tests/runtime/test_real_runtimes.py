@@ -22,7 +22,7 @@ from edgeslim.host.sampling import example_inputs
 from edgeslim.runtime.session import SlimSession
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
-from small_checkpoint import WIDTHS, small_checkpoint
+from small_checkpoint import small_checkpoint
 
 
 @pytest.mark.slow
@@ -37,13 +37,14 @@ def test_every_width_switches_and_answers_rightly(name: str, tmp_path: Path) -> 
     pack(small_checkpoint(), PackOptions(targets=[name], out=path, jobs=1))
     answers = {}
     with SlimBundle.open(path) as bundle:
-        variant = bundle.variant(name)
+        (variant,) = bundle.manifest.variants
         (image,) = example_inputs(variant.inputs).values()
-        for width in WIDTHS:
-            out = tmp_path / f"{width.permille}{variant.suffix}"
-            bundle.rebuild(name, width, out)
+        for entry in variant.artifacts:
+            artifact = artifact_id(variant.id, entry.net)
+            out = tmp_path / f"{entry.net}{variant.suffix}"
+            bundle.rebuild_artifact(artifact, out)
             runner = target.load(out, threads=1)
-            answers[artifact_id(variant.id, width.permille)] = runner.run({"image": image})["logits"]
+            answers[artifact] = runner.run({"image": image})["logits"]
             runner.close()
     for rung, artifact in enumerate(answers):
         only = Policy(name="one", min_rung=rung, max_rung=rung)

@@ -269,7 +269,7 @@ def test_a_damaged_bundle_costs_only_the_widths_it_touches(bundle: Path, tmp_pat
     with SlimSession(
         bundle, PretendTarget(clock=SimulatedClock()), table_of(bundle), cache_dir=tmp_path / "c", readings=None
     ) as s:
-        entry = s.bundle.header.tensors["weight/layer"]
+        entry = s.bundle.header.tensors["master/layer.weight"]
         start = s.bundle.header.data_start + entry.end - 4  # the last weight: only 1.0x uses it
     table = table_of(bundle)
     data[start : start + 4] = b"\x00\x00\x00\x41"
