@@ -35,7 +35,7 @@ _DEFAULT_FPS = 30.0
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--target", help=f"{targets.words()}; default: the first in the bundle that runs here")
+@click.option("--target", help=f"{targets.words()}; default: the preferred one of those that run here")
 @click.option("--variant", "variants", multiple=True, help="only this precision and input (fp16-224); may be repeated")
 @click.option("--images", type=click.Path(path_type=Path), required=True, help="folder of images, taken in turn")
 @click.option(

@@ -1,1 +1,1 @@
-"""Foundation: numpy and safetensors only, never torch; mirrored name for name in Kotlin and Swift."""
+"""Foundation: numpy only, never torch; mirrored name for name in Kotlin and Swift."""

@@ -7,7 +7,7 @@
 
 An artifact that is not ready yet never holds a frame up: the frame runs at one that is there, and the controller is
 told which. Only when nothing at all is loaded (every loaded file was damaged at once) does a frame wait.
-docs/architecture-session.md has the session's states and events.
+docs/session-states.md has the session's states and events.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class SlimSession:
 
     Args:
         bundle: a path, or an open bundle (which stays the caller's).
-        target: ``"litert"``, ``"executorch"``, ``"coreml"``; None: the first in the bundle that can run here.
+        target: ``"litert"``, ``"executorch"``, ``"coreml"``, ``"coreai"``; None: of those in the bundle that run
+            here, the one with the highest ``TargetInfo.preference``.
         table: latencies of this bundle on this device (``edgeslim bench``); None: the one measured here before, else
             the session measures one itself (``first_use``).
         policy: a preset's name or a policy; None: the bundle's own, else ``balanced``.
