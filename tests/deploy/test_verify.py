@@ -59,7 +59,7 @@ def test_a_whole_bundle_verifies(bundle: Path, capsys: pytest.CaptureFixture[str
         assert row["max_abs_error"] < 1e-3
 
 
-NOISE = Comparison(sqnr_db=-200.0, max_abs_error=3.4e38, top1_agreement=0.0)
+NOISE = Comparison(sqnr_db=-200.0, max_abs_error=3.4e38, agreement=0.0)
 
 
 def test_fp16_is_held_against_what_fp16_leaves_of_the_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
