@@ -32,7 +32,7 @@ types: $(STAMP)
 
 # Links and the reference: seconds. That every command in README and docs runs is a test among the others.
 docs: $(STAMP)
-	$(BIN)/python -m pytest -q tests/docs -k "not the_commands_work"
+	$(BIN)/python -m pytest -q tests/docs -m "not slow" -k "not the_commands_work"
 
 # One after the other also under `make -j`: the cheap ones first, and the tests' summary is the last line printed.
 check:
