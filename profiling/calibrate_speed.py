@@ -32,8 +32,8 @@ from edgeslim.data.named import load_data
 from edgeslim.deploy.calibration.calibrate import calibrate
 from edgeslim.deploy.calibration.passes import PassUsage, pooled_statistics
 from edgeslim.deploy.calibration.store import Workspace, default_memory_bytes
-from edgeslim.models import create
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.registry import create
 
 BATCHES = (16, 32, 64)
 

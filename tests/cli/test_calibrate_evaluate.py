@@ -16,8 +16,8 @@ from edgeslim.cli.sizes import BYTES
 from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.data.named import load_data
-from edgeslim.models import create
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.registry import create
 
 Run = tuple[int, Any, str]
 

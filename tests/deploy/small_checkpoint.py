@@ -35,5 +35,8 @@ def small_checkpoint(*, statistics: tuple[Width, ...] = WIDTHS, seed: int = 0) -
             },
         )
     contract = dataclasses.replace(ImageContract.imagenet(3, 16, 16, crop="1"), mean=("0.5",) * 3, std=("0.25",) * 3)
-    accuracies = {width: {"top1": 0.25 + width.permille / 1000, "images": 40} for width in statistics}
+    accuracies = {
+        width: {"top1": 0.25 + width.permille / 1000, "images": 40, "metric": "top1", "larger_is_better": True}
+        for width in statistics
+    }
     return Checkpoint.from_model(model, input=contract, labels="abcd", accuracies=accuracies)
