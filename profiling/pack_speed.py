@@ -22,17 +22,18 @@ from pathlib import Path
 
 import torch
 
-from edgeslim import models, targets
+from edgeslim import targets
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.deploy.calibration.calibrate import CalibratedModel
 from edgeslim.deploy.describe import metadata_for
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
+from edgeslim.models.registry import create
 
 
 def make_checkpoint(path: Path, widths: tuple[Width, ...], *, name: str, classes: int, size: int) -> None:
     """A net that looks trained, with statistics at ``widths``."""
     torch.manual_seed(0)
-    model = models.create(name, num_classes=classes, input_size=size)
+    model = create(name, num_classes=classes, input_size=size)
     with torch.no_grad():
         for norm in model.norms().values():
             norm.weight.normal_(1, 0.3)
@@ -87,7 +88,7 @@ def main() -> None:
     if options.only_serial:
         export_serially(*options.only_serial)
         return
-    trained = models.create(options.model, num_classes=2).spec
+    trained = create(options.model, num_classes=2).spec
     widths = parse_widths(options.widths, trained=(trained.low, trained.high))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

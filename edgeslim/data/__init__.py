@@ -1,7 +1,7 @@
 """Data sets by name, and what becomes of them: images, batches, sources of training steps.
 
-``named.load_data("cifar10", split)``, ``load_data("folder:PATH", split)``; a set's file is imported only when it is asked
-for. Other installed packages bring more by an entry point of the group ``edgeslim.data``: a ``Loader``.
+``named.load_data("cifar10", split)``, ``load_data("folder:PATH", split)``; a set's file is imported only when it is
+asked for. Other installed packages bring more by an entry point of the group ``edgeslim.data``: a ``Loader``.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
     imagenet        folders of the data root: train/<wnid>/, val/<wnid>/
     folder:PATH     train/<class>/, test/<class>/ (or val/) in a folder or a .zip
 
-Other packages bring more (``data.REGISTRY``). torchvision is imported where it is needed: it takes longer than torch itself, and digits never need it.
+Other packages bring more (``data.REGISTRY``). torchvision is imported where it is needed: it takes longer than torch
+itself, and digits never need it.
 
 Small sets are held in memory as uint8; large ones are decoded by workers. Split ``calib`` is a fixed part of
 the training images in evaluation dress, as BatchNorm statistics are taken ("Universally Slimmable Networks",

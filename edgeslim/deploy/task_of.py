@@ -1,7 +1,7 @@
 """Which task a file is for, and how a bundle says it.
 
-A bundle's ``task`` is one of FORMAT.md's names. A task that another package brings says which of them readers may take it
-for; its own name, package and version stand in ``task_spec``.
+A bundle's ``task`` is one of FORMAT.md's names. A task that another package brings says which of them readers may
+take it for; its own name, package and version stand in ``task_spec``.
 """
 
 from __future__ import annotations

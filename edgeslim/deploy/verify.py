@@ -40,7 +40,8 @@ class VerifyRow:
     """One artifact; without the right bytes (``hash_ok``) nothing was run and the figures are null.
 
     ``checked`` is false where this machine cannot run the artifact: ``reason`` says why, and that is no failure.
-    ``agreement``: share of ``images`` with the same answer, by the bundle's task. ``permille`` is null for a vector of channels.
+    ``agreement``: share of ``images`` with the same answer, as the bundle's task counts it. ``permille`` is
+    null for a vector of channels.
     """
 
     target: str

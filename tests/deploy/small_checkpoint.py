@@ -6,10 +6,10 @@ import dataclasses
 
 import torch
 
-from edgeslim import models
 from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.registry import create
 
 LOW, HIGH = Width(130), Width(250)
 WIDTHS = tuple(map(Width, (130, 190, 250)))
@@ -18,7 +18,7 @@ WIDTHS = tuple(map(Width, (130, 190, 250)))
 def small_checkpoint(*, statistics: tuple[Width, ...] = WIDTHS, seed: int = 0) -> Checkpoint:
     """A US-MobileNetV1 of at most 256 channels whose BatchNorms look as if trained: dead, tiny and negative gammas."""
     torch.manual_seed(seed)
-    model = models.create("us_mobilenet_v1", num_classes=4, input_size=16, low=LOW, high=HIGH)
+    model = create("us_mobilenet_v1", num_classes=4, input_size=16, low=LOW, high=HIGH)
     with torch.no_grad():
         for norm in model.norms().values():
             norm.weight.normal_()
