@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.edgeslim-dev
 
-.PHONY: test test-all check format lint types demo clean
+.PHONY: test test-all check format lint types docs demo clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgeslim needs Python 3.11 or newer")'
@@ -30,7 +30,16 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-check: lint types test
+# Links and the reference: seconds. That every command in README and docs runs is a test among the others.
+docs: $(STAMP)
+	$(BIN)/python -m pytest -q tests/docs -k "not the_commands_work"
+
+# One after the other also under `make -j`: the cheap ones first, and the tests' summary is the last line printed.
+check:
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory types
+	$(MAKE) --no-print-directory docs
+	$(MAKE) --no-print-directory test
 
 demo: $(STAMP)
 	$(BIN)/edgeslim demo --out demo

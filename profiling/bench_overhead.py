@@ -1,6 +1,6 @@
 """What the measured loop of ``edgeslim bench`` adds to the runtime's own inference time.
 
-    python profiling/bench_overhead.py [--model FILE.tflite] [--pairs 600]
+    python profiling/bench_overhead.py [--model FILE.tflite] [--pairs 600] [--record]
 
 Three loops over the same loaded net take turns in one process, in an order drawn anew every time:
 
@@ -19,8 +19,10 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import record
 from numpy.typing import NDArray
 from small_net import exported
 
@@ -52,7 +54,7 @@ def interval(ratios: NDArray[np.float64]) -> dict[str, float]:
     return {"ratio": float(np.median(ratios)), "low": float(low), "high": float(high)}
 
 
-def measure(model: Path, pairs: int) -> dict[str, object]:
+def measure(model: Path, pairs: int) -> dict[str, Any]:
     runner = LitertRunner(model, threads=1)
     inputs = example_inputs(runner.inputs)
     call = runner.bind(inputs)
@@ -78,20 +80,41 @@ def measure(model: Path, pairs: int) -> dict[str, object]:
     }
 
 
+def figures(found: dict[str, Any]) -> list[record.Figure]:
+    what = f"{found['inference_ms']} ms per inference of {found['model']}"
+    return [
+        record.Figure(
+            aim=aim,
+            measured=tuple(round(100 * (found[name][which] - 1), 3) for which in ("ratio", "low", "high")),
+            unit="%",
+            of=("median", "2.5 %", "97.5 %"),
+            notes=(f"{found['pairs']} pairs of {RUNS} runs, {what}.",),
+        )
+        for name, aim in (
+            ("sampled", "the measured loop adds to the runtime's own inference"),
+            ("whole", "copying input and output adds to it"),
+        )
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a .tflite file; default: a net of about 1 ms, exported once")
     parser.add_argument("--pairs", type=int, default=600)
     parser.add_argument("--json", action="store_true")
+    record.add_option(parser)
     options = parser.parse_args()
-    found = measure(options.model or exported(), options.pairs)
+    model = options.model or exported()
+    passport = record.begin("ai-edge-litert")
+    found = measure(model, options.pairs)
+    if options.record:
+        record.write("bench_overhead", figures(found), passport)
     if options.json:
         print(json.dumps(found))
         return
     print(f"{found['model']}: {found['inference_ms']} ms per inference, {found['pairs']} pairs of {RUNS} runs")
     for name, words in (("sampled", "sampled / bare"), ("whole", "whole / bare")):
         one = found[name]
-        assert isinstance(one, dict)
         print(f"{words:15} {one['ratio']:.4f}  (95 % {one['low']:.4f} … {one['high']:.4f})")
 
 

@@ -1,10 +1,10 @@
 """Does a table repeat, and does a disturbed one say so?
 
-    python profiling/bench_repeat.py us_mbv2.slim --target litert [--widths 0.35,1.0] [--threads 1]
+    python profiling/bench_repeat.py us_mbv2.slim --target litert [--widths 0.35,1.0] [--threads 1] [--record]
 
 Four tables: two on the machine as it is, then two while every core runs a busy loop half of the time (0.5 s of every
-second, then 10 ms of every 20 ms). For each width the ratio of the p50s and whether the rows count. It fails (exit 1)
-when two rows that count differ by more than 5 %.
+second, then 10 ms of every 20 ms). For each artifact the ratio of the p50s and whether the rows count. It fails
+(exit 1) when two rows that count differ by more than 5 %.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import record
 
 from edgeslim.bench.table.compare import SAME
 from edgeslim.cli.main import main as edgeslim
@@ -49,12 +52,35 @@ def disturbance(period_s: float | None) -> Iterator[None]:
             loop.join()
 
 
-def table(arguments: list[str], out: Path, period_s: float | None) -> dict[int, LatencyRow]:
+def table(arguments: list[str], out: Path, period_s: float | None) -> dict[str, LatencyRow]:
     with disturbance(period_s):
         code = edgeslim(["bench", *arguments, "-o", str(out), "--quiet", "--json"])
     if code:
         raise SystemExit(code)
-    return {row.width_permille: row for row in LatencyTable.read(out).rows}
+    return {row.artifact: row for row in LatencyTable.read(out).rows}
+
+
+def figures(report: list[dict[str, Any]]) -> list[record.Figure]:
+    found = []
+    for against in dict.fromkeys(line["against"] for line in report):
+        lines = [line for line in report if line["against"] == against]
+        counting = [line["artifact"] for line in lines if line["first_counts"] and line["counts"]]
+        found += [
+            record.Figure(
+                aim=f"p50 against that of the first table: {against}",
+                measured=tuple(round(100 * (line["ratio"] - 1), 2) for line in lines),
+                unit="%",
+                of=tuple(line["artifact"] for line in lines),
+                notes=(f"Both rows count: {', '.join(counting) or 'none'}.",),
+            ),
+            record.Figure(
+                aim=f"rows that count and differ all the same: {against}",
+                promised=record.Promise(comparison="==", number=0, text=f"none by more than {SAME:.0%}"),
+                measured=(float(sum(not line["holds"] for line in lines)),),
+                unit="rows",
+            ),
+        ]
+    return found
 
 
 def main() -> None:
@@ -65,7 +91,9 @@ def main() -> None:
     parser.add_argument("--threads", default="1")
     parser.add_argument("--seconds", default="3")
     parser.add_argument("--json", action="store_true")
+    record.add_option(parser)
     options = parser.parse_args()
+    passport = record.begin("ai-edge-litert", "executorch")
     arguments = [options.bundle, "--target", options.target, "--threads", options.threads, "--seconds", options.seconds]
     arguments += ["--widths", options.widths] if options.widths else []
     names = ("first", "second", *(f"disturbed, {period:g} s" for period in PERIODS_S))
@@ -74,16 +102,16 @@ def main() -> None:
             table(arguments, Path(name) / f"{number}.json", period)
             for number, period in enumerate((None, None, *PERIODS_S))
         ]
-    report = []
-    for permille, first in tables[0].items():
+    report: list[dict[str, Any]] = []
+    for artifact, first in tables[0].items():
         for label, found in zip(names[1:], tables[1:], strict=True):
-            row = found[permille]
+            row = found[artifact]
             assert first.p50_ms is not None
             assert row.p50_ms is not None
             ratio, both = row.p50_ms / first.p50_ms, first.valid and row.valid
             report.append(
                 {
-                    "permille": permille,
+                    "artifact": artifact,
                     "against": label,
                     "first_ms": first.p50_ms,
                     "p50_ms": row.p50_ms,
@@ -94,15 +122,17 @@ def main() -> None:
                     "reasons": list(row.reasons),
                 }
             )
+    if options.record:
+        record.write(f"bench_repeat-{options.target}", figures(report), passport)
     if options.json:
         print(json.dumps(report))
     else:
         for line in report:
             says = "counts" if line["counts"] else f"does not count: {'; '.join(line['reasons'])}"
-            what = f"{line['permille'] / 1000:5.3f}x {line['against']:17}"
+            what = f"{line['artifact']} {line['against']:17}"
             print(f"{what} {line['first_ms']:8.4f} → {line['p50_ms']:8.4f} ms  {line['ratio']:.3f}  {says}")
         quiet = sum(line["first_counts"] and line["counts"] for line in report if line["against"] == "second")
-        print(f"{quiet} of {len(tables[0])} widths count in both quiet tables")
+        print(f"{quiet} of {len(tables[0])} artifacts count in both quiet tables")
     raise SystemExit(not all(line["holds"] for line in report))
 
 

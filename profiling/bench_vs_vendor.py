@@ -1,6 +1,6 @@
 """p50 of ``edgeslim bench`` against LiteRT's own ``litert-benchmark``, same file, taking turns.
 
-    python profiling/bench_vs_vendor.py [--model FILE.tflite] [--rounds 12] [--threads 1]
+    python profiling/bench_vs_vendor.py [--model FILE.tflite] [--rounds 12] [--threads 1] [--record]
 
 Each round: a turn of edgeslim's child process, then a run of the vendor's program (its own process, its own warm-up);
 every second round the other way round. The ratio is that of the medians over rounds, with a 95 % bootstrap interval
@@ -16,8 +16,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import record
 from small_net import exported
 
 from edgeslim.bench.board.child_handle import Child
@@ -39,9 +41,10 @@ def vendor_ms(model: Path, runs: int, threads: int, folder: Path) -> float:
     return float(json.loads(out.read_text())["latency"]["median_ms"])
 
 
-def measure(model: Path, rounds: int, threads: int) -> dict[str, object]:
+def measure(model: Path, rounds: int, threads: int) -> dict[str, Any]:
     cell = Cell(
-        target="litert", permille=1000, threads=threads, precision="fp32", input_shape=(1,),
+        artifact="litert-fp32/model", label=model.name, width_permille=None,
+        target="litert", threads=threads, precision="fp32", input_shape=(1,),
         file_sha256=sha256_file(model), path=str(model),
     )  # fmt: skip
     ours: list[float] = []
@@ -89,8 +92,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
+    record.add_option(parser)
     options = parser.parse_args()
-    found = measure(options.model or exported(), options.rounds, options.threads)
+    model = options.model or exported()
+    passport = record.begin("ai-edge-litert")
+    found = measure(model, options.rounds, options.threads)
+    if options.record:
+        figure = record.Figure(
+            aim="p50 of `edgeslim bench` / p50 of `litert-benchmark`, same file, in turns",
+            measured=tuple(round(found[name], 4) for name in ("ratio", "low", "high")),
+            unit="x",
+            of=("ratio", "2.5 %", "97.5 %"),
+            notes=(f"{found['rounds']} rounds, {found['edgeslim_p50_ms']:.3f} ms per inference.",),
+        )
+        record.write("bench_vs_vendor", [figure], passport)
     if options.json:
         print(json.dumps(found))
         return

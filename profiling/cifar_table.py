@@ -1,7 +1,7 @@
 """US-Net against its ablations and against nets trained alone, on real 32 px images.
 
     python profiling/cifar_table.py run IMAGES.zip --out RUNS      one JSON per run; finished ones are skipped
-    python profiling/cifar_table.py table RUNS                     the table as Markdown, on stdout
+    python profiling/cifar_table.py table RUNS [--record]          the table as Markdown, on stdout
 
 24 runs: 3 seeds of (US-Net, without distillation, without sandwich bounds, 4 nets trained alone, and the paper's plain
 soft targets), all with the same images, epochs, batch, learning rate, augmentation and calibration. "The widest's
@@ -17,7 +17,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import record
 import torch
 
 from edgeslim.core.width import Width
@@ -28,7 +30,7 @@ from edgeslim.training.optim import OptimConfig
 from edgeslim.training.sandwich import Sandwich
 
 sys.path.insert(0, str(Path(__file__).parent))
-from trained_nets import alone, cell, markdown, read_runs, run_all, top1
+from trained_nets import alone, cell, figure, markdown, read_runs, run_all, top1
 
 MODEL = "us_resnet18"
 INPUT_SIZE = 20  # 15.1 million multiply-adds at the widest
@@ -63,12 +65,18 @@ def run(archive: Path, out: Path, seeds: Sequence[int]) -> None:
     run_all(MODEL, KINDS, seeds, (train, calib, test), LADDER, out)
 
 
+def table(runs: list[dict[str, Any]]) -> dict[str, list[list[float]]]:
+    """Top-1 of every seed, for every row and width."""
+    rows = {kind: [top1(runs, kind, w) for w in LADDER] for kind in KINDS if not kind.startswith("alone")}
+    rows["each width trained alone"] = [top1(runs, f"alone {w}", w) for w in LADDER]
+    rows["US-Net, the widest's statistics everywhere"] = [top1(runs, "US-Net", w, "uncalibrated") for w in LADDER]
+    return rows
+
+
 def render(folder: Path) -> str:
     """The Markdown section, from the runs that are finished."""
     runs = read_runs(folder)
-    rows = {kind: [cell(top1(runs, kind, w)) for w in LADDER] for kind in KINDS if not kind.startswith("alone")}
-    rows["each width trained alone"] = [cell(top1(runs, f"alone {w}", w)) for w in LADDER]
-    rows["US-Net, the widest's statistics everywhere"] = [cell(top1(runs, "US-Net", w, "uncalibrated")) for w in LADDER]
+    rows = {kind: [cell(values) for values in found] for kind, found in table(runs).items()}
     first, done = runs[0], len(runs)
     settings = first["settings"]
     words = (
@@ -87,12 +95,18 @@ def main() -> None:
     running.add_argument("archive", type=Path)
     running.add_argument("--out", type=Path, required=True)
     running.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    verbs.add_parser("table").add_argument("runs", type=Path)
+    shown = verbs.add_parser("table")
+    shown.add_argument("runs", type=Path)
+    record.add_option(shown)
     chosen = parser.parse_args()
     if chosen.verb == "run":
         run(chosen.archive, chosen.out, chosen.seeds)
     else:
         print(render(chosen.runs))
+        if chosen.record:
+            found = table(read_runs(chosen.runs))
+            rows = [figure(kind, LADDER, values) for kind, values in found.items()]
+            record.write("cifar_table", rows, record.begin("torch"))
 
 
 if __name__ == "__main__":

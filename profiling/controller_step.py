@@ -1,6 +1,6 @@
 """What one step of the width controller costs.
 
-    .venv/bin/python profiling/controller_step.py [--steps N] [--json]
+    python profiling/controller_step.py [--steps N] [--json] [--record]
 
 Replays golden readings (every branch occurs) through one controller per scenario, several passes, and prints the best
 pass: other work on the machine can only add time. Beside it, a Reading alone, and the JSON round trip of the state.
@@ -14,26 +14,41 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "golden"))
-import make_controller
+import record
 
 from edgeslim.core.controller import ControllerState, WidthController
+from edgeslim.core.ladder import Ladder, Rung
 from edgeslim.core.policy import Policy
 from edgeslim.core.reading import Reading
 
+GOLDENS = Path(__file__).parents[1] / "tests" / "golden" / "controller"
 LIMIT_US = 20.0
 
 
-def readings(scenario: make_controller.Scenario) -> list[Reading]:
-    """The scenario's readings, as the controller saw them."""
-    found = []
-    for row in make_controller.steps(scenario):
-        values = dict(zip(make_controller.INPUTS, row, strict=False))
+def scenario(name: str) -> tuple[Ladder, Policy, list[Reading]]:
+    """Ladder, policy and readings of a golden file (its README.md says what is in one)."""
+    first, *rows = map(json.loads, (GOLDENS / f"{name}.jsonl").read_text().splitlines())
+    rungs = tuple(
+        Rung(artifact=f"golden/{i:04d}", t_us=t, energy_uj=e, worth=i, label=str(i))
+        for i, (t, e) in enumerate(zip(first["t_us"], first["energy_uj"], strict=True))
+    )
+    readings = []
+    for row in rows:
+        values: dict[str, Any] = dict(zip(first["in"], row, strict=False))
         flags = {name: bool(values.pop(name)) for name in ("charging", "low_power")}
-        found.append(Reading(**values, **flags))
-    return found
+        readings.append(Reading(**values, **flags))
+    return Ladder(rungs=rungs), Policy.from_document(first["policy"]), readings
+
+
+def replay(ladder: Ladder, policy: Policy, readings: list[Reading]) -> int:
+    step = WidthController(ladder, policy).step
+    for reading in readings:
+        step(reading)
+    return len(readings)
 
 
 def best_us(run: Callable[[], int], passes: int) -> float:
@@ -51,23 +66,14 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20_000, help="steps per pass and scenario group")
     parser.add_argument("--passes", type=int, default=7)
     parser.add_argument("--json", action="store_true")
+    record.add_option(parser)
     options = parser.parse_args()
-    scenarios = {s.name: s for s in make_controller.SCENARIOS}
+    passport = record.begin()
     figures: dict[str, float] = {}
     for name in ("cool_start", "drift", "thermal_staircase", "random_balanced", "random_battery_saver"):
-        scenario = scenarios[name]
-        told = readings(scenario)
-        told *= max(1, options.steps // len(told))
-        ladder = make_controller.ladder_of(scenario.rungs)
-        policy = Policy.from_document(make_controller.policy_document(scenario))
-
-        def steps(told: list[Reading] = told, ladder=ladder, policy=policy) -> int:  # type: ignore[no-untyped-def]
-            step = WidthController(ladder, policy).step
-            for reading in told:
-                step(reading)
-            return len(told)
-
-        figures[f"step, {name}"] = best_us(steps, options.passes)
+        ladder, policy, readings = scenario(name)
+        readings *= max(1, options.steps // len(readings))
+        figures[f"step, {name}"] = best_us(partial(replay, ladder, policy, readings), options.passes)
 
     def build() -> int:
         for i in range(5000):
@@ -93,6 +99,16 @@ def main() -> int:
     figures["a Reading"] = best_us(build, options.passes)
     figures["state to JSON and back"] = best_us(travel, options.passes)
     worst = max(value for name, value in figures.items() if name.startswith("step"))
+    if options.record:
+        steps = {name.removeprefix("step, "): value for name, value in figures.items() if name.startswith("step")}
+        figure = record.Figure(
+            aim="one step of the controller, the best of several passes",
+            promised=record.Promise(comparison="<=", number=LIMIT_US, text=f"at most {LIMIT_US:g} µs"),
+            measured=tuple(round(value, 2) for value in steps.values()),
+            unit="µs",
+            of=tuple(steps),
+        )
+        record.write("controller_step", [figure], passport)
     if options.json:
         print(json.dumps({"python": platform.python_version(), "figures_us": figures, "limit_us": LIMIT_US}))
     else:

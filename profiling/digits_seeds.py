@@ -1,7 +1,7 @@
 """One US-Net against four nets trained alone, on digits with the default settings, over 5 seeds and one fixed split.
 
     python profiling/digits_seeds.py run --out RUNS        about 15 minutes of one CPU core; goes on where it stopped
-    python profiling/digits_seeds.py table RUNS
+    python profiling/digits_seeds.py table RUNS [--record]
 
 The last row is the difference of the means in points: at least -3 is what a universally slimmable net has to keep.
 """
@@ -12,7 +12,9 @@ import argparse
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
+import record
 import torch
 
 from edgeslim.core.width import Width
@@ -23,7 +25,7 @@ from edgeslim.training.optim import OptimConfig
 from edgeslim.training.sandwich import Sandwich
 
 sys.path.insert(0, str(Path(__file__).parent))
-from trained_nets import alone, cell, markdown, read_runs, run_all, top1
+from trained_nets import alone, cell, figure, markdown, read_runs, run_all, top1
 
 MODEL = "us_mobilenet_v2"
 LADDER = tuple(Width(permille) for permille in (250, 500, 750, 1000))
@@ -44,6 +46,19 @@ def settings(input_size: int) -> TrainConfig:
     )
 
 
+def figures(runs: list[dict[str, Any]]) -> list[record.Figure]:
+    ours = figure("US-Net", LADDER, [top1(runs, "US-Net", width) for width in LADDER])
+    theirs = figure("each width trained alone", LADDER, [top1(runs, f"alone {width}", width) for width in LADDER])
+    behind = record.Figure(
+        aim="a net for all widths less nets trained alone",
+        promised=record.Promise(comparison=">=", number=-3, text="at most 3 points behind"),
+        measured=tuple(round(a - b, 1) for a, b in zip(ours.measured, theirs.measured, strict=True)),
+        unit="points",
+        of=ours.of,
+    )
+    return [ours, theirs, behind]
+
+
 def render(folder: Path) -> str:
     runs = read_runs(folder)
     ours = [top1(runs, "US-Net", width) for width in LADDER]
@@ -62,7 +77,9 @@ def main() -> None:
     running = verbs.add_parser("run")
     running.add_argument("--out", type=Path, required=True)
     running.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    verbs.add_parser("table").add_argument("runs", type=Path)
+    shown = verbs.add_parser("table")
+    shown.add_argument("runs", type=Path)
+    record.add_option(shown)
     chosen = parser.parse_args()
     if chosen.verb == "run":
         torch.set_num_threads(1)
@@ -71,6 +88,8 @@ def main() -> None:
         run_all(MODEL, {"US-Net": base, **alone(base, LADDER)}, chosen.seeds, (train, calib, test), LADDER, chosen.out)
     else:
         print(render(chosen.runs))
+        if chosen.record:
+            record.write("digits_seeds", figures(read_runs(chosen.runs)), record.begin("torch"))
 
 
 if __name__ == "__main__":

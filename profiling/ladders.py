@@ -6,7 +6,7 @@ as tight in a frame of 33 ms as the widest net of interest is on a phone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgeslim.core.ladder import ESTIMATED_WATTS, Rung
 from edgeslim.core.latency import label_of, net_of
@@ -29,7 +29,7 @@ DEMO = {
 }
 
 
-def between(points: dict[float, tuple[float, float]], width: float) -> tuple[float, float]:
+def between(points: Mapping[float, tuple[float, float]], width: float) -> tuple[float, float]:
     """(multiply-adds, accuracy) at ``width``, linear between its neighbours."""
     known = sorted(points)
     high = next(place for place, w in enumerate(known) if w >= width - 1e-9)
@@ -59,7 +59,7 @@ def rungs(points: Sequence[tuple[float, float, float]]) -> list[Rung]:
     return found
 
 
-def sixteen(points: dict[float, tuple[float, float]], *, overhead: float = 0.0, steps: int = 0) -> list[Rung]:
+def sixteen(points: Mapping[float, tuple[float, float]], *, overhead: float = 0.0, steps: int = 0) -> list[Rung]:
     """16 widths; ``overhead``: share of the widest's time that every width pays; ``steps``: kernels work in so many
     blocks of channels, so that time rises in steps."""
     low, high = min(points), max(points)

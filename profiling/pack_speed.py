@@ -1,4 +1,6 @@
-"""How much faster ``pack`` is than running the exporters one after another: ``python profiling/pack_speed.py``.
+"""How much faster ``pack`` is than running the exporters one after another.
+
+    python profiling/pack_speed.py [--record]
 
     serial   one process: for every target and width, slice, fold, export
     pack     the same exports, the recipes, the comparison with PyTorch, and the bundle
@@ -20,14 +22,18 @@ import tempfile
 import time
 from pathlib import Path
 
+import record
 import torch
 
 from edgeslim import targets
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.deploy.calibration.calibrate import CalibratedModel
 from edgeslim.deploy.describe import metadata_for
+from edgeslim.deploy.pack_plan import PackedNet
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
 from edgeslim.models.registry import create
+
+EXPORTERS = ("torch", "executorch", "coremltools", "litert-torch", "coreai-torch")
 
 
 def make_checkpoint(path: Path, widths: tuple[Width, ...], *, name: str, classes: int, size: int) -> None:
@@ -36,9 +42,10 @@ def make_checkpoint(path: Path, widths: tuple[Width, ...], *, name: str, classes
     model = create(name, num_classes=classes, input_size=size)
     with torch.no_grad():
         for norm in model.norms().values():
-            norm.weight.normal_(1, 0.3)
-            norm.bias.normal_(std=0.2)
-            norm.weight[0], norm.weight[1], norm.weight[2] = 0.0, 1e-20, -0.5
+            weight, bias = norm.masters()
+            weight.normal_(1, 0.3)
+            bias.normal_(std=0.2)
+            weight[0], weight[1], weight[2] = 0.0, 1e-20, -0.5
     for width in model.distinct(widths):
         norms = {n: m for n, m in model.static(width).named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
         model.set_statistics(
@@ -57,13 +64,15 @@ def export_serially(path: Path, folder: Path) -> None:
     for name in targets.names():
         target = targets.get(name)
         for width in checkpoint.ladder:
+            net = PackedNet(selection=model.selection(width), widths=(width,))
             out = folder / f"{name}-{width.permille:04d}{target.info.suffix}"
+            net = PackedNet(selection=model.selection(width), widths=(width,))
             began = time.monotonic()
             target.export(
                 model.slice(width),
                 {"image": torch.zeros(1, checkpoint.spec.in_channels, size, size)},
                 out,
-                metadata=metadata_for(checkpoint, width, labels=None, about={}),
+                metadata=metadata_for(checkpoint, net, labels=None, about={}),
             )
             print(f"{name} {width}x {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
 
@@ -84,10 +93,12 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a copy of the bundle, for other benchmarks")
     parser.add_argument("--no-serial", action="store_true", help="only pack")
     parser.add_argument("--only-serial", type=Path, nargs=2, help=argparse.SUPPRESS)
+    record.add_option(parser)
     options = parser.parse_args()
     if options.only_serial:
         export_serially(*options.only_serial)
         return
+    passport = record.begin(*EXPORTERS)
     trained = create(options.model, num_classes=2).spec
     widths = parse_widths(options.widths, trained=(trained.low, trained.high))
     with tempfile.TemporaryDirectory() as name:
@@ -109,6 +120,15 @@ def main() -> None:
             serial_s, _ = timed([sys.executable, __file__, "--only-serial", str(checkpoint), str(folder / "serial")])
             print(f"serial   {serial_s:8.1f} s")
             print(f"pack / serial  {pack_s / serial_s:.3f}")
+            if options.record:
+                figure = record.Figure(
+                    aim="packing / the same exports one after another in one process",
+                    promised=record.Promise(comparison="<=", number=0.6, text="at most 0.6x"),
+                    measured=(round(pack_s / serial_s, 3),),
+                    unit="x",
+                    notes=(f"{len(document['rows'])} exports: {pack_s:.0f} s and {serial_s:.0f} s.",),
+                )
+                record.write("pack_speed", [figure], passport)
 
 
 if __name__ == "__main__":

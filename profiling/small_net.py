@@ -17,6 +17,7 @@ def exported(folder: Path | None = None) -> Path:
     import torch
 
     from edgeslim import targets
+    from edgeslim.core.manifest import net_id
     from edgeslim.core.width import Width
     from edgeslim.deploy.fold import fold
     from edgeslim.models.registry import create
@@ -35,7 +36,7 @@ def exported(folder: Path | None = None) -> Path:
             if isinstance(norm, torch.nn.BatchNorm2d)
         },
     )
-    metadata = Metadata(model="us_mobilenet_v2", width=width)
+    metadata = Metadata(model="us_mobilenet_v2", net=net_id(WIDTH_PERMILLE))
     targets.get("litert").export(
         fold(model.static(width)), {"image": torch.zeros(1, 3, SIZE, SIZE)}, path, metadata=metadata
     )

@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import record
 from numpy.typing import NDArray
 
 from edgeslim import targets
@@ -109,7 +110,9 @@ def _one_session(
     rng: random.Random,
     report: Report,
 ) -> None:
-    runtime, clock, options = target, None, {}
+    runtime: str | PretendTarget = target
+    clock: SimulatedClock | None = None
+    options: dict[str, Any] = {}
     if target == PRETEND:
         clock = SimulatedClock()
         faults = {int(rng.choice(list(answers)).partition("/")[2]): "raise"} if rng.random() < 0.2 else {}
@@ -131,7 +134,7 @@ def _one_session(
                 heat = random_signals(rng)
             if frame % 500 == 0:
                 session.limit(widest=rng.choice([None, *answers]))
-            if clock is not None:
+            if clock is not None and isinstance(runtime, PretendTarget):
                 runtime.slowdown = rng.choice([1.0, 1.0, 1.0, 1.3, 2.5])
                 clock.advance(FRAME_US)
                 if frame % SETTLE_EVERY == 0:
@@ -365,6 +368,29 @@ def faults(document: dict[str, Any]) -> Iterator[str]:
         yield f"frames without an answer: {document['errors'][:3]}"
 
 
+def figures(document: dict[str, Any], target: str) -> list[record.Figure]:
+    made = sum(document["trouble"].values())
+    none = record.Promise(comparison="==", number=0, text="none")
+    return [
+        record.Figure(
+            aim=f"wrong outputs, frames without an answer, files left behind ({target})",
+            promised=none,
+            measured=tuple(
+                float(count) for count in (document["wrong"], len(document["errors"]), len(document["left_behind"]))
+            ),
+            unit="",
+            of=("wrong", "unanswered", "left behind"),
+            notes=(f"{document['frames']:,} frames, {document['kills']} kills, {made:,} faults made in the cache.",),
+        ),
+        record.Figure(
+            aim=f"growth of memory ({target})",
+            promised=record.Promise(comparison="<=", number=5, text="within 5 %"),
+            measured=(round(100 * document["rss_mb"]["growth"], 2),),
+            unit="%",
+        ),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path)
@@ -372,7 +398,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=HOUR_FRAMES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--live", type=Path, help=argparse.SUPPRESS)
+    record.add_option(parser)
     arguments = parser.parse_args()
+    passport = record.begin("ai-edge-litert", "executorch")
     if arguments.live is not None:
         report = live(arguments.bundle, arguments.target, arguments.live, arguments.frames, arguments.seed)
         print(json.dumps({name: getattr(report, name) for name in Report.__slots__}))
@@ -387,6 +415,8 @@ def main() -> None:
         )
     wrongs = list(faults(document))
     print(json.dumps({**document, "faults": wrongs}, indent=1))
+    if arguments.record:
+        record.write(f"soak-{arguments.target}", figures(document, arguments.target), passport)
     sys.exit(4 if wrongs else 0)
 
 

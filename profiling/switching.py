@@ -1,6 +1,6 @@
 """What a switch costs the frames around it.
 
-    python profiling/switching.py us_mbv2.slim --target litert
+    python profiling/switching.py us_mbv2.slim --target litert --cache-dir CACHE [--record]
 
 Frames at --fps; the app's own limit forces another artifact now and then:
 
@@ -25,6 +25,9 @@ import statistics
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
+
+import record
 
 from edgeslim.core.latency import LatencyTable
 from edgeslim.host.sampling import example_inputs
@@ -69,13 +72,13 @@ class Camera:
                 return took
         raise SystemExit(f"{artifact} did not come")
 
-    def delays(self, frames: list[tuple[str, float]], undisturbed: dict[str, list[float]]) -> dict[str, object]:
+    def delays(self, frames: list[tuple[str, float]], undisturbed: dict[str, list[float]]) -> dict[str, Any]:
         """Beyond the median of the same artifact: all frames, and those that were not preempted."""
         medians = {artifact: statistics.median(took) for artifact, took in undisturbed.items()}
         alone = [ms - medians[artifact] for artifact, ms in frames if ms not in self.preempted]
         return {"all": figures([ms - medians[artifact] for artifact, ms in frames]), "not_preempted": figures(alone)}
 
-    def scatter(self, undisturbed: dict[str, list[float]]) -> dict[str, object]:
+    def scatter(self, undisturbed: dict[str, list[float]]) -> dict[str, Any]:
         """The same of undisturbed frames."""
         return {
             f"{artifact}, median {statistics.median(took):.2f} ms": self.delays(
@@ -85,7 +88,7 @@ class Camera:
         }
 
 
-def prefetched(session: SlimSession, camera: Camera, rounds: int) -> dict[str, object]:
+def prefetched(session: SlimSession, camera: Camera, rounds: int) -> dict[str, Any]:
     wide, narrow = session.ladder.artifacts[-1], session.ladder.artifacts[-2]
     undisturbed: dict[str, list[float]] = defaultdict(list)
     switch: list[tuple[str, float]] = []
@@ -114,7 +117,7 @@ def prefetched(session: SlimSession, camera: Camera, rounds: int) -> dict[str, o
     }
 
 
-def cold(session: SlimSession, camera: Camera, rounds: int) -> dict[str, object]:
+def cold(session: SlimSession, camera: Camera, rounds: int) -> dict[str, Any]:
     wide, far = session.ladder.artifacts[-1], session.ladder.artifacts[0]
     folder = session._pool._caches[0].folder / "artifacts"
     undisturbed: dict[str, list[float]] = defaultdict(list)
@@ -160,7 +163,7 @@ def ladder_by_macs(bundle: Path, target: str, cache_dir: Path) -> LatencyTable:
         for row in session.table.rows:
             ms = macs[row.artifact] / 1e7
             names = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms", "max_ms")
-            figures = dict.fromkeys(names, ms) | {"std_ms": 0.0}
+            figures: dict[str, Any] = dict.fromkeys(names, ms) | {"std_ms": 0.0}
             rows.append(dataclasses.replace(row, samples_ms=None, block_runs=None, **figures))
         return dataclasses.replace(session.table, rows=tuple(rows))
 
@@ -177,6 +180,32 @@ def figures(values: list[float]) -> dict[str, float]:
     }
 
 
+def recorded(document: dict[str, Any]) -> list[record.Figure]:
+    near, far = document["prefetched"], document["cold"]
+    scatter = max((one["all"] for one in near["undisturbed_scatter_ms"].values()), key=lambda one: one["max"])
+    alone = f"Undisturbed frames of the same run: p90 {scatter['p90']} ms, at most {scatter['max']} ms."
+    preempted = f"{document['frames_preempted']} of {document['frames']} frames were preempted."
+    limit = record.Promise(comparison="<=", number=1.0, text="no frame by more than 1 ms")
+
+    def delay(aim: str, found: dict[str, float], promised: record.Promise | None, *notes: str) -> record.Figure:
+        names = ("p50", "p90", "max")
+        return record.Figure(
+            aim=f"{aim} ({document['target']})",
+            promised=promised,
+            measured=tuple(found[name] for name in names),
+            unit="ms",
+            of=names,
+            notes=notes,
+        )
+
+    return [
+        delay("delay of the frame at a prefetched switch", near["delay_ms_at_the_switch"]["all"], limit, alone),
+        delay("delay of the five frames after it", near["delay_ms_in_the_five_frames_after"]["all"], limit, preempted),
+        delay("cold switch in the background, until it answers", far["new_one_answers_after_ms"], None),
+        delay("delay of the frames meanwhile", far["delay_ms_of_frames_meanwhile"]["all"], None),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
@@ -184,7 +213,9 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=30.0)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--cache-dir", type=Path, required=True, help="files in it are removed")
+    record.add_option(parser)
     arguments = parser.parse_args()
+    passport = record.begin("ai-edge-litert", "executorch")
     table = ladder_by_macs(arguments.bundle, arguments.target, arguments.cache_dir)
     with SlimSession(
         arguments.bundle, arguments.target, table, cache_dir=arguments.cache_dir, threads=1, budget_ms=1000
@@ -192,13 +223,15 @@ def main() -> None:
         if len(session.ladder.rungs) < 3:
             raise SystemExit(f"three artifacts are needed, the ladder is {session.ladder.labels}")
         camera = Camera(session, arguments.fps)
-        document = {
+        document: dict[str, Any] = {
             "target": arguments.target,
             "prefetched": prefetched(session, camera, arguments.rounds),
             "cold": cold(session, camera, arguments.rounds),
         }
     document["frames"], document["frames_preempted"] = camera.frames, len(camera.preempted)
     print(json.dumps(document, indent=1))
+    if arguments.record:
+        record.write(f"switching-{arguments.target}", recorded(document), passport)
 
 
 if __name__ == "__main__":

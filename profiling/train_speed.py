@@ -1,6 +1,6 @@
 """What a sandwich step costs beyond its multiply-adds.
 
-    python profiling/train_speed.py [--rounds 12] [--threads 1] [--network us_mobilenet_v2] [--json]
+    python profiling/train_speed.py [--rounds 12] [--threads 1] [--network us_mobilenet_v2] [--json] [--record]
 
 One sandwich step (n = 4: the widest, the narrowest, two between) is compared with one step of the *static twin*:
 plain Conv2d, BatchNorm2d and Linear at full width, channels_last, same optimiser, same images (float32, CPU).
@@ -22,7 +22,9 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
+import record
 import torch
 from torch.nn import functional as F
 
@@ -43,9 +45,13 @@ from edgeslim.training.step import accumulate_gradients
 SIZE, BATCH, CLASSES = 64, 32, 1000
 
 
-def random_images() -> ImageSet:
+def random_pixels() -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (BATCH, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)
+    return torch.randint(0, 256, (BATCH, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)
+
+
+def random_images() -> ImageSet:
+    generator, pixels = torch.Generator().manual_seed(1), random_pixels()
     return ImageSet(
         name="random",
         split="train",
@@ -65,7 +71,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--widths", default="1.0,0.785,0.568,0.35", help="of the step, widest first")
     parser.add_argument("--json", action="store_true")
+    record.add_option(parser)
     chosen = parser.parse_args()
+    passport = record.begin("torch")
     torch.set_num_threads(chosen.threads)
     keep_freed_memory()  # as `edgeslim train` does; it helps the twin as well
     widths = tuple(Width.parse(text) for text in chosen.widths.split(","))
@@ -89,7 +97,8 @@ def main() -> None:
     optimizer = config.optim.build(twins[widths[0]])
 
     def twin_backward(width: Width) -> None:
-        F.cross_entropy(twins[width](images), labels, label_smoothing=config.label_smoothing).backward()
+        loss = F.cross_entropy(twins[width](images), labels, label_smoothing=config.label_smoothing)
+        torch.autograd.backward(loss)
 
     def twin_step() -> None:
         twin_backward(widths[0])
@@ -109,13 +118,14 @@ def main() -> None:
         accumulate_gradients(model, images, labels, (width,), trainer.task)
         model.zero_grad(set_to_none=True)
 
-    jobs: dict[str, Callable[[], None]] = {"twin step": twin_step, "sandwich step": sandwich_step}
-    jobs |= {f"twin {width}": lambda width=width: twin_alone(width) for width in widths}
-    jobs |= {f"slimmable {width}": lambda width=width: slim_alone(width) for width in widths}
-    jobs["slicing, all widths"] = lambda: cut(model, widths)
-    jobs["switching, all widths"] = lambda: switch(model, widths)
-    jobs["metrics"] = lambda: torch.stack([labels.sum().float() for _ in widths]).tolist() and None
-    jobs["augmentation"] = lambda: (data.normalise(config.augment.apply(data.pixels, draw)), None)[1]
+    jobs: dict[str, Callable[[], object]] = {"twin step": twin_step, "sandwich step": sandwich_step}
+    jobs |= {f"twin {width}": partial(twin_alone, width) for width in widths}
+    jobs |= {f"slimmable {width}": partial(slim_alone, width) for width in widths}
+    jobs["slicing, all widths"] = partial(cut, model, widths)
+    jobs["switching, all widths"] = partial(switch, model, widths)
+    jobs["metrics"] = lambda: torch.stack([labels.sum().float() for _ in widths]).tolist()
+    jobs["augmentation"] = lambda: data.normalise(config.augment.apply(pixels, draw))
+    pixels = random_pixels()
     draw = config.augment.draw(BATCH, torch.Generator().manual_seed(0))
 
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
@@ -125,13 +135,25 @@ def main() -> None:
             job()
             if turn >= 2:
                 seconds[name].append(time.perf_counter() - began)
-    report(seconds, macs, share, chosen.threads, as_json=chosen.json)
+    ratios = report(seconds, macs, share, chosen.threads, as_json=chosen.json)
+    if chosen.record:
+        figures = [
+            record.Figure(
+                aim="a sandwich step / its multiply-adds' share of one full-width step of the static twin",
+                promised=record.Promise(comparison="<=", number=1.10, text="at most 1.10x"),
+                measured=(round(ratios["median"], 3),),
+                unit="x",
+                notes=(f"{chosen.network}, {SIZE} px, batch {BATCH}, threads: {chosen.threads}.",),
+            ),
+            record.Figure(aim="the same widths as plain twins", measured=(round(ratios["plain_twins"], 3),), unit="x"),
+        ]
+        record.write(f"train_speed-{chosen.threads}", figures, passport)
 
 
 def cut(model: SlimmableModel, widths: tuple[Width, ...]) -> None:
     for width in widths:
         for layer in model.layers().values():
-            for part in layer.slices(width).values():
+            for part in layer.slices(model.selection(width)).values():
                 part.detach().contiguous(
                     memory_format=torch.channels_last if part.dim() == 4 else torch.contiguous_format
                 )
@@ -145,8 +167,8 @@ def switch(model: SlimmableModel, widths: tuple[Width, ...]) -> None:
 
 def report(
     seconds: dict[str, list[float]], macs: dict[Width, int], share: float, threads: int, *, as_json: bool
-) -> None:
-    """Ratios, then a table of medians and minima in ms."""
+) -> dict[str, float]:
+    """Ratios, then a table of medians and minima in ms. The ratios are the answer."""
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     least = {name: min(values) for name, values in seconds.items()}
     widest = next(iter(macs))
@@ -159,7 +181,7 @@ def report(
     }
     if as_json:
         print(json.dumps({"threads": threads, "share": share, "ratios": ratios, "median_s": middle, "min_s": least}))
-        return
+        return ratios
     print(f"torch {torch.__version__}, {threads} threads; multiply-adds of the step: {share:.3f} of one at full width")
     print(f"ratio by medians {ratios['median']:.3f}, by the fastest rounds {ratios['fastest']:.3f}")
     print(f"the same widths as plain twins, one optimiser step: {ratios['plain_twins']:.3f}")
@@ -173,6 +195,7 @@ def report(
         print(f"{name:24}{1e3 * middle[name]:10.2f}{1e3 * least[name]:10.2f}{columns}")
     difference = sum(middle[f"slimmable {w}"] - middle[f"twin {w}"] for w in macs)
     print(f"{'slimmable - twins':24}{1e3 * difference:10.2f}")
+    return ratios
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import record
 import torch
 
 from edgeslim.core.width import Width
@@ -107,6 +108,24 @@ def cell(values: Sequence[float]) -> str:
         return "–"
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.1f}{spread}"
+
+
+def figure(kind: str, widths: Sequence[Width], values: Sequence[Sequence[float]]) -> record.Figure:
+    """Mean and standard deviation of top-1 at every width, to be recorded.
+
+    Raises:
+        SystemExit: a width has fewer than two runs.
+    """
+    if min(map(len, values)) < 2:
+        raise SystemExit(f"{kind}: at least two seeds are needed")
+    return record.Figure(
+        aim=f"top-1 of {kind}",
+        measured=tuple(round(statistics.mean(seeds), 1) for seeds in values),
+        spread=tuple(round(statistics.stdev(seeds), 1) for seeds in values),
+        unit="%",
+        of=tuple(f"{width}x" for width in widths),
+        notes=(f"{len(values[0])} seeds.",),
+    )
 
 
 def markdown(widths: Sequence[Width], rows: dict[str, list[str]]) -> str:

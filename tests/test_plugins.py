@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,12 @@ def test_names_of_edgeslim_and_of_the_package(plugin: Path) -> None:
     ],
 )
 def test_refusals(plugin: Path, kind: str, name: str, error: type[EdgeslimError], words: str, hint: str) -> None:
-    ask = {"network": create, "task": tasks.get, "data": lambda name: load_data(name, "train")}[kind]
+    asks: dict[str, Callable[[str], object]] = {
+        "network": create,
+        "task": tasks.get,
+        "data": lambda name: load_data(name, "train"),
+    }
+    ask = asks[kind]
     with pytest.raises(error, match=words) as caught:
         ask(name)
     assert hint in (caught.value.hint or "")

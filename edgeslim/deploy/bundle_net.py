@@ -11,8 +11,9 @@ from edgeslim.core.constants import Constant, Float32, Kind, values
 from edgeslim.core.manifest import Net
 from edgeslim.core.width import Width
 from edgeslim.deploy.fold import filled, structure
-from edgeslim.deploy.masters import part_name
+from edgeslim.deploy.masters import channel_counts
 from edgeslim.errors import EdgeslimError, FormatError, UsageError
+from edgeslim.models.masters import masters_of
 from edgeslim.models.registry import from_spec
 from edgeslim.models.selection import Selection
 from edgeslim.models.sliced import SlicedModel
@@ -48,25 +49,27 @@ def _selection(bundle: SlimBundle, model: SlimmableModel, entry: Net) -> Selecti
     if entry.widths:
         return model.selection(Width(entry.widths[0]))
     counts = dict(zip((part.name for part in bundle.manifest.parts), entry.cut, strict=True))
-    vector = {group.name: counts[part_name(group)] for group in model.groups()}
-    return model.selection(Selection.of(vector, entry.id))
+    vector = channel_counts(masters_of(model), counts)
+    return model.selection(Selection.of({group.name: vector[group.name] for group in model.groups()}, entry.id))
 
 
 def _numbers(bundle: SlimBundle, entry: Net, net: SlicedModel) -> dict[str, Float32]:
     """The bundle's numbers for every tensor of ``net``."""
     constants = bundle.constants(entry)
+    shapes = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     found = {}
     for tensor in net.tensors:
         if tensor.name in constants.arrays.index:
-            weight = tensor.kind == "weight"
-            constant = Constant(constants.arrays.index[tensor.name], Kind.WEIGHT if weight else Kind.VECTOR)
+            index = constants.arrays.index[tensor.name]
+            weight = bundle.manifest.masters[index].role == "weight"
+            constant = Constant(index, Kind.WEIGHT if weight else Kind.VECTOR)
         else:  # a bias that is a shift
             owner = f"{tensor.name.rpartition('.')[0]}.weight"
             if owner not in constants.arrays.index or not tensor.name.endswith(".bias"):
                 raise FormatError("bad-master", f"the bundle has no master for {tensor.name!r} of the network")
             constant = Constant(constants.arrays.index[owner], Kind.BIAS)
         numbers = np.asarray(values(constant, constants), np.float32)
-        shape = net.get_parameter(tensor.name).shape if tensor.kind == "vector" else numbers.shape
+        shape = shapes[tensor.name]
         if numbers.size != math.prod(shape):
             raise UsageError(f"{tensor.name} has {math.prod(shape)} numbers here, {numbers.size} in the bundle")
         found[tensor.name] = numbers.reshape(shape)

@@ -100,7 +100,7 @@ def metadata_for(
     contract = image_input(checkpoint)
     return Metadata(
         model=about.get("name", checkpoint.spec.name),
-        width=net.widths[0] if net.widths else checkpoint.spec.high,
+        net=net.id,
         version=about.get("version", "1"),
         mean=tuple(map(float, contract.mean)),
         std=tuple(map(float, contract.std)),

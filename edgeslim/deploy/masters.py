@@ -17,12 +17,12 @@ from torch import Tensor
 
 from edgeslim.core.constants import Fold, NetConstants
 from edgeslim.core.manifest import MasterDtype, Part
-from edgeslim.errors import CheckpointError, InternalError, UsageError
+from edgeslim.errors import CheckpointError, UsageError
 from edgeslim.models.channels import Channels
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.masters import MasterSpec, masters_of
 from edgeslim.models.selection import Net
-from edgeslim.models.sliced import SlicedModel
+from edgeslim.models.sliced import FoldedLayer, SlicedModel
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.press.build import MasterSet, MasterSource
 
@@ -44,7 +44,8 @@ def sources(
     """
     folded = {layer.name: layer for layer in net.layers}
     specs = masters_of(model)
-    biases = {spec.name for spec in specs if spec.name.removesuffix(".bias") in folded and spec.name.endswith(".bias")}
+    layers = {spec.name.removesuffix(".weight") for spec in specs if spec.role == "weight"}
+    biases = {spec.name for spec in specs if spec.name.endswith(".bias") and spec.name.removesuffix(".bias") in layers}
     found = []
     for spec in specs:
         owner = folded.get(spec.name.rpartition(".")[0])
@@ -56,9 +57,9 @@ def sources(
             rounded = dtype if spec.name in biases else "f32"
             found.append(MasterSource(name=spec.name, axes=axes, array=array, role="tensor", dtype=rounded))
             continue
-        if owner is None:
-            raise InternalError(f"{spec.name} is a weight, but no folded layer has it")
-        bias = f"{owner.name}.bias"
+        bias = f"{spec.name.removesuffix('.weight')}.bias"
+        if owner is None:  # a layer that no BatchNorm is folded into: a transposed convolution
+            owner = FoldedLayer(name=spec.name, in_scale=None, scale=None, shift=None)
         found.append(
             MasterSource(
                 name=spec.name,
@@ -104,7 +105,8 @@ def part_name(leaf: Channels) -> str:
     """What a bundle calls a group of channels: its name; a share or a whole of others says so."""
     if not leaf.whole:
         return leaf.name
-    return f"{leaf.name}.whole" if leaf.divisor == 1 else f"{leaf.name}.share{leaf.divisor}"
+    name = leaf.name.replace("+", "-and-")  # names of parts have no plus
+    return f"{name}.whole" if leaf.divisor == 1 else f"{name}.share{leaf.divisor}"
 
 
 def part_counts(specs: Sequence[MasterSpec], net: Net) -> dict[str, int]:
@@ -116,6 +118,21 @@ def part_counts(specs: Sequence[MasterSpec], net: Net) -> dict[str, int]:
         if not isinstance(axis, int)
         for leaf in _leaves(axis)
     }
+
+
+def channel_counts(specs: Sequence[MasterSpec], counts: Mapping[str, int]) -> dict[str, int]:
+    """How many channels of every group a net has, by their names; ``counts`` are what ``part_counts`` gave.
+
+    A group that nothing but grouped layers write and read has only its shares among the parts.
+    """
+    found: dict[str, int] = {}
+    for spec in specs:
+        for leaf in (leaf for axis in spec.axes if not isinstance(axis, int) for leaf in _leaves(axis)):
+            if leaf.can_be_cut:
+                found[leaf.name] = counts[part_name(leaf)]
+            elif len(leaf.parts) == 1:
+                found.setdefault(leaf.parts[0].name, counts[part_name(leaf)] * leaf.divisor)
+    return found
 
 
 def folds(net: SlicedModel, masters: MasterSet) -> list[Fold]:
@@ -150,10 +167,12 @@ def with_fp16_masters(checkpoint: Checkpoint) -> Checkpoint:
         CheckpointError: a weight is too large for float16.
     """
     rounded = dict(checkpoint.state_dict)
-    specs = masters_of(checkpoint.build())
-    weights = {spec.name for spec in specs if spec.role == "weight"}
+    model = checkpoint.build()
+    weights = {spec.name for spec in masters_of(model) if spec.role == "weight"}
     biases = {name.removesuffix("weight") + "bias" for name in weights if name.endswith(".weight")}
-    for key in (weights | biases) & set(rounded):
+    tensors = model.state_dict(keep_vars=True)
+    chosen = {id(tensors[key]) for key in (weights | biases) & set(tensors)}
+    for key in (key for key, tensor in tensors.items() if id(tensor) in chosen):  # under every name of a shared module
         rounded[key] = rounded[key].to(torch.float16).to(torch.float32)
         if not bool(torch.isfinite(rounded[key]).all()):
             raise CheckpointError(f"{key} holds a weight that float16 cannot", hint="pack with --weights fp32")

@@ -223,12 +223,12 @@ def _slow_ones_first(nets: Sequence[PackedNet]) -> list[PackedNet]:
 def _failed(error: EdgeslimError, job: ExportJob, net: PackedNet, log: Path) -> EdgeslimError:
     """The error of a job, saying which one it was; the exporter's own output is moved into ``log``."""
     own_log = job.out.with_name(job.out.name + ".log")
-    what = f"{job.target} at width {net.widths[0]}" if net.widths else f"{job.target} of net {net}"
+    what = f"net {net}"
     if own_log.is_file():
         with open(log, "ab") as sink, open(own_log, "rb") as own:
-            sink.write(f"\n--- {what} ---\n".encode())
+            sink.write(f"\n--- {job.target}, {what} ---\n".encode())
             shutil.copyfileobj(own, sink)
-    message = error.message if what in error.message else f"{what}: {error.message}"
+    message = error.message if what in error.message else f"{job.target}, {what}: {error.message}"
     if isinstance(error, ExportError):
         return ExportError(message, hint=f"the exporter's output is in {log}; no bundle was written")
     error.message = message

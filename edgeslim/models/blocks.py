@@ -76,5 +76,5 @@ class Shuffle(nn.Module):
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        grouped: Tensor = x.unflatten(1, (self.groups, -1))  # type: ignore[no-untyped-call]
+        grouped: Tensor = x.unflatten(1, (self.groups, -1))
         return grouped.transpose(1, 2).flatten(1, 2)

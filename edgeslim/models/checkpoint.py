@@ -181,6 +181,9 @@ class Checkpoint:
         state_dict = checked_state_dict(self.spec, self.state_dict, "checkpoint")
         with torch.device("meta"):
             model = from_spec(self.spec)
+        if any(name not in state_dict for name, _ in model.named_buffers()):
+            with torch.random.fork_rng(devices=[]):
+                model = from_spec(self.spec)  # tables that no file keeps: only the network itself can fill them
         model.load_state_dict({name: nn.Parameter(tensor) for name, tensor in state_dict.items()}, assign=True)
         for net, statistics in self.statistics.items():
             model.set_statistics(net, statistics)

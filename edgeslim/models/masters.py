@@ -106,7 +106,7 @@ def _plain(module: nn.Module, name: str, dot: str, tensor: Tensor) -> MasterSpec
     return MasterSpec(
         name=dot + name,
         role="weight" if weight else "tensor",
-        axes=tuple(tensor.shape),
+        axes=tuple(tensor.shape) or (1,),  # one number alone is a row of one
         rows=None if not weight else int(isinstance(module, nn.ConvTranspose2d)),
         groups=module.groups if weight and isinstance(module, nn.Conv2d | nn.ConvTranspose2d) else 1,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from torch import Tensor, nn
 
 
@@ -27,7 +29,7 @@ class Shell(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.network.forward(x)  # type: ignore[no-any-return]
 
-    def train(self, mode: bool = True) -> Shell:
+    def train(self, mode: bool = True) -> Self:
         self.network.training = mode
         super().train(mode)
         return self

@@ -60,7 +60,7 @@ class OwnFolder:
         fault = _fault(self.path)
         if fault is None and not _is_file(self.path / _TAG):
             with contextlib.suppress(FileExistsError):
-                if all(entry.name == _TAG for entry in os.scandir(self.path)):
+                if set(os.listdir(self.path)) <= {_TAG}:
                     with open(self.path / _TAG, "xb") as file:
                         file.write(_TAG_TEXT)
             if not _is_file(self.path / _TAG):

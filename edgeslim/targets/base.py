@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslim.core.manifest import TensorInfo
+from edgeslim.core.latency import label_of
+from edgeslim.core.manifest import TensorInfo, artifact_id
 from edgeslim.core.passport import RuntimeInfo
-from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 from edgeslim.files import sha256_file
 from edgeslim.targets.info import TargetInfo
@@ -55,11 +55,12 @@ class InputOption(StrEnum):
 class Metadata:
     """What an artifact says about itself; goes inside the file in the runtime's own way.
 
-    ``mean`` and ``std`` are per channel for pixels scaled to [0, 1] (the torchvision convention).
+    ``net`` is the id of the net in its bundle: ``0500``, or the label of a vector of channels. ``mean`` and ``std`` are
+    per channel for pixels scaled to [0, 1] (the torchvision convention).
     """
 
     model: str
-    width: Width
+    net: str
     version: str = "1"
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
@@ -74,6 +75,11 @@ class Metadata:
             if not label or label != label.strip() or len(label.splitlines()) != 1:
                 raise UsageError(f"label {label!r} is not one line of text without spaces around it")
 
+    @property
+    def label(self) -> str:
+        """What people call the net: ``0.5x``, or the label of its vector."""
+        return label_of(self.net)
+
     def to_text(self, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> str:
         """The JSON text that every artifact holds under the name ``edgeslim_meta``.
 
@@ -84,7 +90,8 @@ class Metadata:
             "format": "edgeslim",
             "model": self.model,
             "version": self.version,
-            "width_permille": self.width.permille,
+            "net": self.net,
+            "label": self.label,
             "input": {"mean": list(self.mean), "std": list(self.std), "channel_order": self.channel_order},
             "author": self.author,
             "licence": self.licence,
@@ -118,10 +125,10 @@ class ArtifactFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """What one exporter wrote for one width, after normalisation; ``root`` is a file or a package directory."""
+    """What one exporter wrote for one net, after normalisation; ``root`` is a file or a package directory."""
 
     target: str
-    width: Width
+    net: str  # its id: "0500", or the label of a vector of channels
     precision: str  # the name of one of the target's
     backend: str  # "xnnpack" | "mlprogram" | "builtin" …
     input_option: InputOption
@@ -135,7 +142,7 @@ class Artifact:
 
     @property
     def variant(self) -> str:
-        """Tells artifacts of one target and width apart: ``fp16-224``, ``fp32-224-u8``, ``fp32-4`` (a vector of 4)."""
+        """Tells artifacts of one target and net apart: ``fp16-224``, ``fp32-224-u8``, ``fp32-4`` (a vector of 4)."""
         spec = self.inputs[0]
         if self.input_option is InputOption.NHWC_UINT8:
             return f"{self.precision}-{spec.shape[1]}-u8"
@@ -144,7 +151,7 @@ class Artifact:
     @property
     def id(self) -> str:
         """Name inside a bundle: ``coreml-fp16-224/0500``."""
-        return f"{self.target}-{self.variant}/{self.width.permille:04d}"
+        return artifact_id(f"{self.target}-{self.variant}", self.net)
 
     def path_of(self, file: ArtifactFile) -> Path:
         """Where ``file`` lies on this disk."""
@@ -154,7 +161,6 @@ class Artifact:
         """Everything but where it lies."""
         document = asdict(self)
         del document["root"], document["log"]
-        document["width"] = self.width.permille
         document["input_option"] = str(self.input_option)
         return document
 
@@ -241,7 +247,7 @@ class Target(Protocol):
             options: settings that only this target understands (``info.options``).
 
         Raises:
-            ExportError: the exporter failed, or did not make what was asked; names target, width and log.
+            ExportError: the exporter failed, or did not make what was asked; names target, net and log.
             MissingExtraError: the exporter is not installed.
             UsageError: no such precision or option.
             OutputError: ``out`` exists.

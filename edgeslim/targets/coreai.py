@@ -87,7 +87,7 @@ class CoreaiTarget:
         self.info.ensure_available(exporting=True)
         self.info.check_options(options)
         written = self.info.precision(precision)
-        with exporting(self.info.name, metadata.width, out) as log:
+        with exporting(self.info.name, metadata.label, out) as log:
             written_net = _halved(net) if written is FP16 else net
             prepared = prepare(written_net, examples, outputs, input_option, metadata)
             program = _convert(prepared)
@@ -98,7 +98,7 @@ class CoreaiTarget:
                 replace_directory(asset, out, overwrite=False)
         return Artifact(
             target=self.info.name,
-            width=metadata.width,
+            net=metadata.net,
             precision=written.name,
             backend="coreai",
             input_option=input_option,

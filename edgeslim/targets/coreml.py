@@ -81,7 +81,7 @@ class CoremlTarget:
         self.info.ensure_available(exporting=True)
         self.info.check_options(options)
         written = self.info.precision(precision)
-        with exporting(self.info.name, metadata.width, out) as log:
+        with exporting(self.info.name, metadata.label, out) as log:
             prepared = prepare(net, examples, outputs, input_option, metadata)
             model = _convert(prepared, written)
             spec = model.get_spec()
@@ -89,7 +89,7 @@ class CoremlTarget:
             write_package(out, spec, Path(model.weights_dir))
         return Artifact(
             target=self.info.name,
-            width=metadata.width,
+            net=metadata.net,
             precision=written.name,
             backend="mlprogram",
             input_option=input_option,

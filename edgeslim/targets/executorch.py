@@ -82,7 +82,7 @@ class ExecutorchTarget:
         if not all(isinstance(name, str) and isinstance(value, bytes) for name, value in specs.items()):
             raise UsageError(f"compile_specs are names with bytes, got {specs!r}")
         written = self.info.precision(precision)
-        with exporting(self.info.name, metadata.width, out) as log:
+        with exporting(self.info.name, metadata.label, out) as log:
             import torch
 
             prepared = prepare(net, examples, outputs, input_option, metadata)
@@ -94,7 +94,7 @@ class ExecutorchTarget:
         version = importlib.metadata.version("executorch")
         return Artifact(
             target=self.info.name,
-            width=metadata.width,
+            net=metadata.net,
             precision=written.name,
             backend="xnnpack",
             input_option=input_option,
@@ -134,7 +134,7 @@ def _check_one_delegate(program: ExportedProgram, metadata: Metadata) -> None:
     left = sorted({name for name in names if name not in _OUTSIDE and name != "executorch_call_delegate"})
     if delegates != 1 or left:
         raise ExportError(
-            f"width {metadata.width} of {metadata.model} came out as {delegates} XNNPACK delegates with "
+            f"net {metadata.label} of {metadata.model} came out as {delegates} XNNPACK delegates with "
             f"{left or 'nothing'} outside, expected one delegate and nothing outside"
         )
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeslim.core.manifest import TensorInfo
-from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, ExportError
 from edgeslim.files import check_free
 from edgeslim.targets.base import INPUT_NAME, OUTPUT_NAME, InputOption, Metadata, layout_of
@@ -28,8 +27,11 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def exporting(target: str, width: Width, out: Path) -> Iterator[Path]:
+def exporting(target: str, net: str, out: Path) -> Iterator[Path]:
     """Run an exporter: yields the log that takes its output; any failure becomes an ExportError that names it.
+
+    Args:
+        net: what people call it (``Metadata.label``).
 
     Raises:
         ExportError: the block raised something that is not edgeslim's own error.
@@ -49,7 +51,7 @@ def exporting(target: str, width: Width, out: Path) -> Iterator[Path]:
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or "no reason given"
         raise ExportError(
-            f"the {target} exporter failed at width {width}: {type(error).__name__}: {reason}",
+            f"the {target} exporter failed on net {net}: {type(error).__name__}: {reason}",
             hint=f"its output is in {log}",
         ) from error
 

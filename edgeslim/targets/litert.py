@@ -72,7 +72,7 @@ class LitertTarget:
         self.info.ensure_available(exporting=True)
         self.info.check_options(options)
         written = self.info.precision(precision)
-        with exporting(self.info.name, metadata.width, out) as log:
+        with exporting(self.info.name, metadata.label, out) as log:
             import litert_torch
 
             from edgeslim.targets.front import Named
@@ -88,7 +88,7 @@ class LitertTarget:
                 file.write(model)
         return Artifact(
             target=self.info.name,
-            width=metadata.width,
+            net=metadata.net,
             precision=written.name,
             backend="builtin",
             input_option=input_option,

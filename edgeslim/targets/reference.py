@@ -73,7 +73,7 @@ class ReferenceTarget:
         self.info.ensure_available(exporting=True)
         self.info.check_options(options)
         written = self.info.precision(precision)
-        with exporting(self.info.name, metadata.width, out) as log:
+        with exporting(self.info.name, metadata.label, out) as log:
             import torch
 
             prepared = prepare(net, examples, outputs, input_option, metadata)
@@ -85,7 +85,7 @@ class ReferenceTarget:
                 file.write(_serialise(header, constants))
         return Artifact(
             target=self.info.name,
-            width=metadata.width,
+            net=metadata.net,
             precision=written.name,
             backend="aten",
             input_option=input_option,
@@ -106,8 +106,13 @@ class ReferenceTarget:
 def _describe(program: torch.export.ExportedProgram) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """The graph as JSON (``{"ref": name}`` stands for an earlier result) and its constants by placeholder name."""
     signature = program.graph_signature
-    held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    constants = {name: program.state_dict[key].detach().numpy() for name, key in held.items()}
+    held = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    tensors = {**program.constants, **program.state_dict}  # buffers that are not persistent are among the constants
+    constants = {name: tensors[key].detach().numpy() for name, key in held.items()}
     steps = [
         {"name": node.name, "op": str(node.target), "args": _encode(node.args), "kwargs": _encode(node.kwargs)}
         for node in program.graph.nodes
@@ -150,7 +155,7 @@ def _serialise(header: dict[str, Any], constants: dict[str, NDArray[Any]]) -> by
     for name, array in sorted(constants.items()):
         padding = -offset % _ALIGN
         body += b"\0" * padding + array.tobytes()
-        table[name] = {"offset": offset + padding, "shape": list(array.shape)}
+        table[name] = {"offset": offset + padding, "shape": list(array.shape), "dtype": array.dtype.str}
         offset = len(body)
     text = json.dumps({**header, "constants": table}, sort_keys=True).encode()
     text += b" " * (-(len(_MAGIC) + 4 + len(text)) % _ALIGN)
@@ -172,7 +177,7 @@ class ReferenceRunner:
         body = memoryview(data)[start + length :]
         self._constants = {
             name: torch.from_numpy(
-                np.frombuffer(body, np.float32, int(np.prod(entry["shape"])), entry["offset"])
+                np.frombuffer(body, entry["dtype"], int(np.prod(entry["shape"])), entry["offset"])
                 .reshape(entry["shape"])
                 .copy()
             )

@@ -165,7 +165,7 @@ def build_metadata(metadata: Metadata, inputs: Sequence[TensorInfo], outputs: Se
             3: writer.offsets([_output(writer, metadata, spec) for spec in outputs]),
         },
     )
-    name = f"{metadata.model} {metadata.width}x"
+    name = f"{metadata.model} {metadata.label}"
     root = writer.table(
         8,
         {

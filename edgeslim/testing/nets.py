@@ -7,11 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgeslim.core.width import Width
 from edgeslim.targets.base import Metadata
 
 SIZE, CLASSES = 32, 5
-WIDTH = Width(250)
+NET = "0250"
 LABELS = ("ape", "bee", "cat", "dog and cat", "élan")
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -87,7 +86,7 @@ def seeded(make: type[nn.Module]) -> nn.Module:
 def metadata(*, labels: tuple[str, ...] = LABELS) -> Metadata:
     return Metadata(
         model="test_net",
-        width=WIDTH,
+        net=NET,
         version="7",
         mean=MEAN,
         std=STD,

@@ -32,7 +32,6 @@ from edgeslim.testing.nets import (
     CLASSES,
     LABELS,
     SIZE,
-    WIDTH,
     SmallNet,
     TwoHeads,
     TwoInputs,
@@ -291,12 +290,12 @@ def _compare(case: TargetCase, found: dict[str, NDArray[Any]], expected: dict[st
 
 
 def names_its_failures(case: TargetCase, folder: Path) -> None:
-    """A failed export names target and width, keeps what the exporter said in a log, and leaves nothing else."""
+    """A failed export names target and net, keeps what the exporter said in a log, and leaves nothing else."""
     out = folder / f"failed{case.info.suffix}"
     with refused(ExportError, "a net that cannot be exported") as caught:
         case.export(Unexportable(), out, metadata=metadata(labels=()))
     message, hint = str(caught[0]), getattr(caught[0], "hint", None) or ""
-    expect(case.info.name in message and f"width {WIDTH}" in message, f"the error says only {message!r}")
+    expect(case.info.name in message and f"net {metadata().label}" in message, f"the error says only {message!r}")
     log = out.with_name(out.name + ".log")
     expect(str(log) in hint, f"the hint does not name {log.name}: {hint!r}")
     text = log.read_text()

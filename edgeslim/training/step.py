@@ -44,6 +44,6 @@ def accumulate_gradients(
             soft = task.soften(out if taught is None else taught, target)
         else:
             loss = task.soft_loss(out, soft)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         losses.append(loss.detach())
     return torch.stack(losses)

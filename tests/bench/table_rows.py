@@ -34,7 +34,7 @@ def row(centre_ms: float = 10.0, *, seed: int = 0, blocks: int = 20, **changes: 
 
 
 def failed(**changes: Any) -> LatencyRow:
-    empty = dict.fromkeys(field.name for field in dataclasses.fields(LatencyStatistics))
+    empty: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(LatencyStatistics))
     return row(runs=0, samples_ms=None, block_runs=None, valid=False, reasons=("crashed: x",), **empty | changes)
 
 

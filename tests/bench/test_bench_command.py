@@ -165,7 +165,7 @@ def test_bad_input(bundle: Path, args: list[str], code: int, name: str, capsys: 
 
 def test_a_bundle_that_fails_its_hash(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with SlimBundle.open(bundle) as opened:
-        place = opened.header.data_start + opened.header.tensors["weight/head"].begin
+        place = opened.header.data_start + opened.header.tensors["master/head.weight"].begin
     damaged = bytearray(bundle.read_bytes())
     damaged[place] ^= 1
     bundle.write_bytes(damaged)

@@ -181,7 +181,7 @@ def test_ios_needs_a_mac(tmp_path: Path) -> None:
         cells = cells_of(opened, ["fake"], widths=None, threads=[1])
     job = Job(kind="burst", cells=cells, bundle_sha256=None, runs=1, seconds=0.1, limit_s=1)
     with pytest.raises(HostError, match="Mac"):
-        get("ios").measure(job, bundle, Note)
+        get("ios").measure(job, bundle, lambda event: None)
 
 
 @pytest.mark.parametrize("name", ["hots", "sssh://x", "host:1", "usb", ""])

@@ -16,6 +16,7 @@ from fake_bundle import cell_fields, cell_of
 from private_sshd import children_of
 
 from edgeslim.bench.board import measuring as session
+from edgeslim.bench.board import validity
 from edgeslim.bench.board.measuring import Session
 from edgeslim.bench.board.schedule import groups, turns
 from edgeslim.bench.desk.devices import get
@@ -50,6 +51,7 @@ def test_a_burst_reports_the_known_latencies(tmp_path: Path) -> None:
     assert isinstance(events[-1], Done)
     assert [row.width_permille for row in rows] == [250, 500]
     for row, true_ms in zip(rows, (0.5, 1.5), strict=True):
+        assert row.min_ms is not None
         assert true_ms <= row.min_ms < true_ms * 1.2  # the fake never takes less than its time
         assert row.runs >= 20
         assert row.samples_ms is not None
@@ -59,6 +61,7 @@ def test_a_burst_reports_the_known_latencies(tmp_path: Path) -> None:
         assert row.warmup_runs >= 2 + 2 * len(row.block_runs or ())
         assert row.peak_rss_bytes
         assert row.load_cold_ms is not None
+        assert row.first_inference_ms is not None
         assert row.first_inference_ms >= true_ms
         assert row.clock.baseline_ms_reference
         assert row.load.waited_share is not None
@@ -136,9 +139,9 @@ def test_fewer_runs_than_asked_do_not_count(tmp_path: Path) -> None:
 
 
 def test_disturbed_rows_are_measured_again_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session.validity, "settled", lambda blocks: True)
+    monkeypatch.setattr(validity, "settled", lambda blocks: True)
     answers = iter([("load: made up",), ()])
-    monkeypatch.setattr(session.validity, "reasons", lambda *a, **k: next(answers))
+    monkeypatch.setattr(validity, "reasons", lambda *a, **k: next(answers))
     rows, events = measure(burst(cell(tmp_path, 250), retries=1), tmp_path)
     assert len(rows) == 2
     assert not rows[0].valid

@@ -169,9 +169,10 @@ def test_ctrl_c_ends_with_the_summary(arguments: list[str], tmp_path: Path) -> N
 def test_the_first_ctrl_c_lets_the_frame_be_finished() -> None:
     before = signal.getsignal(signal.SIGINT)
     with CtrlC() as stop:
-        assert not stop.asked
+        asked = [stop.asked]
         signal.raise_signal(signal.SIGINT)
-        assert stop.asked
+        asked.append(stop.asked)
+        assert asked == [False, True]
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from edgeslim.core.latency import ArtifactValue, LatencyRow, LatencyStatistics, LatencyTable, Quality, label_of, net_of
@@ -69,11 +70,11 @@ def full_table() -> LatencyTable:
             energy_mj_per_inference=12.5),
         row(kind="sustained", valid=False, reasons=("thermal level rose",)),
         failed_row(),
-        quality=quality(**{"0500": 64.0}),
+        quality=quality({"0500": 64.0}),
     )  # fmt: skip
 
 
-def quality(metric: str = "top1", *, larger: bool = True, **values: float) -> Quality:
+def quality(values: Mapping[str, float], metric: str = "top1", *, larger: bool = True) -> Quality:
     """By net, of the rows above."""
     return Quality(
         metric=metric,

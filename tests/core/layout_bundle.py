@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from small_bundle import INFO, TINY, Contents, size, variant
@@ -125,9 +126,9 @@ MASTERS = tuple(source.name for source in sources())
 Pieces = list[bytes | Segment]
 
 
-def segment(master: str, kind: Kind = Kind.VECTOR, layout: int | tuple[int, ...] = 0, **more: object) -> Segment:
+def segment(master: str, kind: Kind = Kind.VECTOR, layout: int | tuple[int, ...] = 0, **more: Any) -> Segment:
     place = layout if isinstance(layout, int) else layout_of(layout)
-    return Segment(offset=0, master=MASTERS.index(master), kind=kind, layout=place, **more)  # type: ignore[arg-type]
+    return Segment(offset=0, master=MASTERS.index(master), kind=kind, layout=place, **more)
 
 
 def floats(net: NetConstants) -> dict[str, Pieces]:
@@ -153,7 +154,8 @@ def floats(net: NetConstants) -> dict[str, Pieces]:
 
 
 def halves(net: NetConstants) -> dict[str, Pieces]:
-    f16, coreml = {"rule": Rule.F16}, {"rule": Rule.F16_COREML}
+    f16: dict[str, Any] = {"rule": Rule.F16}
+    coreml: dict[str, Any] = {"rule": Rule.F16_COREML}
     rows = net.cuts[MASTERS.index("halves")].shape[0]
     return {
         "Data/a.bin": [segment("halves", Kind.WEIGHT, **f16), b"gap", segment("halves", Kind.WEIGHT, 1, **coreml)],
@@ -205,8 +207,8 @@ def builder() -> tuple[BundleBuilder, Contents]:
     for seed, (name, narrower) in enumerate(NETS.items()):
         cut = masters.cut(narrower)
         cuts = [master_cut(master, masters.parts, cut) for master in masters.masters]
-        names = {"widths": (Width(int(name)),)} if name.isdigit() else {"label": name}
-        made.add_net(cut, folds(cuts, seed), params=seed, **names)  # type: ignore[arg-type]
+        names: dict[str, Any] = {"widths": (Width(int(name)),)} if name.isdigit() else {"label": name}
+        made.add_net(cut, folds(cuts, seed), params=seed, **names)
         for one, files in ((variant(), floats), (variant("coreml", precision="fp16", directory=True), halves)):
             packed, there = placed(made.constants(name), files(made.constants(name)))
             made.add_artifact(one, name, packed, macs=1)

@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,10 +18,17 @@ from edgeslim.core.manifest import Master, Part
 
 F = np.float32
 Array = np.ndarray[Any, Any]
+Given = TypeVar("Given")
 
 
 class NotFiniteError(Exception):
     """A product that the format refuses."""
+
+
+def given(value: Given | None) -> Given:
+    """What this kind of constant needs is there."""
+    assert value is not None
+    return value
 
 
 def finite(number: F) -> F:
@@ -107,9 +114,9 @@ class Literal:
     def weight(self) -> Array:
         out = np.zeros(self.shape(), F)
         for index, place in self.places():
-            number = F(self.array[place])
+            number = F(given(self.array)[place])
             if self.master.dtype == "i8":
-                number = finite(number * self.step[self.output_in_master(place)])
+                number = finite(number * given(self.step)[self.output_in_master(place)])
             if self.fold.in_scale is not None:
                 number = finite(number * self.fold.in_scale[self.input(index)])
             if self.fold.scale is not None:
@@ -122,34 +129,34 @@ class Literal:
             return np.array(self.fold.own, F).reshape(self.shape())
         out = np.zeros(self.shape(), {"i8": np.int8, "i32": np.int32}.get(self.master.dtype, F))
         for index, place in self.places():
-            out[index] = self.array[place]
+            out[index] = given(self.array)[place]
         return out
 
     def bias(self) -> Array:
-        return self.fold.shift if self.fold.shift is not None else self.bias_numbers.astype(F)
+        return self.fold.shift if self.fold.shift is not None else given(self.bias_numbers).astype(F)
 
     # Integer constants
 
     def steps(self) -> dict[int, F]:
         """By output channel of the whole master."""
         if self.master.dtype == "i8":
-            return dict(enumerate(self.step))
+            return dict(enumerate(given(self.step)))
         largest: dict[int, F] = {}
-        for place in itertools.product(*(range(length) for length in self.array.shape)):
+        for place in itertools.product(*(range(length) for length in given(self.array).shape)):
             channel = self.output_in_master(place)
-            largest[channel] = max(largest.get(channel, F(0)), abs(F(self.array[place])))
+            largest[channel] = max(largest.get(channel, F(0)), abs(F(given(self.array)[place])))
         return {channel: number / F(127) for channel, number in largest.items()}
 
     def scales(self) -> tuple[list[F], list[bool]]:
         """s, and which channels are dead."""
         if self.master.integers == "own":
-            return list(self.quant.scale), [False] * self.outputs()
+            return list(given(given(self.quant).scale)), [False] * self.outputs()
         steps, found = self.steps(), {}
         for index, place in self.places():
             step = F(steps[self.output_in_master(place)])
             channel = self.output(index)
             found[channel] = step if self.fold.scale is None else finite(step * abs(self.fold.scale[channel]))
-        dead = [found[channel] < F(2.0**-20) for channel in range(len(found))]
+        dead = [bool(found[channel] < F(2.0**-20)) for channel in range(len(found))]
         return [F(2.0**-8) if dead[channel] else found[channel] for channel in range(len(found))], dead
 
     def integers(self) -> Array:
@@ -164,22 +171,23 @@ class Literal:
             if dead[channel]:
                 continue
             if self.master.dtype == "i8":
-                number = max(-127, min(127, int(self.array[place])))
+                number = max(-127, min(127, int(given(self.array)[place])))
             else:
-                number = nearest_integer(F(self.array[place]) / steps[self.output_in_master(place)], 127)
+                number = nearest_integer(F(given(self.array)[place]) / steps[self.output_in_master(place)], 127)
             negative = self.fold.scale is not None and self.fold.scale[channel] < 0
             out[index] = -number if negative else number
         return out
 
     def bias_scale(self) -> list[F]:
-        return [finite(scale * self.quant.input_scale[0]) for scale in self.scales()[0]]
+        return [finite(scale * given(self.quant).input_scale[0]) for scale in self.scales()[0]]
 
     def bias_integers(self) -> Array:
         limit, out = 2**31 - 1, []
         for channel, scale in enumerate(self.bias_scale()):
             number = nearest_integer(self.bias()[channel] * (F(1) / scale), limit)
-            if self.quant.correction is not None:
-                number = max(-limit, min(limit, number + int(self.quant.correction[channel])))
+            correction = given(self.quant).correction
+            if correction is not None:
+                number = max(-limit, min(limit, number + int(correction[channel])))
             out.append(number)
         return np.array(out, np.int32)
 
@@ -204,7 +212,7 @@ class Literal:
             Kind.VECTOR: self.vector,
             Kind.INTEGERS: self.integers,
             Kind.WEIGHT_SCALE: lambda: self.scales()[0],
-            Kind.INPUT_SCALE: lambda: self.quant.input_scale,
+            Kind.INPUT_SCALE: lambda: given(self.quant).input_scale,
             Kind.BIAS_SCALE: self.bias_scale,
             Kind.BIAS_INTEGERS: self.bias_integers,
             Kind.DEQUANTISED_WEIGHT: self.dequantised_weight,

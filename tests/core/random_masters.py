@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from edgeslim.core.manifest import Master, Part, full_outputs
+from edgeslim.core.manifest import Integers, Master, MasterDtype, Part, full_outputs
 
 AWKWARD = (
     0.0, -0.0, 2.0**-149, -(2.0**-149), 1e-40, 2.0**-126, 2.0**-25, 1e-9, -1e-9, 2.0**-20, 2.0**-21, 1.0, -1.0, 0.5,
@@ -36,10 +36,10 @@ def random_master(draw: st.DrawFn, *, integers: bool = False) -> tuple[Master, l
     axes = (draw(some), draw(some), *draw(st.lists(one, max_size=2)))
     rows = sum(parts[index].size for index in axes[0])
     groups = draw(st.sampled_from([g for g in range(1, rows + 1) if rows % g == 0]))
-    dtype = draw(st.sampled_from(["f32", "f16", "i8"] if integers else ["f32", "f16"]))
+    dtype: MasterDtype = draw(st.sampled_from(["f32", "f16", "i8"] if integers else ["f32", "f16"]))
     shift = draw(st.booleans())
     bias = None if shift or not draw(st.booleans()) else "bias"
-    kind = draw(st.sampled_from(["shared", "own"])) if integers else "none"
+    kind: Integers = draw(st.sampled_from(["shared", "own"])) if integers else "none"
     return Master(
         name="it",
         role="weight",

@@ -106,8 +106,10 @@ def addressed() -> SlimManifest:
     for width in (*WIDTHS, None):
         cut = masters.cut(counts(width or Width(750)))
         cuts = [master_cut(master, masters.parts, cut) for master in masters.masters]
-        names = {"label": "searched"} if width is None else {"widths": (width, Width(width.permille + 1))}
-        net = made.add_net(cut, folds(cuts, 1), params=1, **names)  # type: ignore[arg-type]
+        names: dict[str, Any] = (
+            {"label": "searched"} if width is None else {"widths": (width, Width(width.permille + 1))}
+        )
+        net = made.add_net(cut, folds(cuts, 1), params=1, **names)
         packed, _ = artifact(made.constants(net), segments_of(made.constants(net), Rule.F32))
         for one in (variant(), variant(precision="fp16"), variant("coreml", precision="fp16")):
             if one.target != "coreml" or width == Width(1000):

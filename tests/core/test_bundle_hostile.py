@@ -125,6 +125,11 @@ def nets(m: Any, count: int) -> None:
         net.update(id=f"{index:04}", widths=[index])
 
 
+def many_cuts(m: Any) -> None:
+    axis(m, 300)
+    nets(m, 800)
+
+
 def artifacts(m: Any, count: int) -> None:
     variant = m["variants"][0]
     variant["artifacts"] = numbered(many(variant["artifacts"][0], count), "net", "{:04}")
@@ -215,7 +220,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "many parts": lambda: manifest(lambda m: parts(m, 30_000)),
     "many parts along an axis": lambda: manifest(lambda m: axis(m, 100_000)),
     "many nets": lambda: manifest(lambda m: nets(m, 5_000)),
-    "many cuts": lambda: manifest(lambda m: (axis(m, 300), nets(m, 800))[0]),
+    "many cuts": lambda: manifest(many_cuts),
     "many names": lambda: manifest(lambda m: m["nets"][0].update(widths=[*range(500, 90_000), 89_999])),
     "long cut": lambda: manifest(lambda m: m["nets"][0].update(cut=[1] * 100_000)),
     "many artifacts": lambda: manifest(lambda m: artifacts(m, 2_500)),

@@ -8,7 +8,7 @@ import re
 import sys
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -18,7 +18,8 @@ from edgeslim.errors import FormatError
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 INDEX = json.loads((GOLDEN / "bundles" / "index.json").read_text())
-DEPTHS = ("open", "rebuild", "parts", "files")
+Deep = Literal["open", "rebuild", "parts", "files"]
+DEPTHS: tuple[Deep, ...] = ("open", "rebuild", "parts", "files")
 OWN_LIMITS = {"too-large"}  # every reader has its own: no golden can break them all
 
 sys.path.insert(0, str(GOLDEN))
@@ -26,7 +27,7 @@ sys.path.insert(0, str(GOLDEN))
 
 def golden(row: dict[str, Any], folder: Path) -> Path:
     """The bundle's path; those stored deflated are inflated into ``folder``."""
-    path = GOLDEN / "bundles" / row["path"]
+    path: Path = GOLDEN / "bundles" / row["path"]
     if path.suffix != ".z":
         return path
     inflated = folder / path.stem
@@ -34,7 +35,7 @@ def golden(row: dict[str, Any], folder: Path) -> Path:
     return inflated
 
 
-def read(path: Path, depth: str, artifact: str, folder: Path) -> None:
+def read(path: Path, depth: Deep, artifact: str, folder: Path) -> None:
     """Look into a bundle as deep as ``depth`` says."""
     with SlimBundle.open(path) as bundle:
         if depth == "rebuild":
@@ -101,7 +102,7 @@ def test_goldens_are_what_their_script_makes() -> None:
     for name in GOOD:
         assert good(name)[0] == (GOLDEN / "bundles" / "good" / f"{name}.slim").read_bytes()
     for row in INDEX["bad"]:
-        path = GOLDEN / "bundles" / row["path"]
+        path: Path = GOLDEN / "bundles" / row["path"]
         content = path.read_bytes() if path.suffix != ".z" else zlib.decompress(path.read_bytes())
         assert bad(path.name.partition(".slim")[0]) == content, path
 

@@ -45,7 +45,7 @@ WEIGHT = Master(
     shift=False, bias=None, integers="none", correction=False, of=None, sha256=None, step_sha256=None,
 )  # fmt: skip
 TENSOR = replace(WEIGHT, name="bias", role="tensor")
-F = np.float32
+F: Any = np.float32  # makes an array of a list, which its stub does not say
 
 
 def net(
@@ -69,7 +69,8 @@ def net(
 
 
 def got(made: NetConstants, kind: Kind) -> list[Any]:
-    return values(Constant(0, kind), made).tolist()
+    numbers: list[Any] = values(Constant(0, kind), made).tolist()
+    return numbers
 
 
 def q(scale: Any = None, *, t: float = 1.0, correction: Any = None) -> Quant:
@@ -107,7 +108,7 @@ def test_the_first_product_is_rounded_before_the_second() -> None:
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=2))
 def test_one_rounding_per_product(numbers: list[float]) -> None:
-    weight, scale = np.float32(numbers)
+    weight, scale = F(numbers)
     with np.errstate(over="ignore"):
         expected = F(np.float64(weight) * np.float64(scale))  # exact before: 48 bits fit into 53
     made = net([[weight]], Fold(scale=scale[None]))
@@ -299,13 +300,13 @@ def test_every_constant_is_that_of_the_text(data: st.DataObject, quantised: bool
     master, parts = data.draw(random_master(integers=quantised))
     counts = data.draw(random_cut(master, parts))
     array = data.draw(random_array(master, parts))
-    step = None
+    steps, step = {}, None
     if master.dtype == "i8":
-        step = np.abs(data.draw(floats(steps_of(master, parts))))
+        step = steps["it"] = np.abs(data.draw(floats(steps_of(master, parts))))
     word = Literal(master, parts, counts, array, Fold(), step)
     outputs, inputs = word.outputs(), word.inputs()
 
-    def drawn(wanted: bool, count: int) -> np.ndarray | None:
+    def drawn(wanted: bool, count: int) -> np.ndarray[Any, Any] | None:
         return data.draw(floats(count)) if wanted else None
 
     word.fold = Fold(
@@ -334,7 +335,7 @@ def test_every_constant_is_that_of_the_text(data: st.DataObject, quantised: bool
             else None,
         )
         quants = [word.quant, *[None] * (len(masters) - 1)]
-    made = NetConstants.of(of_arrays(masters, arrays, {"it": step}), parts, counts, folds, quants)
+    made = NetConstants.of(of_arrays(masters, arrays, steps), parts, counts, folds, quants)
     for constant in made.all():
         if constant.master != 0:
             continue

@@ -21,7 +21,7 @@ from edgeslim.core import controller as module
 from edgeslim.core.controller import ONE, ControllerState
 from edgeslim.core.ladder import Ladder, Rung
 from edgeslim.core.policy import PRESETS, Policy
-from edgeslim.core.reading import INFEASIBLE, LATENCY, PANIC, REASON_CODES, WIDENED, Reading
+from edgeslim.core.reading import INFEASIBLE, LATENCY, PANIC, REASON_CODES, WIDENED, Decision, Reading
 from edgeslim.core.reasons import Reason
 from edgeslim.errors import TableError
 
@@ -243,7 +243,7 @@ def random_readings(dice: random.Random, count: int, rungs: int) -> Any:
 def predicted(controller: WidthController, rung: int, deadline_us: int) -> bool:
     state, t = controller.state, controller.ladder.rungs[rung].t_us
     usable = deadline_us - (deadline_us >> controller.policy.headroom_shift)
-    return t * (state.xi + ((state.k * state.dev) >> 10)) <= usable << 20
+    return bool(t * (state.xi + ((state.k * state.dev) >> 10)) <= usable << 20)
 
 
 @pytest.mark.parametrize(("seed", "name"), list(enumerate(["balanced", "battery_saver", "quality", "balanced"])))
@@ -281,7 +281,7 @@ def test_invariants_on_200_000_random_steps(seed: int, name: str) -> None:
     assert downs <= ups + top  # so switches <= 2 x widenings + n - 1 (a floor may widen several rungs at once)
 
 
-fields = st.fixed_dictionaries(
+fields: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "deadline_us": st.integers(-5, 80_000),
         "observed_us": st.integers(-1, 120_000),
@@ -316,7 +316,8 @@ def situations(draw: st.DrawFn) -> tuple[WidthController, Reading]:
 
 
 def answer(controller: WidthController, reading: Reading) -> int:
-    return copy.deepcopy(controller).step(reading).rung
+    decision: Decision = copy.deepcopy(controller).step(reading)
+    return decision.rung
 
 
 @settings(max_examples=300, deadline=None)
@@ -325,7 +326,7 @@ def test_worse_news_never_gives_a_wider_width(situation: tuple[WidthController, 
     """One step from the same state; whole trajectories may cross, because a narrowing also starts a wait."""
     controller, reading = situation
     rung = answer(controller, reading)
-    worse = {
+    worse: dict[str, Any] = {
         "status": data.draw(st.integers(max(reading.status, 0), 5)),
         "headroom_milli": data.draw(st.integers(max(reading.headroom_milli, 0), 1400)),
         "forecast_milli": data.draw(st.integers(reading.forecast_milli, 1400)),

@@ -24,6 +24,7 @@ from edgeslim.core.reading import Reading
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 import make_controller
+from controller_scenarios import SCENARIOS
 
 SOURCE = Path(original.__file__).read_text()
 METHODS = {
@@ -116,7 +117,7 @@ Case = tuple[Any, Policy, list[tuple[Reading, list[int]]]]
 def cases() -> list[Case]:
     """Every golden file as (ladder, policy, steps)."""
     found = []
-    for scenario in make_controller.SCENARIOS:
+    for scenario in SCENARIOS:
         width = len(make_controller.INPUTS)
         rows = []
         for row in make_controller.steps(scenario):

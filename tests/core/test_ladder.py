@@ -125,7 +125,7 @@ def test_doubtful_rows_are_used_when_asked_for() -> None:
 def test_what_stands_in_for_accuracy() -> None:
     rows = (timed(500, 12.0), timed(1000, 30.0))
     assert ladder(table(*rows)).metric == "width"
-    macs = quality("macs", **{"0500": 97e6})
+    macs = quality({"0500": 97e6}, "macs")
     found = ladder(table(*rows, quality=macs))
     assert found.metric == "macs"
     assert "worth_is_macs" in notes(found)
@@ -207,9 +207,7 @@ def test_precisions_and_input_sizes_stand_side_by_side() -> None:
 
 
 def test_where_smaller_is_better() -> None:
-    rows = table(
-        timed(500, 12.0), timed(1000, 30.0), quality=quality("mae", larger=False, **{"0500": 9.5, "1000": 7.25})
-    )
+    rows = table(timed(500, 12.0), timed(1000, 30.0), quality=quality({"0500": 9.5, "1000": 7.25}, "mae", larger=False))
     assert [rung.worth for rung in ladder(rows).rungs] == [-9_500_000, -7_250_000]
 
 

@@ -103,7 +103,8 @@ def test_every_range_is_kept(field: str) -> None:
     low, high, length = RANGES[field]
     for value in (low - 1, high + 1):
         with pytest.raises(PolicyError, match="policy-out-of-range"):
-            dataclasses.replace(Policy(), **{field: (value,) * length if length else value})
+            changes: dict[str, Any] = {field: (value,) * length if length else value}
+            dataclasses.replace(Policy(), **changes)
 
 
 def test_every_field_but_the_name_has_a_range() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,11 +200,11 @@ def test_coreml_rule_is_what_coremltools_does() -> None:
     class Var:
         """What ``_check_underflow_to_zero`` looks at."""
 
-        def __init__(self, val: np.ndarray) -> None:
+        def __init__(self, val: Any) -> None:
             self._sym_val = type("Value", (), {"val": val})()
 
         @property
-        def val(self) -> np.ndarray:
+        def val(self) -> Any:
             return self._sym_val.val
 
     halved = Var(numbers.astype(np.float16))

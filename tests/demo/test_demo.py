@@ -51,9 +51,9 @@ def test_every_step_leaves_what_it_promises(demo: tuple[Path, dict[str, object]]
     assert [step["name"] for step in document["steps"]] == NAMES  # type: ignore[attr-defined]
     assert document["left_out"] == []
     with SlimBundle.open(out / steps.BUNDLE) as bundle:
-        assert len(bundle.manifest.widths) == 6
+        assert len(bundle.manifest.nets) == 6
         assert [variant.target for variant in bundle.manifest.variants] == ["litert"]
-        assert all(width.quality is not None for width in bundle.manifest.widths)
+        assert all(artifact.quality is not None for artifact in bundle.manifest.variants[0].artifacts)
     rows = LatencyTable.read(out / steps.TABLE).rows
     assert len(rows) == 6
     assert all(row.p50_ms is not None for row in rows)

@@ -27,28 +27,28 @@ import edgeslim.deploy.pack as packing
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
 from edgeslim.deploy.pack_plan import PackOptions
-from edgeslim.deploy.workers import Done
+from edgeslim.deploy.workers import Done, run_jobs
 
 OLD, ALL = (Width(250),), (Width(130), Width(190), Width(250))
 
 
 class RecordedExports:
-    """Stands in for ``run_jobs``: real once per (target, width), then from the recording."""
+    """Stands in for ``run_jobs``: real once per artifact, then from the recording."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._known: dict[tuple[str, Width], Done] = {}
-        self._real: Callable[..., Iterator[Done]] = packing.run_jobs
+        self._known: dict[tuple[str, str], Done] = {}
+        self._real: Callable[..., Iterator[Done]] = run_jobs
         folder.mkdir()
 
     def __call__(self, function: str, jobs: Sequence[Any], **options: Any) -> Iterator[Done]:
-        fresh = [job for job in jobs if (job.target, job.width) not in self._known]
+        fresh = [job for job in jobs if (job.target, job.net.label) not in self._known]
         for done in self._real(function, fresh, **options) if fresh else ():
             job = fresh[done.index]
             _copy(job.out, self._folder / job.out.name)
-            self._known[job.target, job.width] = done
+            self._known[job.target, job.net.label] = done
         for index, job in enumerate(jobs):
-            done = self._known[job.target, job.width]
+            done = self._known[job.target, job.net.label]
             _copy(self._folder / job.out.name, job.out)
             artifact = dataclasses.replace(done.value.artifact, root=job.out)
             yield dataclasses.replace(done, index=index, value=dataclasses.replace(done.value, artifact=artifact))
@@ -64,7 +64,7 @@ def _copy(source: Path, to: Path) -> None:
 def main() -> None:
     kind, folder, count, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     rng = random.Random(seed)
-    packing.run_jobs = RecordedExports(folder / "exports")
+    packing.run_jobs = RecordedExports(folder / "exports")  # type: ignore[attr-defined]
     checkpoint = small_checkpoint()
     out, kept = folder / "net.slim", folder / "kept"
 

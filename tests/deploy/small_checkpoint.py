@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 
@@ -10,6 +11,7 @@ from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.registry import create
+from edgeslim.models.selection import Selection
 
 LOW, HIGH = Width(130), Width(250)
 WIDTHS = tuple(map(Width, (130, 190, 250)))
@@ -20,6 +22,7 @@ def small_checkpoint(*, statistics: tuple[Width, ...] = WIDTHS, seed: int = 0) -
     torch.manual_seed(seed)
     model = create("us_mobilenet_v1", num_classes=4, input_size=16, low=LOW, high=HIGH)
     with torch.no_grad():
+        norm: Any
         for norm in model.norms().values():
             norm.weight.normal_()
             norm.bias.normal_(std=0.1)
@@ -35,7 +38,7 @@ def small_checkpoint(*, statistics: tuple[Width, ...] = WIDTHS, seed: int = 0) -
             },
         )
     contract = dataclasses.replace(ImageContract.imagenet(3, 16, 16, crop="1"), mean=("0.5",) * 3, std=("0.25",) * 3)
-    accuracies = {
+    accuracies: dict[Width | Selection, dict[str, Any]] = {
         width: {"top1": 0.25 + width.permille / 1000, "images": 40, "metric": "top1", "larger_is_better": True}
         for width in statistics
     }

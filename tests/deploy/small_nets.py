@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ CONTRACT = dataclasses.replace(
 )
 
 
-def small_net(name: str = "us_mobilenet_v2", *, norm: str = "batch") -> Checkpoint:
+def small_net(name: str = "us_mobilenet_v2", *, norm: Literal["batch", "none"] = "batch") -> Checkpoint:
     """Random weights; gammas and betas away from 1 and 0; trained range 0.25 to 1.0 (or the S family's list)."""
     torch.manual_seed(0)
     widths = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def images(count: int = 48, pixels: int = 16, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, pixels, pixels, generator=torch.Generator().manual_seed(seed))
 
 
-def conv(inputs: int, outputs: int, **kwargs: int) -> nn.Sequential:
+def conv(inputs: int, outputs: int, **kwargs: Any) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False, **kwargs), nn.BatchNorm2d(outputs))
 
 
@@ -108,7 +109,8 @@ def perturbed(net: nn.Module) -> nn.Module:
 
 def small_mobilenet() -> nn.Module:
     blocks = [[1, 8, 1, 1], [6, 8, 2, 2], [6, 16, 2, 2]]
-    return mobilenet_v2(inverted_residual_setting=blocks, width_mult=1.0, num_classes=4)
+    net: nn.Module = mobilenet_v2(inverted_residual_setting=blocks, width_mult=1.0, num_classes=4)
+    return net
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {
@@ -224,13 +226,13 @@ def test_one_value_per_channel_has_variance_zero() -> None:
 def test_mean_far_above_the_deviation() -> None:
     """The second BatchNorm sees means of thousands with deviations around one."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
+    net: Any = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
     nn.init.constant_(net[2].bias, 3000.0)
     assert largest_error(pooled_statistics(net, images(), chunk=5), literal_statistics(net, images())) < 1e-4
 
 
 def test_dead_channels() -> None:
-    net = Shortcut()
+    net: Any = Shortcut()
     nn.init.zeros_(net.first[0].weight[2:5])
     nn.init.zeros_(net.second[1].weight[:4])
     found = pooled_statistics(net, images())
@@ -256,7 +258,7 @@ def test_no_images() -> None:
 
 
 def test_broken_weights_are_named() -> None:
-    net = Shortcut()
+    net: Any = Shortcut()
     nn.init.constant_(net.second[0].weight, float("nan"))
     with pytest.raises(CheckpointError, match=r"second\.1"):
         pooled_statistics(net, images())
@@ -310,7 +312,7 @@ def test_averaging_batches_is_something_else() -> None:
         for batch in images(64).split(16):
             net(batch)
     norms = {name: module for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    averaged = {name: (norm.running_mean, norm.running_var) for name, norm in norms.items()}
+    averaged = {name: (norm.get_buffer("running_mean"), norm.get_buffer("running_var")) for name, norm in norms.items()}
     (first, *_, last) = norms
     assert largest_error({first: averaged[first]}, {first: exact[first]}) < 1e-2
     assert largest_error({last: averaged[last]}, {last: exact[last]}) > 0.03

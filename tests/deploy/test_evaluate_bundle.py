@@ -55,7 +55,7 @@ def compare(found: list[ArtifactScore], wanted: list[WidthScore]) -> None:
 def test_the_files_answer_as_the_checkpoint(model: CalibratedModel, reference: Path) -> None:
     data = small_images(24, split="test", seed=2)
     with SlimBundle.open(reference) as bundle:
-        compare(evaluate_bundle(bundle, artifacts("reference-fp32-32"), data), evaluate_checkpoint(model, data, ASKED))
+        compare(evaluate_bundle(bundle, artifacts("reference-fp32-16"), data), evaluate_checkpoint(model, data, ASKED))
 
 
 @pytest.mark.slow
@@ -63,16 +63,16 @@ def test_the_files_answer_as_the_checkpoint(model: CalibratedModel, reference: P
 def test_in_litert_with_either_input(model: CalibratedModel, tmp_path: Path, option: InputOption) -> None:
     data = small_images(24, split="test", seed=2)
     with SlimBundle.open(packed(model, tmp_path, "litert", option)) as bundle:
-        variant = "litert-fp32-32" + ("-u8" if option is InputOption.NHWC_UINT8 else "")
+        variant = "litert-fp32-16" + ("-u8" if option is InputOption.NHWC_UINT8 else "")
         compare(evaluate_bundle(bundle, artifacts(variant), data), evaluate_checkpoint(model, data, ASKED))
 
 
 def test_what_the_bundle_cannot_do(reference: Path) -> None:
     with SlimBundle.open(reference) as bundle:
         with pytest.raises(UsageError, match="no artifact"):
-            evaluate_bundle(bundle, ["reference-fp32-32/0500", "reference-fp32-32/0700"], small_images(8))
+            evaluate_bundle(bundle, ["reference-fp32-16/0500", "reference-fp32-16/0700"], small_images(8))
         with pytest.raises(DataError, match="5 classes"):
-            evaluate_bundle(bundle, artifacts("reference-fp32-32")[:1], small_images(8, classes=5))
+            evaluate_bundle(bundle, artifacts("reference-fp32-16")[:1], small_images(8, classes=5))
 
 
 def test_as_one_types_it(model: CalibratedModel, reference: Path, capsys: pytest.CaptureFixture[str]) -> None:

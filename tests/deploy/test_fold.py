@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -101,32 +103,38 @@ def test_without_batchnorm_the_masters_are_deployed_as_they_are() -> None:
 
 def test_one_layer_by_hand() -> None:
     """w = 3, gamma = 2, var = 4 − eps, mean = 5, beta = 7: scale 1, W' = 3, b' = 7 − 5."""
-    net = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1))
+    net: Any = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1))
     set_batchnorm(net[1], gamma=2.0, beta=7.0, mean=5.0, var=4.0 - 1e-5)
     with torch.no_grad():
         net[0].weight.fill_(3.0)
     folded, (layer,) = fold_layers(net)
+    assert layer.scale is not None
+    assert layer.shift is not None
     assert (float(layer.scale[0]), float(layer.shift[0])) == (1.0, 2.0)
     assert float(folded(torch.full((1, 1, 1, 1), 10.0))) == 32.0
 
 
 def set_batchnorm(norm: nn.Module, *, gamma: float, beta: float, mean: float, var: float) -> None:
     assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     with torch.no_grad():
         norm.weight.fill_(gamma)
         norm.bias.fill_(beta)
         norm.running_mean.fill_(mean)
         norm.running_var.fill_(var)
-        norm.num_batches_tracked.fill_(1)
+        norm.get_buffer("num_batches_tracked").fill_(1)
 
 
 def noisy(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     with torch.no_grad():
         norm.weight.normal_()
         norm.bias.normal_()
         norm.running_mean.normal_()
         norm.running_var.uniform_(0.5, 2)
-        norm.num_batches_tracked.fill_(1)
+        norm.get_buffer("num_batches_tracked").fill_(1)
     return norm
 
 
@@ -135,7 +143,8 @@ def noisy(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
 def test_a_batchnorm_before_an_unpadded_convolution_folds(groups: int, after: bool) -> None:
     torch.manual_seed(0)
     layers: list[nn.Module] = [noisy(nn.BatchNorm2d(6)), nn.Conv2d(6, 12, 3, groups=groups)]
-    net = nn.Sequential(*layers, *([noisy(nn.BatchNorm2d(12))] if after else [])).eval()
+    net: Any = nn.Sequential(*layers, *([noisy(nn.BatchNorm2d(12))] if after else [])).eval()
+    folded: Any
     folded, (layer,) = fold_layers(net)
     assert layer.in_scale is not None
     x = torch.randn(2, 6, 8, 8)
@@ -148,7 +157,7 @@ def test_a_batchnorm_before_an_unpadded_convolution_folds(groups: int, after: bo
     assert np.array_equal(weight, folded[1].weight.numpy())
 
 
-def same_output(net: nn.Module, x: Tensor) -> nn.Module:
+def same_output(net: nn.Module, x: Tensor) -> Any:
     """``net`` folded, after a look at whether it computes the same; no BatchNorm is left."""
     folded, _ = fold_layers(net.eval())
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
@@ -188,7 +197,7 @@ class Beside(nn.Module):
 
 def test_beside_means_in_the_graph() -> None:
     torch.manual_seed(0)
-    net = Beside()
+    net: Any = Beside()
     folded = same_output(net, torch.randn(2, 4, 8, 8))
     assert isinstance(folded.norm, nn.Identity)  # far's only reader
     assert isinstance(folded.misleading[1], ChannelAffine)  # its convolution stands in front of it only in the list
@@ -273,12 +282,12 @@ def test_damaged_statistics_are_refused() -> None:
 
 def test_dead_channels_and_subnormals_keep_their_bits() -> None:
     """Under weight decay gammas die: scales of zero, of either sign, and products below the smallest normal float."""
-    net = nn.Sequential(nn.Conv2d(1, 4, 1, bias=False), nn.BatchNorm2d(4))
+    net: Any = nn.Sequential(nn.Conv2d(1, 4, 1, bias=False), nn.BatchNorm2d(4))
     set_batchnorm(net[1], gamma=1.0, beta=0.0, mean=0.0, var=1.0 - 1e-5)
     with torch.no_grad():
         net[0].weight[:] = torch.tensor([1e-20, 1e-20, 1e-10, -3.0]).view(4, 1, 1, 1)
         net[1].weight[:] = torch.tensor([0.0, 1e-20, 1e-32, -0.0])
-    folded, _ = fold_layers(net)
+    folded: Any = fold_layers(net)[0]
     weight = folded[0].weight.numpy().ravel()
     assert weight[0] == 0
     assert weight[1] == np.float32(1e-40)

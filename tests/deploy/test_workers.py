@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_errors_and_crashes_name_their_job(work: str, tmp_path: Path) -> None:
 
 
 def test_leaving_early_kills_what_runs(work: str, tmp_path: Path) -> None:
-    running = run_jobs(work, [("square", 1), ("sleep", 600)], workers=2, log=tmp_path / "log")
+    running: Any = run_jobs(work, [("square", 1), ("sleep", 600)], workers=2, log=tmp_path / "log")
     assert next(running).index == 0
     began = time.monotonic()
     running.close()

@@ -91,7 +91,8 @@ def put(*path: Any) -> Callable[[Raw], None]:
 
 def artifact(raw: Raw, target: str = "executorch", index: int = 1) -> dict[str, Any]:
     variant = next(v for v in raw.manifest["variants"] if v["target"] == target)
-    return variant["artifacts"][index]
+    found: dict[str, Any] = variant["artifacts"][index]
+    return found
 
 
 def recipe(edit: Callable[[bytes], bytes]) -> Callable[[Raw], None]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import struct
 import zlib
+from functools import partial
 
 from breakages import (
     FILES,
@@ -264,6 +265,11 @@ def packed(number: float) -> bytes:
     return struct.pack("<f", number)
 
 
+def own_scale(number: float, content: bytes) -> bytes:
+    """A quant of tiny-int8 whose own scale is ``number``."""
+    return content[:-28] + packed(number) + content[-24:]
+
+
 # of the widest quant of tiny-int8 the last 32 bytes are: input scale and three scales of head.weight, 8 corrections
 register("bad-quant", "quant-negative", quant(lambda content: packed(-1.0) + content[4:]), READ, "tiny-int8")
 register("bad-quant", "quant-small", quant(lambda content: packed(2.0**-41) + content[4:]), READ, "tiny-int8")
@@ -273,7 +279,7 @@ for name, number in (("infinity", float("inf")), ("nan", float("nan")), ("negati
     register(
         "bad-quant",
         f"quant-own-{name}",
-        quant(lambda content, number=number: content[:-28] + packed(number) + content[-24:]),
+        quant(partial(own_scale, number)),
         READ,
         "tiny-int8",
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,9 @@ def row(net: str, ms: float | None, *, variant: str = "litert-fp32-224", **chang
     return LatencyRow(**{**values, **figures, **changes})
 
 
-def table(*rows: LatencyRow, metric: str = "top1", larger: bool = True, **values: float) -> LatencyTable:
+def table(
+    *rows: LatencyRow, values: Mapping[str, float] | None = None, metric: str = "top1", larger: bool = True
+) -> LatencyTable:
     """``values``: by net of litert-fp32-224, or by artifact id."""
     quality = None
     if values:
@@ -89,23 +91,23 @@ MIXED_TOP1 = {**FOUR_TOP1, f"{INT8}/0750": 0.63, f"{INT8}/1000": 0.66}
 NETS = tuple(f"{permille:04d}" for permille in range(250, 1001, 50))
 DENSE = tuple(row(net, round(1.0 + 29 * (int(net) / 1000) ** 2, 3)) for net in NETS)
 DENSE_TOP1 = {net: 0.5 + 0.02 * i + (0.013, 0.0, 0.019, 0.004)[i % 4] for i, net in enumerate(NETS)}
-HOT = {"valid": False, "reasons": ("thermal: the level rose", "clock: 8 % slower")}
+HOT: dict[str, Any] = {"valid": False, "reasons": ("thermal: the level rose", "clock: 8 % slower")}
 
 Case = tuple[str, str, LatencyTable, dict[str, Any]]
 
 
 def cases() -> Iterator[Case]:
     """(name, what it shows, table, choice)."""
-    yield "four", "nothing to leave out", table(*FOUR, **FOUR_TOP1), {}
-    yield "backwards", "rows in any order", table(*FOUR[::-1], **FOUR_TOP1), {}
-    yield "one", "a ladder of one", table(FOUR[2], **FOUR_TOP1), {}
-    yield "mixed", "precisions and input sizes side by side", table(*MIXED, **MIXED_TOP1), {}
-    yield "mixed_chosen", "one precision of several", table(*MIXED, **MIXED_TOP1), {"precision": "int8"}
-    yield "dense", "16 widths, thinned by value", table(*DENSE, **DENSE_TOP1), {}
+    yield "four", "nothing to leave out", table(*FOUR, values=FOUR_TOP1), {}
+    yield "backwards", "rows in any order", table(*FOUR[::-1], values=FOUR_TOP1), {}
+    yield "one", "a ladder of one", table(FOUR[2], values=FOUR_TOP1), {}
+    yield "mixed", "precisions and input sizes side by side", table(*MIXED, values=MIXED_TOP1), {}
+    yield "mixed_chosen", "one precision of several", table(*MIXED, values=MIXED_TOP1), {"precision": "int8"}
+    yield "dense", "16 widths, thinned by value", table(*DENSE, values=DENSE_TOP1), {}
     yield (
         "dense_macs",
         "16 widths, multiply-adds",
-        table(*DENSE, metric="macs", **{n: 3e8 * (int(n) / 1000) ** 2 for n in NETS}),
+        table(*DENSE, metric="macs", values={n: 3e8 * (int(n) / 1000) ** 2 for n in NETS}),
         {},
     )
     yield (
@@ -115,15 +117,12 @@ def cases() -> Iterator[Case]:
             *(
                 dataclasses.replace(
                     r,
-                    p50_ms=(r.p50_ms or 0) * 1900,
-                    **dict.fromkeys(
-                        ("p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms", "max_ms"), (r.p50_ms or 0) * 1900
-                    ),
+                    **dataclasses.asdict(LatencyStatistics.of([(r.p50_ms or 0) * 1900])),
                 )
                 for r in DENSE
             ),
             metric="macs",
-            **{n: 4e15 * (int(n) / 1000) ** 2 for n in NETS},
+            values={n: 4e15 * (int(n) / 1000) ** 2 for n in NETS},
         ),
         {},
     )
@@ -142,26 +141,28 @@ def cases() -> Iterator[Case]:
                     ("1000", 30.0),
                 )
             ),
-            **{"0350": 0.91, "0400": 0.917, "0550": 0.918, "0700": 0.919, "0850": 0.944, "1000": 0.946},
+            values={"0350": 0.91, "0400": 0.917, "0550": 0.918, "0700": 0.919, "0850": 0.944, "1000": 0.946},
         ),
         {},
     )
     yield (
         "errors",
         "a metric where smaller is better",
-        table(*DENSE, metric="mae", larger=False, **{n: 12.5 - 10 * v for n, v in DENSE_TOP1.items()}),
+        table(*DENSE, metric="mae", larger=False, values={n: 12.5 - 10 * v for n, v in DENSE_TOP1.items()}),
         {},
     )
     yield (
         "too_close_by_a_microsecond",
         "20.000 and 31.249 ms leave no room for a third",
-        table(row("0500", 20.0), row("0750", 25.0), row("1000", 31.249), **{"0500": 0.5, "0750": 0.6, "1000": 0.7}),
+        table(
+            row("0500", 20.0), row("0750", 25.0), row("1000", 31.249), values={"0500": 0.5, "0750": 0.6, "1000": 0.7}
+        ),
         {},
     )
     yield (
         "just_far_enough",
         "20.000 and 31.250 ms do",
-        table(row("0500", 20.0), row("0750", 25.0), row("1000", 31.25), **{"0500": 0.5, "0750": 0.6, "1000": 0.7}),
+        table(row("0500", 20.0), row("0750", 25.0), row("1000", 31.25), values={"0500": 0.5, "0750": 0.6, "1000": 0.7}),
         {},
     )
     yield (
@@ -172,7 +173,7 @@ def cases() -> Iterator[Case]:
             row("0500", 22.0),
             row("0750", 33.0),
             row("1000", 36.299),
-            **{"0250": 0.5, "0500": 0.6, "0750": 0.7, "1000": 0.8},
+            values={"0250": 0.5, "0500": 0.6, "0750": 0.7, "1000": 0.8},
         ),
         {},
     )
@@ -184,7 +185,7 @@ def cases() -> Iterator[Case]:
             row("0500", 20.0),
             row("0750", 21.0),
             row("1000", 22.05),
-            **{"0250": 0.1, "0500": 0.2, "0750": 0.2952381, "1000": 0.4},
+            values={"0250": 0.1, "0500": 0.2, "0750": 0.2952381, "1000": 0.4},
         ),
         {},
     )
@@ -197,57 +198,63 @@ def cases() -> Iterator[Case]:
             row("0800", 12.0),
             row("0900", 30.0),
             FOUR[3],
-            **FOUR_TOP1,
-            **{"0800": 0.64, "0900": 0.7},
+            values={**FOUR_TOP1, "0800": 0.64, "0900": 0.7},
         ),
         {},
     )
     yield (
         "equal_worth",
         "the faster of two that are worth the same",
-        table(row("0500", 12.0), row("0750", 20.0), **{"0500": 0.6, "0750": 0.6}),
+        table(row("0500", 12.0), row("0750", 20.0), values={"0500": 0.6, "0750": 0.6}),
         {},
     )
     yield (
         "equal_micro",
         "worths that differ below a millionth are equal",
-        table(row("0500", 12.0), row("0750", 20.0), **{"0500": 0.6000001, "0750": 0.6000004}),
+        table(row("0500", 12.0), row("0750", 20.0), values={"0500": 0.6000001, "0750": 0.6000004}),
         {},
     )
     yield (
         "half_micro",
         "half a millionth rounds up",
-        table(row("0500", 12.0), row("0750", 20.0), **{"0500": 0.5000004, "0750": 0.5000005}),
+        table(row("0500", 12.0), row("0750", 20.0), values={"0500": 0.5000004, "0750": 0.5000005}),
         {},
     )
     yield (
         "rounding",
         "microseconds, half up on the double",
-        table(row("0250", 1.0005), row("0500", 2.0004999), row("0750", 4.1005), row("1000", 8.29150001), **FOUR_TOP1),
+        table(
+            row("0250", 1.0005), row("0500", 2.0004999), row("0750", 4.1005), row("1000", 8.29150001), values=FOUR_TOP1
+        ),
         {},
     )
     yield (
         "very_fast_and_slow",
         "at least 1 µs, at most a minute",
-        table(row("0250", 0.0002), row("1000", 90_000.0), **FOUR_TOP1),
+        table(row("0250", 0.0002), row("1000", 90_000.0), values=FOUR_TOP1),
         {},
     )
-    yield "not_measured", "a crash leaves the ladder", table(*FOUR[:3], row("1000", None), **FOUR_TOP1), {}
-    yield "not_valid", "rows that do not count", table(FOUR[0], row("0500", 12.0, **HOT), FOUR[2], **FOUR_TOP1), {}
+    yield "not_measured", "a crash leaves the ladder", table(*FOUR[:3], row("1000", None), values=FOUR_TOP1), {}
+    yield "not_valid", "rows that do not count", table(FOUR[0], row("0500", 12.0, **HOT), FOUR[2], values=FOUR_TOP1), {}
     yield (
         "doubtful",
         "... used when asked for",
-        table(FOUR[0], row("0500", 12.0, **HOT), FOUR[2], **FOUR_TOP1),
+        table(FOUR[0], row("0500", 12.0, **HOT), FOUR[2], values=FOUR_TOP1),
         {"doubtful": True},
     )
-    yield "all_doubtful", "no row counts", table(row("0250", 6.0, **HOT), row("0500", 12.0, **HOT), **FOUR_TOP1), {}
-    yield "unknown_worth", "some have no accuracy", table(*FOUR, **{"0250": 0.5, "1000": 0.7}), {}
+    yield (
+        "all_doubtful",
+        "no row counts",
+        table(row("0250", 6.0, **HOT), row("0500", 12.0, **HOT), values=FOUR_TOP1),
+        {},
+    )
+    yield "unknown_worth", "some have no accuracy", table(*FOUR, values={"0250": 0.5, "1000": 0.7}), {}
     yield "no_worth", "the width stands in", table(*FOUR), {}
     yield "no_worth_other_net", "the latency stands in", table(FOUR[0], row("wide-head", 9.0), FOUR[3]), {}
     yield (
         "given_worth",
         "accuracies from outside the table",
-        table(*FOUR, metric="macs", **{"0250": 1e8}),
+        table(*FOUR, metric="macs", values={"0250": 1e8}),
         {"accuracies": {f"litert-fp32-224/{net}": value for net, value in FOUR_TOP1.items()}},
     )
     yield (
@@ -258,23 +265,30 @@ def cases() -> Iterator[Case]:
                 dataclasses.replace(r, energy_method="odpm", energy_mj_per_inference=e)
                 for r, e in zip(FOUR, (9.0, 22.0005, 21.9, 70.0), strict=True)
             ),
-            **FOUR_TOP1,
+            values=FOUR_TOP1,
         ),
         {},
     )
     yield (
         "energy_of_some",
         "estimated for all",
-        table(dataclasses.replace(FOUR[0], energy_method="odpm", energy_mj_per_inference=9.0), *FOUR[1:], **FOUR_TOP1),
+        table(
+            dataclasses.replace(FOUR[0], energy_method="odpm", energy_mj_per_inference=9.0), *FOUR[1:], values=FOUR_TOP1
+        ),
         {},
     )
     yield (
         "prior",
         "burst before prior",
-        table(row("0500", 99.0, kind="prior"), FOUR[1], row("1000", 28.0, kind="prior"), **FOUR_TOP1),
+        table(row("0500", 99.0, kind="prior"), FOUR[1], row("1000", 28.0, kind="prior"), values=FOUR_TOP1),
         {},
     )
-    yield "sustained", "sustained rows are no rungs", table(*FOUR, row("1000", 44.0, kind="sustained"), **FOUR_TOP1), {}
+    yield (
+        "sustained",
+        "sustained rows are no rungs",
+        table(*FOUR, row("1000", 44.0, kind="sustained"), values=FOUR_TOP1),
+        {},
+    )
     yield (
         "repeated",
         "the last valid row of one artifact",
@@ -283,39 +297,39 @@ def cases() -> Iterator[Case]:
             row("0500", 11.0, file_sha256="1" * 64),
             FOUR[1],
             row("0500", 5.0, file_sha256="2" * 64, **HOT),
-            **FOUR_TOP1,
+            values=FOUR_TOP1,
         ),
         {},
     )
     yield (
         "threads_chosen",
         "one of two thread counts",
-        table(*FOUR, row("1000", 17.0, runtime=TWO), **FOUR_TOP1),
+        table(*FOUR, row("1000", 17.0, runtime=TWO), values=FOUR_TOP1),
         {"threads": 2},
     )
     yield (
         "device_chosen",
         "one of two devices",
-        table(*FOUR, row("1000", 17.0, device=OTHER), **FOUR_TOP1),
+        table(*FOUR, row("1000", 17.0, device=OTHER), values=FOUR_TOP1),
         {"device": "phone"},
     )
     yield (
         "context_chosen",
         "app or shell",
-        table(*FOUR, row("1000", 17.0, context="shell"), **FOUR_TOP1),
+        table(*FOUR, row("1000", 17.0, context="shell"), values=FOUR_TOP1),
         {"context": "app"},
     )
-    yield "refused_threads", "two thread counts", table(*FOUR, row("1000", 17.0, runtime=TWO), **FOUR_TOP1), {}
-    yield "refused_device", "two devices", table(*FOUR, row("1000", 17.0, device=OTHER), **FOUR_TOP1), {}
+    yield "refused_threads", "two thread counts", table(*FOUR, row("1000", 17.0, runtime=TWO), values=FOUR_TOP1), {}
+    yield "refused_device", "two devices", table(*FOUR, row("1000", 17.0, device=OTHER), values=FOUR_TOP1), {}
     yield (
         "refused_target",
         "two runtimes",
-        table(*FOUR, row("1000", 17.0, variant="executorch-fp32-224"), **FOUR_TOP1),
+        table(*FOUR, row("1000", 17.0, variant="executorch-fp32-224"), values=FOUR_TOP1),
         {},
     )
-    yield "refused_context", "app and shell", table(*FOUR, row("1000", 17.0, context="shell"), **FOUR_TOP1), {}
+    yield "refused_context", "app and shell", table(*FOUR, row("1000", 17.0, context="shell"), values=FOUR_TOP1), {}
     yield "refused_empty", "no burst row", table(row("1000", 44.0, kind="sustained")), {}
-    yield "refused_unmeasured", "nothing measured", table(row("1000", None), **FOUR_TOP1), {}
+    yield "refused_unmeasured", "nothing measured", table(row("1000", None), values=FOUR_TOP1), {}
 
 
 def answer(rows: LatencyTable, choice: dict[str, Any]) -> dict[str, Any]:
@@ -358,7 +372,7 @@ def worths() -> list[dict[str, Any]]:
 
 def selections() -> list[dict[str, Any]]:
     """Which rungs a policy uses: indices of the ladder ``four``."""
-    four = ladder(table(*FOUR, **FOUR_TOP1))
+    four = ladder(table(*FOUR, values=FOUR_TOP1))
     policies = {
         "all": Policy(),
         "upper": Policy(min_rung=1),

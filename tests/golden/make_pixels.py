@@ -235,6 +235,7 @@ def refusals() -> Iterator[dict[str, Any]]:
         ("a negative pixel stride", [{**y, "pixel_stride": -1}, uv]),
     ):
         yield case(name, {**good, "planes": planes}, same)
+    change: dict[str, Any]
     for name, change in (
         ("a format nobody has", {"format": "p010"}),
         ("a matrix nobody has", {"matrix": "bt2020"}),

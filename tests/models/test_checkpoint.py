@@ -219,7 +219,7 @@ def test_another_model_than_the_file_holds(saved: Path) -> None:
 
 
 def test_bad_weights_are_never_written(tmp_path: Path) -> None:
-    model = calibrated()
+    model: Any = calibrated()
     with torch.no_grad():
         model.features[2].body[3].weight[0, 0] = float("nan")
     with pytest.raises(CheckpointError, match=f"{WEIGHT}: holds NaN"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -27,7 +29,7 @@ class Mixed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.shared(self.norm(self.conv(x)))
         y += F.silu(y) * self.factor
-        return self.shared(y).mean((2, 3))
+        return self.shared(y).mean((2, 3))  # type: ignore[no-any-return]
 
 
 class Branching(Mixed):
@@ -72,7 +74,7 @@ def test_code_that_branches_is_followed_with_an_example() -> None:
 def test_both_ways_agree_on_our_networks(name: str) -> None:
     torch.manual_seed(0)
     model = create(name, num_classes=10, input_size=32)
-    twin = model.static(model.spec.low, weights=False)
+    twin: Any = model.static(model.spec.low, weights=False)
     x = torch.empty(1, 3, 32, 32, device="meta")
     by_fx = trace(twin, x)
 
@@ -106,7 +108,8 @@ class Attention(nn.Module):
         q, k, v = self.qkv(tokens).reshape(1, 25, 3, 2, 4).permute(2, 0, 3, 1, 4).unbind(0)
         if self.fused:
             return F.scaled_dot_product_attention(q, k, v)
-        return (q @ k.transpose(-2, -1) * 0.5).softmax(-1) @ v
+        mixed: Tensor = (q @ k.transpose(-2, -1) * 0.5).softmax(-1) @ v
+        return mixed
 
 
 @pytest.mark.parametrize("fused", [False, True])

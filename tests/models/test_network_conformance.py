@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from edgeslim.testing import NETWORK_CHECKS, ConformanceError, NetworkCase
 
 def small(name: str) -> SlimmableModel:
     torch.manual_seed(0)
-    ends = {} if network(name).listed else {"low": Width(250), "high": Width(500)}
+    ends: dict[str, Any] = {} if network(name).listed else {"low": Width(250), "high": Width(500)}
     return create(name, num_classes=3, input_size=32, **ends)
 
 
@@ -37,6 +38,6 @@ def test_a_broken_promise_is_told(tmp_path: Path) -> None:
         NETWORK_CHECKS["trains-every-parameter"](NetworkCase(model), tmp_path)
     case = NetworkCase(small("us_mobilenet_v2"))
     static = case.model.static
-    case.model.static = lambda width: static(case.widths[0])  # type: ignore[method-assign]
+    case.model.static = lambda width, **_: static(case.widths[0])  # type: ignore[method-assign]
     with pytest.raises(ConformanceError, match="plain twin differ"):
         NETWORK_CHECKS["is-its-plain-twin"](case, tmp_path)

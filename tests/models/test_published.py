@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -117,7 +118,7 @@ def test_the_imported_net_computes_what_the_published_layout_says(tmp_path: Path
     y = torch.nn.functional.conv2d(x, raw["module.features.0.0.weight"][:16], stride=2, padding=1)
     mean, var = (raw[f"module.features.0.1.bn.1.running_{part}"][:, None, None] for part in ("mean", "var"))
     y = ((y - mean) / (var + 1e-5).sqrt()).relu()  # gamma 1, beta 0 as initialised
-    net = load_checkpoint(tmp_path / "net.pt").build()
+    net: Any = load_checkpoint(tmp_path / "net.pt").build()
     with net.at(Width(500)), torch.no_grad():
         assert torch.allclose(net.features[0](x), y, atol=1e-5)
 
@@ -133,7 +134,7 @@ def test_one_and_the_same_branches_of_a_shufflenet(tmp_path: Path) -> None:
         y = torch.nn.functional.conv2d(x, raw[f"module.features.0.a_{group}.0.weight"][:20, :24])
         mean, var = (raw[f"module.features.0.a_{group}.1.bn.1.running_{s}"][:, None, None] for s in ("mean", "var"))
         outputs.append(((y - mean) / (var + 1e-5).sqrt()).relu())
-    net = load_checkpoint(tmp_path / "net.pt").build()
+    net: Any = load_checkpoint(tmp_path / "net.pt").build()
     with net.at(Width(1000)), torch.no_grad():
         unit = net.features[1]
         assert torch.allclose(unit.a(unit.whole(x)), torch.cat(outputs, 1), atol=1e-5)

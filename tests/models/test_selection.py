@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,8 +66,9 @@ class Skip(nn.Module):
 def skip_model() -> SlimmableModel:
     torch.manual_seed(0)
     b = builder()
-    features = nn.Sequential(Skip(b), nn.AdaptiveAvgPool2d(1))
-    three = features[0].three[0].outputs
+    skip: Any = Skip(b)
+    features = nn.Sequential(skip, nn.AdaptiveAvgPool2d(1))
+    three = skip.three[0].outputs
     model = SlimmableModel(b.spec, b, Classifier(features, b.classifier(three)))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -108,7 +114,7 @@ def test_a_vector_runs_as_its_twin_does() -> None:
     with torch.no_grad(), model.at(net):
         assert model.net == net
         mine = model(x)
-    twin = model.static(net).train()
+    twin: Any = model.static(net).train()
     assert (twin(x) - mine).abs().max() <= 1e-4
     assert twin.features[2].body[0].out_channels == model.groups()[2].at(FULL)
     assert twin.features[2].body[6].out_channels == model.groups()[3].at(HALF)
@@ -133,7 +139,7 @@ def test_counts_that_do_not_fit(edit: dict[str, int | None], message: str) -> No
 def test_groups_of_a_layer_divide_its_channels() -> None:
     b = builder()
     wide = b.channels("wide", 24, movable=False)
-    layers = b.conv_norm(b.fixed("image", 3), wide) + b.conv_norm(wide, b.channels("next", 24), groups=3)
+    layers: list[Any] = b.conv_norm(b.fixed("image", 3), wide) + b.conv_norm(wide, b.channels("next", 24), groups=3)
     features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
     model = SlimmableModel(b.spec, b, Classifier(features, b.classifier(layers[3].outputs)))
     with pytest.raises(ModelError, match="wide of net mine: 10 channels do not divide by 3 groups"):
@@ -145,7 +151,7 @@ def test_groups_of_a_layer_divide_its_channels() -> None:
 
 
 def test_every_part_of_a_concatenation_is_cut_to_its_own_first_channels() -> None:
-    model = skip_model()
+    model: Any = skip_model()
     conv = model.features[0].three[0]
     by_hand = torch.cat([conv.weight[:8, :8], conv.weight[:8, 16:32]], 1)  # 8 of 16, then 16 of 32
     assert torch.equal(conv.slices(HALF)["weight"], by_hand)
@@ -226,6 +232,7 @@ def test_biases_start_at_zero_beside_a_batchnorm_too() -> None:
 
     b = builder()
     conv = SlimConv2d(b.cell, FULL, b.fixed("image", 3), b.channels("stem", 16), 1, bias=True)
+    assert conv.bias is not None
     with torch.no_grad():
         conv.bias.fill_(7.0)
     initialise(nn.Sequential(conv, b.norm(conv.outputs)), b.spec)
@@ -261,3 +268,16 @@ def test_repeated_channels_are_one_block_of_a_grouped_layer() -> None:
     assert builder().repeated(one, 3).share(3) is one
     assert one.blocks(2).parts_at(FULL) == (4, 4)
     assert one.share(2).parts_at(HALF) == (4,)  # 8 of 0.5x, the published rounding's least, in two blocks
+
+
+def test_a_selection_hashes_as_the_process_it_came_to_does() -> None:
+    selection = Selection.of({"stage1": 16, "stage2": 24}, "found")
+    code = (
+        "import pickle, sys\n"
+        "from edgeslim.models.selection import Selection\n"
+        "came = pickle.loads(bytes.fromhex(sys.argv[1]))\n"
+        "assert came in {Selection.of({'stage1': 16, 'stage2': 24}, 'found')}\n"
+    )
+    for seed in ("1", "2"):  # texts hash differently with each
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", code, pickle.dumps(selection).hex()], env=environment, check=True)

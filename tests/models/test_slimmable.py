@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -67,6 +68,7 @@ def masked(master: nn.Module, model: SlimmableModel, width: Width) -> nn.Module:
     narrow = model.statistics(width)
     assert narrow is not None
     net = copy.deepcopy(master)
+    norm: Any
     for name, norm in batch_norms(net).items():
         kept = model.norms()[name].outputs.at(width)
         with torch.no_grad():
@@ -83,6 +85,7 @@ def masked(master: nn.Module, model: SlimmableModel, width: Width) -> nn.Module:
 def test_slicing_equals_masking(name: str) -> None:
     model = small(name).eval()
     with torch.no_grad():
+        norm: Any
         for norm in model.norms().values():  # so that masking is not undone by beta = 0
             norm.weight.normal_(1, 0.2)
             norm.bias.normal_(0, 0.2)
@@ -95,7 +98,7 @@ def test_slicing_equals_masking(name: str) -> None:
 
 
 def test_grouped_convolutions_slice_rows_and_columns_of_every_group() -> None:
-    model = small("s_shufflenet")
+    model: Any = small("s_shufflenet")
     conv = model.features[2].a[0]  # 3 groups, 480 → 120 at 2.0x: 40 rows of 160 columns in each group
     assert tuple(conv.weight.shape) == (120, 160, 1, 1)
     by_hand = torch.cat([conv.weight[40 * g : 40 * g + 10, :40] for g in range(3)])  # 0.5x
@@ -224,7 +227,7 @@ def test_resnets_have_torchvisions_parameters(name: str) -> None:
 @pytest.mark.parametrize(("size", "last"), [(224, 7), (64, 2), (32, 4), (16, 4), (8, 2)])
 def test_small_images_keep_their_resolution(name: str, size: int, last: int) -> None:
     with torch.device("meta"):
-        model = create(name, num_classes=10, input_size=size, in_channels=1)
+        model: Any = create(name, num_classes=10, input_size=size, in_channels=1)
         x = torch.empty(1, 1, size, size)
     shapes: list[tuple[int, ...]] = []
     list(model.features)[-2].register_forward_hook(lambda _, __, y: shapes.append(tuple(y.shape[2:])))
@@ -233,7 +236,7 @@ def test_small_images_keep_their_resolution(name: str, size: int, last: int) -> 
 
 
 def test_gradients_of_a_narrow_width_stay_in_the_prefix() -> None:
-    model = small("us_mobilenet_v1")
+    model: Any = small("us_mobilenet_v1")
     with model.at(HALF):
         model(torch.randn(4, 3, 32, 32)).sum().backward()
     conv = model.features[13].body[3]
@@ -247,7 +250,7 @@ def test_gradients_of_a_narrow_width_stay_in_the_prefix() -> None:
 @pytest.mark.parametrize("name", US)
 def test_without_batchnorm_every_width_starts_alike(name: str) -> None:
     """A plain He start would leave a quarter-width MobileNetV1 with 1/10,000 of the widest net's activations."""
-    model = small(name, norm="none")
+    model: Any = small(name, norm="none")
     assert not model.norms()
     sizes = []
     for width in (model.spec.low, HALF, FULL):
@@ -293,7 +296,7 @@ def test_settings_that_do_not_go_together() -> None:
 
 
 def test_a_range_above_one_makes_wider_masters() -> None:
-    model = create("us_mobilenet_v2", num_classes=10, high=Width(1400), input_size=32)
+    model: Any = create("us_mobilenet_v2", num_classes=10, high=Width(1400), input_size=32)
     assert model.features[0][0].weight.shape[0] == 48  # 32 · 1.4 = 44.8, to the nearest multiple of 8
     assert isinstance(model.classifier[0], SlimLinear)
     assert forward_at(model, Width(1400), torch.randn(2, 3, 32, 32)).shape == (2, 10)
@@ -302,17 +305,17 @@ def test_a_range_above_one_makes_wider_masters() -> None:
 def test_twins_without_statistics_say_so() -> None:
     model = small("us_mobilenet_v2")
     twin = model.static(HALF)
-    assert all(int(norm.num_batches_tracked) == 0 for norm in batch_norms(twin).values())
+    assert all(int(norm.get_buffer("num_batches_tracked")) == 0 for norm in batch_norms(twin).values())
     known = {
         name: (torch.zeros(norm.num_features), torch.ones(norm.num_features))
         for name, norm in batch_norms(twin).items()
     }
     set_statistics(twin, known)
-    assert all(int(norm.num_batches_tracked) == 1 for norm in batch_norms(twin).values())
+    assert all(int(norm.get_buffer("num_batches_tracked")) == 1 for norm in batch_norms(twin).values())
 
 
 def test_twins_own_their_weights() -> None:
-    model = small("us_mobilenet_v2")
+    model: Any = small("us_mobilenet_v2")
     twin = model.static(HALF)
     before = model.features[0][0].weight.clone()
     with torch.no_grad():

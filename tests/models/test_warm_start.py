@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,11 +21,13 @@ torchvision = pytest.importorskip("torchvision")
 FULL = Width(1000)
 
 
-def lively(net: nn.Module) -> nn.Module:
+def lively(net: nn.Module) -> Any:
     """Random gammas, betas and statistics, so that a wrong permutation cannot hide behind ones and zeros."""
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_(0, 0.1)
                 module.running_mean.normal_(0, 0.1)
@@ -41,7 +44,7 @@ def test_the_full_width_function_is_torchvisions(name: str, tmp_path: Path) -> N
     torch.manual_seed(0)
     theirs = lively(getattr(torchvision.models, name)(num_classes=20))
     torch.save(theirs.state_dict(), tmp_path / "theirs.pt")
-    model = create(f"us_{name}", num_classes=20, input_size=64).eval()
+    model: Any = create(f"us_{name}", num_classes=20, input_size=64).eval()
 
     done = warm_start(model, open_source(tmp_path / "theirs.pt"))
 
@@ -60,7 +63,7 @@ def test_the_full_width_function_is_torchvisions(name: str, tmp_path: Path) -> N
 )
 def test_sorting_keeps_the_function_and_orders_the_channels(name: str) -> None:
     torch.manual_seed(0)
-    model = create(name, num_classes=10, input_size=32).eval()
+    model: Any = create(name, num_classes=10, input_size=32).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 1:
@@ -91,7 +94,7 @@ def test_sorting_keeps_the_function_and_orders_the_channels(name: str) -> None:
 def test_a_half_dead_net_loses_nothing_at_half_width() -> None:
     """Of every bundle a random half has gamma = beta = 0. Sorted, the live half is the half-width net."""
     torch.manual_seed(0)
-    model = create("us_mobilenet_v1", num_classes=10, input_size=32).eval()
+    model: Any = create("us_mobilenet_v1", num_classes=10, input_size=32).eval()
     dead: dict[int, Tensor] = {}  # by bundle of channels: a depthwise convolution shares its input's
     with torch.no_grad():
         for norm in model.norms().values():
@@ -114,7 +117,7 @@ def test_a_half_dead_net_loses_nothing_at_half_width() -> None:
 def test_another_number_of_classes_is_a_new_head(tmp_path: Path) -> None:
     theirs = lively(torchvision.models.mobilenet_v2())
     torch.save({"model": theirs.state_dict()}, tmp_path / "theirs.pt")
-    model = create("us_mobilenet_v2", num_classes=10, input_size=64).eval()
+    model: Any = create("us_mobilenet_v2", num_classes=10, input_size=64).eval()
     head = model.classifier[0].weight.clone()
     done = warm_start(model, open_source(tmp_path / "theirs.pt"))
     assert done.fresh == ("classifier.0",)
@@ -126,7 +129,7 @@ def test_another_number_of_classes_is_a_new_head(tmp_path: Path) -> None:
 
 def test_a_small_stem_starts_afresh_and_takes_no_statistics(tmp_path: Path) -> None:
     torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), tmp_path / "theirs.pt")
-    model = create("us_resnet18", num_classes=10, input_size=32)
+    model: Any = create("us_resnet18", num_classes=10, input_size=32)
     assert warm_start(model, open_source(tmp_path / "theirs.pt")).fresh == ("features.0.0",)
     assert model.calibrated() == ()
 
@@ -138,16 +141,16 @@ def checkpoint_of(model: SlimmableModel, path: Path) -> Path:
 
 def test_a_slimmable_checkpoint_keeps_its_order(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    old = create("us_mobilenet_v2", num_classes=10, input_size=32)
+    old: Any = create("us_mobilenet_v2", num_classes=10, input_size=32)
     path = checkpoint_of(old, tmp_path / "old.pt")
-    new = create("us_mobilenet_v2", num_classes=5, input_size=32, low=Width(250))
+    new: Any = create("us_mobilenet_v2", num_classes=5, input_size=32, low=Width(250))
     done = warm_start(new, open_source(path))
     assert (done.sorted_bundles, done.fresh) == (0, ("classifier.0",))
     assert torch.equal(new.features[3].body[0].weight, old.features[3].body[0].weight)
 
 
 def test_a_net_trained_alone_is_sorted(tmp_path: Path) -> None:
-    old = create("us_mobilenet_v1", num_classes=10, input_size=32, low=FULL)
+    old: Any = create("us_mobilenet_v1", num_classes=10, input_size=32, low=FULL)
     source = open_source(checkpoint_of(old, tmp_path / "old.pt"))
     assert source.trained_alone
     assert warm_start(create("us_mobilenet_v1", num_classes=10, input_size=32), source).sorted_bundles > 10

@@ -99,6 +99,7 @@ def test_a_subset_is_what_packing_less_gives(seed: int) -> None:
 def test_subsets_by_target_variant_width_and_label() -> None:
     whole = rich(input_bundle.EVERYTHING)
     every = input_bundle.EVERYTHING
+    options: dict[str, Any]
     for left, options in (
         ([i for i in every if i.startswith("executorch")], {"targets": ["executorch"]}),
         ([i for i in every if i.startswith("executorch-int8")], {"targets": ["executorch-int8-8"]}),
@@ -106,7 +107,7 @@ def test_subsets_by_target_variant_width_and_label() -> None:
         ([i for i in every if i.endswith(("0500", "searched"))], {"widths": [Width(500), "searched"]}),
         (["litert-fp32-6x10/searched"], {"widths": ["searched"], "targets": ["litert"]}),
     ):
-        smaller = subset(whole, **options)  # type: ignore[arg-type]
+        smaller = subset(whole, **options)
         if "targets" in options and "widths" not in options:  # all nets stay, also those without an artifact
             assert smaller.manifest.nets == whole.manifest.nets
             smaller = subset(smaller, artifacts=left)

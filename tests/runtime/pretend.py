@@ -317,7 +317,7 @@ def expected_answers(bundle: Path, folder: Path) -> dict[int, NDArray[np.float32
 
 def table_of(bundle: Path, *, threads: int = 1, times_us: Callable[[int], int] | None = None) -> LatencyTable:
     """A measured table of this device, with the times the artifacts themselves name."""
-    rows = []
+    rows: list[LatencyRow] = []
     with SlimBundle.open(bundle) as opened:
         named = labels(opened.manifest.variants)
         for variant in opened.manifest.variants:

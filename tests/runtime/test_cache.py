@@ -18,7 +18,7 @@ from pretend import NAME, TIMES_US, id_of, pretend_bundle
 
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.errors import FormatError, OutputError
-from edgeslim.runtime.cache import ArtifactCache
+from edgeslim.runtime.cache import ArtifactCache, CachedArtifact
 from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.locking import folder_lock
 from edgeslim.runtime.own_folder import OwnFolder
@@ -51,7 +51,7 @@ class Ensuring:
     def __init__(self, deployment: Deployment, cache: ArtifactCache) -> None:
         self.deployment, self.cache, self.builds = deployment, cache, 0
 
-    def __call__(self, permille: int = 500):
+    def __call__(self, permille: int = 500) -> CachedArtifact:
         artifact = id_of(permille)
 
         def build(out: Path) -> None:

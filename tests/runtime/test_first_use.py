@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pretend import NAME, PretendTarget, image, permille_of, pretend_bundle, table_of
+from numpy.typing import NDArray
+from pretend import NAME, PretendRunner, PretendTarget, image, permille_of, pretend_bundle, table_of
 
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
@@ -26,17 +29,17 @@ QUICK_US = {250: 500, 500: 1_000, 750: 2_000, 1000: 4_000}
 class SleepingTarget(PretendTarget):
     """Takes as long as the artifact says, in real time."""
 
-    def load(self, path: Path, *, threads: int = 1):
+    def load(self, path: Path, *, threads: int = 1) -> PretendRunner:
         runner = super().load(path, threads=threads)
         plain = runner.run
 
-        def run(x):
+        def run(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
             end = time.perf_counter_ns() + runner._t_us * 1000
             while time.perf_counter_ns() < end:
                 pass
-            return plain(x)
+            return plain(inputs)
 
-        runner.run = run
+        runner.run = run  # type: ignore[method-assign]
         return runner
 
 
@@ -50,7 +53,7 @@ def bundle(tmp_path: Path) -> Path:
     return pretend_bundle(tmp_path / "b.slim", times_us=QUICK_US)
 
 
-def open_session(bundle: Path, tmp_path: Path, **options: object) -> SlimSession:
+def open_session(bundle: Path, tmp_path: Path, **options: Any) -> SlimSession:
     options.setdefault("target", SleepingTarget())
     return SlimSession(bundle, cache_dir=tmp_path / "cache", budget_ms=50, readings=None, threads=1, **options)
 
@@ -100,13 +103,13 @@ def test_never_more_in_memory_than_allowed_while_measuring(bundle: Path, tmp_pat
     most = 0
     load = target.load
 
-    def counting(path: Path, *, threads: int = 1):
+    def counting(path: Path, *, threads: int = 1) -> PretendRunner:
         nonlocal most
         runner = load(path, threads=threads)
         most = max(most, len(target.alive))
         return runner
 
-    target.load = counting
+    target.load = counting  # type: ignore[method-assign]
     open_session(bundle, tmp_path, target=target).close()
     assert most == 2
 
@@ -118,7 +121,7 @@ def test_a_width_that_cannot_be_loaded_is_not_in_the_table(bundle: Path, tmp_pat
         open_session(bundle, tmp_path / "none", target=SleepingTarget(load_faults=dict.fromkeys(QUICK_US, "raise")))
 
 
-def frames_until(session: SlimSession, done, *, fps: float = 50, seconds: float = 20) -> None:
+def frames_until(session: SlimSession, done: Callable[[], bool], *, fps: float = 50, seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end

@@ -38,14 +38,14 @@ def test_mean_and_std_by_hand(tmp_path: Path) -> None:
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[..., 0], pixels[..., 1], pixels[..., 2] = 255, 0, 51
     x = Preprocessor(contract(), taken((1, 3, 8, 8)))(save(tmp_path / "a.png", pixels))
-    assert (x.shape, x.dtype) == ((1, 3, 8, 8), np.float32)
+    assert (x.shape, x.dtype) == ((1, 3, 8, 8), np.dtype(np.float32))
     np.testing.assert_array_equal(x[0, :, 0, 0], np.array([1.0, -1.0, 0.2], np.float32))
 
 
 def test_bgr_pixels_as_they_are(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", np.full((8, 8, 3), (1, 2, 3), np.uint8))
     x = Preprocessor(contract(order="bgr"), taken((1, 8, 8, 3), "uint8"))(path)
-    assert (x.shape, x.dtype, x[0, 0, 0].tolist()) == ((1, 8, 8, 3), np.uint8, [3, 2, 1])
+    assert (x.shape, x.dtype, x[0, 0, 0].tolist()) == ((1, 8, 8, 3), np.dtype(np.uint8), [3, 2, 1])
 
 
 def test_files_are_found_below_in_order(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ from edgeslim.runtime.journal import LoadJournal, boot_id
 from edgeslim.runtime.own_folder import OwnFolder
 if {taken}:
     faulthandler.enable()
+if {how!r} not in ("SIGKILL", "SIGSEGV"):
+    signal.signal(signal.{how}, signal.SIG_DFL)  # whoever started the tests may have had it ignored
 with LoadJournal(OwnFolder(Path({str(folder)!r})), boot=lambda: {boot!r} or boot_id()).loading({KEY!r}):
     os.kill(os.getpid(), signal.{how})
 """

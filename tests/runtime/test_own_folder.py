@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,9 @@ def planted_inside(shared: Path, _: Path) -> None:
 @pytest.mark.parametrize(
     "plant", [planted_link, planted_file, planted_open_folder, planted_by_another_user, planted_inside]
 )
-def test_the_spare_folder_is_ours_or_a_fresh_one(tmp_path: Path, plant, request: pytest.FixtureRequest) -> None:
+def test_the_spare_folder_is_ours_or_a_fresh_one(
+    tmp_path: Path, plant: Callable[[Path, Path], None], request: pytest.FixtureRequest
+) -> None:
     if plant is planted_by_another_user:
         request.getfixturevalue("as_root")
     spare = SpareFolder()

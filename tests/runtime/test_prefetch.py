@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from edgeslim.core.controller import WidthController
@@ -30,7 +32,7 @@ class Frames:
         self.of, self.now_us, self.slowdown, self.status = of, 1_000_000, 1.0, -1
         self.decision: Decision = self.step()
 
-    def step(self, **facts: int) -> Decision:
+    def step(self, **facts: Any) -> Decision:
         self.decision = self.of.step(Reading(now_us=self.now_us, deadline_us=FRAME_US, status=self.status, **facts))
         return self.decision
 

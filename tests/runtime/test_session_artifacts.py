@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from pretend import LARGE, NAME, SHAPE, PretendTarget, SimulatedClock, id_of, im
 from edgeslim.core.signals import Signals
 from edgeslim.errors import UsageError
 from edgeslim.runtime.deployment import ArtifactPlan
+from edgeslim.runtime.result import FrameResult
 from edgeslim.runtime.session import SlimSession
 
 FRAME_US = 60_000
@@ -27,7 +30,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 class Stage:
-    def __init__(self, bundle: Path, cache: Path, **options: object) -> None:
+    def __init__(self, bundle: Path, cache: Path, **options: Any) -> None:
         self.clock = SimulatedClock()
         self.target = PretendTarget(clock=self.clock)
         self.signals = Signals()
@@ -43,8 +46,8 @@ class Stage:
         self.clock.advance(self.fill_us)
         return np.ones(plan.input.shape, np.float32)
 
-    def frames(self, count: int):
-        result = None
+    def frames(self, count: int) -> FrameResult:
+        """The last result of ``count`` frames, at least one."""
         for _ in range(count):
             start = self.clock.now_us
             result = self.session.run(self.fill)
@@ -56,7 +59,7 @@ class Stage:
 
 
 @pytest.fixture
-def stage(bundle: Path, tmp_path: Path):
+def stage(bundle: Path, tmp_path: Path) -> Iterator[Stage]:
     stage = Stage(bundle, tmp_path / "cache")
     yield stage
     stage.session.close()
@@ -126,13 +129,13 @@ def test_an_array_does_where_all_take_the_same(bundle: Path, tmp_path: Path, sta
         (np.zeros((1, 3, 9, 9), np.float32), r"takes float32 \[1, 3, 8, 8\]"),
     ],
 )
-def test_what_a_function_returns_wrongly_is_the_callers_mistake(stage: Stage, given: object, message: str) -> None:
+def test_what_a_function_returns_wrongly_is_the_callers_mistake(stage: Stage, given: Any, message: str) -> None:
     stage.signals = Signals(status=4)
     stage.frames(1)
     with pytest.raises(UsageError, match=message):
         stage.session.run(lambda plan: given)
     with pytest.raises(ZeroDivisionError):
-        stage.session.run(lambda plan: 1 / 0)
+        stage.session.run(lambda plan: 1 / 0)  # type: ignore[arg-type, return-value]
     assert stage.frames(1).artifact == id_of(250)
     assert len(stage.session.ladder.rungs) == 4
     assert not [event for event in stage.session.events if event.kind == "lost"]

@@ -10,7 +10,6 @@ import pytest
 
 from edgeslim.core.signals import Signals
 from edgeslim.errors import UsageError
-from edgeslim.runtime import signals
 from edgeslim.runtime.loading import FrameGate
 from edgeslim.runtime.signals import PollingListener, listen
 
@@ -85,7 +84,7 @@ def test_nothing_is_known() -> None:
 
 
 def test_the_machine_itself_where_it_can_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals.sys, "platform", "sunos")
+    monkeypatch.setattr("sys.platform", "sunos")
     assert listen("auto", FrameGate()).now() == Signals()
     monkeypatch.undo()
     listener = listen("auto", FrameGate())

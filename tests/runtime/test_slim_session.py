@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from edgeslim.core.reasons import sentence
 from edgeslim.core.signals import Signals
 from edgeslim.errors import HostError, UsageError
 from edgeslim.runtime.loading import LoadingThread
+from edgeslim.runtime.result import FrameResult
 from edgeslim.runtime.session import SlimSession
 from edgeslim.runtime.signals import AskingListener
 
@@ -39,9 +42,9 @@ def bundle(tmp_path: Path) -> Path:
 class Stage:
     """A session, its clock and its runtime, and frames at 25 per second."""
 
-    def __init__(self, bundle: Path, cache: Path, **options: object) -> None:
+    def __init__(self, bundle: Path, cache: Path, **options: Any) -> None:
         self.clock = SimulatedClock()
-        self.target = options.pop("target", None) or PretendTarget(clock=self.clock)
+        self.target: PretendTarget = options.pop("target", None) or PretendTarget(clock=self.clock)
         self.target.clock = self.clock
         self.signals = Signals()
         self.session = SlimSession(
@@ -55,9 +58,8 @@ class Stage:
             **options,
         )
 
-    def frames(self, count: int, *, settled: bool = True):
-        """The last result of ``count`` frames; ``settled`` waits for the loader after each."""
-        result = None
+    def frames(self, count: int, *, settled: bool = True) -> FrameResult:
+        """The last result of ``count`` frames, at least one; ``settled`` waits for the loader after each."""
         for _ in range(count):
             start = self.clock.now_us
             result = self.session.run(image())
@@ -77,7 +79,7 @@ def idle(session: SlimSession) -> None:
 
 
 @pytest.fixture
-def stage(bundle: Path, tmp_path: Path):
+def stage(bundle: Path, tmp_path: Path) -> Iterator[Stage]:
     stage = Stage(bundle, tmp_path / "cache")
     yield stage
     stage.session.close()
@@ -148,7 +150,8 @@ def test_a_cold_switch_holds_no_frame_up(bundle: Path, tmp_path: Path) -> None:
         stage.frames(100)
         stage.target.load_s = 0.3
         stage.signals = Signals(status=4)  # from 1.0x to 0.25x, which is not prefetched
-        slowest, ran = 0.0, []
+        slowest = 0.0
+        ran: list[str] = []
         started = time.monotonic()
         while not ran or ran[-1] != "0.25x":
             assert time.monotonic() - started < 5
@@ -236,7 +239,7 @@ def test_a_wrong_input_is_the_callers_mistake_and_changes_nothing(stage: Stage) 
 
 
 @pytest.mark.parametrize("x", [None, [1.0], "image.jpg", 7, object()])
-def test_what_is_no_array_is_the_callers_mistake(stage: Stage, x: object) -> None:
+def test_what_is_no_array_is_the_callers_mistake(stage: Stage, x: Any) -> None:
     with pytest.raises(UsageError, match=f"input 'image' takes a numpy array, got {type(x).__name__}"):
         stage.session.run(x)
     assert stage.frames(1).label == "0.75x"
@@ -250,7 +253,7 @@ class OwnError(Exception):
 
 def test_readings_that_fail_are_the_callers_mistake(stage: Stage, bundle: Path, tmp_path: Path) -> None:
     good = stage.signals
-    stage.signals = None
+    stage.signals = None  # type: ignore[assignment]
     with pytest.raises(UsageError, match="readings answered NoneType"):
         stage.session.run(image())
 
@@ -270,7 +273,7 @@ def test_readings_that_fail_are_the_callers_mistake(stage: Stage, bundle: Path, 
 
 
 @pytest.mark.parametrize("budget", [float("nan"), float("inf"), -1, 0, None, "33", 1e9])
-def test_a_budget_that_is_no_time_is_refused(stage: Stage, bundle: Path, tmp_path: Path, budget: object) -> None:
+def test_a_budget_that_is_no_time_is_refused(stage: Stage, bundle: Path, tmp_path: Path, budget: Any) -> None:
     with pytest.raises(UsageError, match="is no time"):
         stage.session.budget_ms = budget
     assert stage.session.budget_ms == FRAME_US / 1000
@@ -279,7 +282,7 @@ def test_a_budget_that_is_no_time_is_refused(stage: Stage, bundle: Path, tmp_pat
 
 
 @pytest.mark.parametrize("overhead", [float("nan"), 1.5, -1, "1", 10**12])
-def test_an_overhead_that_is_no_time_is_refused(stage: Stage, overhead: object) -> None:
+def test_an_overhead_that_is_no_time_is_refused(stage: Stage, overhead: Any) -> None:
     with pytest.raises(UsageError, match="is no time"):
         stage.session.run(image(), overhead_us=overhead)
     assert stage.frames(1).label == "0.75x"

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def bundle(tmp_path: Path) -> Path:
     return pretend_bundle(tmp_path / "b.slim")
 
 
-def open_session(bundle: Path, cache: Path, target: PretendTarget, **options: object) -> SlimSession:
+def open_session(bundle: Path, cache: Path, target: PretendTarget, **options: Any) -> SlimSession:
     target.clock = target.clock or SimulatedClock()
     options.setdefault("readings", None)
     return SlimSession(
@@ -77,10 +78,15 @@ def open_session(bundle: Path, cache: Path, target: PretendTarget, **options: ob
     )
 
 
+def clock_of(target: PretendTarget) -> SimulatedClock:
+    assert target.clock is not None
+    return target.clock
+
+
 def run_frames(session: SlimSession, target: PretendTarget, count: int) -> None:
     for _ in range(count):
         session.run(image())
-        target.clock.advance(33_000)
+        clock_of(target).advance(33_000)
         with session._gate.opened():
             while not session._pool.idle():
                 time.sleep(0.0002)
@@ -99,6 +105,7 @@ def test_killed_at_any_moment(bundle: Path, tmp_path: Path) -> None:
     for _ in range(4):
         for process in running:
             assert process.stdout is not None
+            assert process.stderr is not None
             assert process.stdout.readline() == b"go\n", process.stderr.read().decode()
         time.sleep(rng.uniform(0, 0.3))
         for process in running:
@@ -114,7 +121,7 @@ def test_killed_at_any_moment(bundle: Path, tmp_path: Path) -> None:
         for _ in range(50):
             result = session.run(image())
             np.testing.assert_array_equal(result.output, answers[permille_of(result)])
-            target.clock.advance(33_000)
+            clock_of(target).advance(33_000)
     for plan in session._opened.deployment.plans.values():
         shutil.rmtree(cache / NAME / "artifacts" / plan.key, ignore_errors=True)
     with open_session(bundle, cache, PretendTarget()):
@@ -183,7 +190,7 @@ def test_files_written_into_under_a_running_session(bundle: Path, tmp_path: Path
             result = session.run(image())
             if not mapped or frame % 5 == 4:
                 np.testing.assert_array_equal(result.output, answers[permille_of(result)])
-            target.clock.advance(33_000)
+            clock_of(target).advance(33_000)
     assert "repaired" in {event.kind for event in session.events}
 
 
@@ -269,7 +276,7 @@ def test_a_damaged_bundle_costs_only_the_widths_it_touches(bundle: Path, tmp_pat
     with SlimSession(
         bundle, PretendTarget(clock=SimulatedClock()), table_of(bundle), cache_dir=tmp_path / "c", readings=None
     ) as s:
-        entry = s.bundle.header.tensors["weight/layer"]
+        entry = s.bundle.header.tensors["master/layer.weight"]
         start = s.bundle.header.data_start + entry.end - 4  # the last weight: only 1.0x uses it
     table = table_of(bundle)
     data[start : start + 4] = b"\x00\x00\x00\x41"
@@ -277,7 +284,7 @@ def test_a_damaged_bundle_costs_only_the_widths_it_touches(bundle: Path, tmp_pat
     bundle.write_bytes(data)
     target = PretendTarget(clock=SimulatedClock())
     with SlimSession(
-        bundle, target, table, cache_dir=tmp_path / "cache", readings=None, clock_us=target.clock, budget_ms=100
+        bundle, target, table, cache_dir=tmp_path / "cache", readings=None, clock_us=clock_of(target), budget_ms=100
     ) as session:
         assert session.run(image()).label == "0.75x"
         (dropped,) = session.ladder.dropped

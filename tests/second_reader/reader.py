@@ -43,6 +43,7 @@ MAX_TEMPLATE = 16_777_216
 MAX_RECIPE = 262_144
 MAX_SEGMENTS = 8_192
 MAX_RATIO = 1032
+MAX_BASES = 4
 MAX_FILES = 2**30  # of this reader: bytes of one artifact
 BLOCK, BASE_BEFORE, BASE_WINDOW, OWN_WINDOW = 8192, 4096, 16384, 16384
 
@@ -56,6 +57,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 DATA_ORDER = list(DTYPES)
 
 WEIGHT, BIAS, VECTOR, INTEGERS, WEIGHT_SCALE, INPUT_SCALE, BIAS_SCALE, INT32_BIAS = range(8)
+DEQUANTISED_WEIGHT, DEQUANTISED_BIAS = 8, 9
 F32, F16, F16_COREML, I8, I32 = range(5)
 SMALLEST_S = np.float32(2.0**-20)
 DEAD_S = np.float32(2.0**-8)
@@ -134,8 +136,6 @@ def read_header(data: bytes) -> tuple[str, dict[str, Entry], int]:
     padding = text[place + 1 :]
     if text[place : place + 1] != b"}" or len(padding) > 7 or padding.strip(b" "):
         refuse("bad-header", f"not of the form at byte {place}")
-    if not text.isascii() or b" " in text[:place]:
-        refuse("bad-header", "not ASCII, or a space")
     entries = [read_entry(*match.groups()) for match in found]
     for before, entry in itertools.pairwise(entries):
         if entry.name == before.name:
@@ -156,7 +156,7 @@ def read_header(data: bytes) -> tuple[str, dict[str, Entry], int]:
 
 def read_entry(name: bytes, begin: bytes, end: bytes, dtype: bytes, shape: bytes) -> Entry:
     entry = Entry(
-        name.decode("ascii"),
+        name.decode("latin-1"),
         dtype.decode(),
         tuple(int(dim) for dim in shape.split(b",") if dim),
         int(begin),
@@ -399,6 +399,7 @@ MASTER = structure(
     bias=or_null(string),
     integers=one_of("none", "shared", "own"),
     correction=boolean,
+    of=or_null(string),
     sha256=or_null(digest),
     step_sha256=or_null(digest),
 )
@@ -406,7 +407,7 @@ IMAGE = structure(
     channels=integer,
     height=integer,
     width=integer,
-    order=one_of("rgb", "bgr", "gray", "other"),
+    order=one_of("rgb", "bgr", "gray"),
     mean=array(string),
     std=array(string),
     resize=one_of("short_side", "stretch", "letterbox"),
@@ -414,6 +415,7 @@ IMAGE = structure(
     interpolation=one_of("nearest", "bilinear", "bicubic"),
     antialias=boolean,
     range=one_of("full", "video"),
+    pad=integer,
 )
 INPUT_TENSOR = structure(
     name=string,
@@ -519,9 +521,9 @@ def check_image(image: Json) -> None:
     size = [image["channels"], image["height"], image["width"]]
     if not all(1 <= length <= 65_536 for length in size):
         refuse("bad-input", f"an image of {size}")
-    if math.prod(size) > 2**28:
+    if image["height"] * image["width"] > 2**26:
         refuse("bad-input", f"an image of {size}")
-    if image["channels"] != CHANNELS.get(image["order"], image["channels"]):
+    if image["channels"] != CHANNELS[image["order"]]:
         refuse("bad-input", "channels and order")
     if len(image["mean"]) != image["channels"]:
         refuse("bad-input", "one mean per channel")
@@ -532,8 +534,15 @@ def check_image(image: Json) -> None:
     for std in image["std"]:
         if decimal(std, "bad-input") <= 0:
             refuse("bad-input", "std is above 0")
-    if not 0 < decimal(image["crop"], "bad-input") <= 1:
+    crop = decimal(image["crop"], "bad-input")
+    if not 0 < crop <= 1:
         refuse("bad-input", "crop is above 0 and at most 1")
+    if image["resize"] == "letterbox" and crop != 1:
+        refuse("bad-input", "the crop of a letterbox is 1")
+    if image["interpolation"] == "nearest" and image["antialias"]:
+        refuse("bad-input", "antialias is false for nearest")
+    if not 0 <= image["pad"] <= 255:
+        refuse("bad-input", f"pad {image['pad']}")
 
 
 def check_parts(parts: Json) -> None:
@@ -574,11 +583,13 @@ def check_masters(masters: Json, sizes: Sequence[int]) -> None:
     if len({master["name"].lower() for master in masters}) < len(masters):
         refuse("duplicate-master", "two masters with one name")
     by_name = {master["name"]: master for master in masters}
+    earlier: dict[str, Json] = {}
     for master in masters:
-        check_master(master, by_name, sizes)
+        check_master(master, by_name, earlier, sizes)
+        earlier[master["name"]] = master
 
 
-def check_master(master: Json, by_name: dict[str, Json], sizes: Sequence[int]) -> None:
+def check_master(master: Json, by_name: dict[str, Json], earlier: dict[str, Json], sizes: Sequence[int]) -> None:
     def bad(message: str) -> NoReturn:
         refuse("bad-master", f"{master['name']}: {message}")
 
@@ -631,9 +642,17 @@ def check_master(master: Json, by_name: dict[str, Json], sizes: Sequence[int]) -
         bad("a correction without integers")
     if master["correction"] and not master["shift"] and master["bias"] is None:
         bad("a correction without a bias")
-    if (master["sha256"] is None) != (role == "own"):
+    if master["of"] is not None:
+        other = earlier.get(master["of"])
+        if other is None or other["sha256"] is None:
+            bad("no earlier master with a tensor")
+        if (other["role"], other["dtype"], full_shape(other, sizes)) != (role, dtype, shape):
+            bad("another role, type or shape than the master whose tensor it shares")
+        if weight and dtype == "i8" and other["rows"] != master["rows"]:
+            bad("steps along another axis")
+    if (master["sha256"] is None) != (role == "own" or master["of"] is not None):
         bad("sha256")
-    if (master["step_sha256"] is not None) != (weight and dtype == "i8"):
+    if (master["step_sha256"] is not None) != (weight and dtype == "i8" and master["of"] is None):
         bad("step_sha256")
 
 
@@ -713,6 +732,11 @@ def check_nets(manifest: Json) -> None:
 def check_variants(manifest: Json) -> None:
     inputs = {one["id"]: [tensor["name"] for tensor in one["tensors"]] for one in manifest["inputs"]}
     nets = {net["id"] for net in manifest["nets"]}
+    bases = {
+        f"{variant['id']}/{artifact['net']}": artifact["base"]
+        for variant in manifest["variants"]
+        for artifact in variant["artifacts"]
+    }
     for variant in manifest["variants"]:
         named(VARIANT_ID, variant["id"])
         if not variant["id"].startswith(variant["target"] + "-"):
@@ -730,15 +754,17 @@ def check_variants(manifest: Json) -> None:
             check_tensor(tensor)
         if not variant["artifacts"]:
             refuse("bad-variant", "no artifacts")
-        bases = {artifact["net"]: artifact["base"] for artifact in variant["artifacts"]}
         for artifact in variant["artifacts"]:
             if artifact["net"] not in nets:
                 refuse("unknown-net", artifact["net"])
-            if artifact["base"] is not None:
-                if artifact["base"] not in bases:
-                    refuse("bad-base", f"{artifact['base']} is not there")
-                if bases[artifact["base"]] is not None:
-                    refuse("bad-base", f"{artifact['base']} has a base itself")
+            base, steps = artifact["base"], 0
+            while base is not None:
+                steps += 1
+                if steps > MAX_BASES:
+                    refuse("bad-base", f"{artifact['base']}: more than {MAX_BASES} steps")
+                if base not in bases:
+                    refuse("bad-base", f"{base} is not there")
+                base = bases[base]
             check_artifact(artifact, variant["directory"])
         ascending([artifact["net"] for artifact in variant["artifacts"]], "duplicate-artifact", "artifact-order")
     ascending([variant["id"] for variant in manifest["variants"]], "duplicate-variant", "variant-order")
@@ -985,6 +1011,8 @@ class Net:
     def read_quant(self) -> None:
         what = f"quant/{self.net['id']}"
         size = quant_bytes(self.bundle.manifest, self.net["cut"])
+        if size == 0:
+            refuse("bad-quant", f"{what}: no weight has integers")
         (content,) = inflate(self.bundle.stored(what), [size], no_dictionary, what)
         if sha256(content) != self.net["quant_sha256"]:
             refuse("hash-mismatch", what)
@@ -1025,14 +1053,16 @@ class Net:
         weight, integers = master["role"] == "weight", master["integers"]
         if (kind == VECTOR) == weight:
             refuse("bad-reference", f"kind {kind} of {master['name']}")
-        if kind in (BIAS, INT32_BIAS) and not master["shift"] and master["bias"] is None:
+        if kind in (BIAS, INT32_BIAS, DEQUANTISED_BIAS) and not master["shift"] and master["bias"] is None:
             refuse("bad-reference", f"{master['name']} has no bias")
         if kind >= INTEGERS and integers == "none":
             refuse("bad-reference", f"{master['name']} has no integers")
-        needs_quant = kind >= INPUT_SCALE or (kind in (INTEGERS, WEIGHT_SCALE) and integers == "own")
+        needs_quant = kind in (INPUT_SCALE, BIAS_SCALE, INT32_BIAS, DEQUANTISED_BIAS) or (
+            kind in (INTEGERS, WEIGHT_SCALE, DEQUANTISED_WEIGHT) and integers == "own"
+        )
         if needs_quant and self.net["quant_sha256"] is None:
             refuse("bad-reference", f"{self.net['id']} has no quant")
-        if kind in (WEIGHT, VECTOR, INTEGERS):
+        if kind in (WEIGHT, VECTOR, INTEGERS, DEQUANTISED_WEIGHT):
             return tuple(sum(self.net["cut"][part] for part in axis) for axis in master["axes"])
         return (1,) if kind == INPUT_SCALE else (self.channels(index)[1],)
 
@@ -1040,7 +1070,7 @@ class Net:
         master = self.bundle.masters[index]
         if master["role"] == "own":
             return self.own[index]
-        whole = self.bundle.tensor(f"master/{master['name']}")
+        whole = self.bundle.master(index)
         part = whole[np.ix_(*(self.positions(axis) for axis in master["axes"]))]
         return part.astype(np.float32) if master["dtype"] == "f16" else part
 
@@ -1062,7 +1092,7 @@ class Net:
         master = self.bundle.masters[index]
         if master["dtype"] == "i8":
             return self.bundle.step(index)
-        whole = self.bundle.tensor(f"master/{master['name']}").astype(np.float32)
+        whole = self.bundle.master(index).astype(np.float32)
         others = tuple(axis for axis in range(whole.ndim) if axis != master["rows"])
         return quotient(np.abs(whole).max(axis=others), np.float32(127))
 
@@ -1093,9 +1123,15 @@ class Net:
             return self.integers(index)[1]
         if kind == INPUT_SCALE:
             return self.input_scale[index]
+        if kind == DEQUANTISED_WEIGHT:
+            _, outputs, _ = self.along(index)
+            s = self.constant(index, WEIGHT_SCALE)[outputs]
+            return product(self.constant(index, INTEGERS).astype(np.float32), s)
         bias_scale = product(self.constant(index, WEIGHT_SCALE), self.input_scale[index])
         if kind == BIAS_SCALE:
             return bias_scale
+        if kind == DEQUANTISED_BIAS:
+            return product(self.constant(index, INT32_BIAS).astype(np.float32), bias_scale)
         with np.errstate(all="ignore"):
             scaled: Floats = np.multiply(self.bias(index), quotient(np.float32(1), bias_scale), dtype=np.float32)
         value = nearest_integer(scaled, 2**31 - 1)
@@ -1175,7 +1211,7 @@ class Bundle:
     def check_tensors(self) -> None:
         expected: dict[str, tuple[str, tuple[int, ...] | None]] = {"manifest": ("U8", None)}
         for master, shape in zip(self.masters, self.full_shapes, strict=True):
-            if master["role"] != "own":
+            if master["sha256"] is not None:
                 expected[f"master/{master['name']}"] = (master["dtype"].upper(), tuple(shape))
             if master["step_sha256"] is not None:
                 expected[f"step/{master['name']}"] = ("F32", (shape[master["rows"]],))
@@ -1213,8 +1249,15 @@ class Bundle:
         entry = self.entries[name]
         return np.frombuffer(self.stored(name), DTYPES[entry.dtype]).reshape(entry.shape)
 
+    def tensor_name(self, index: int) -> str:
+        """Whose tensor a master has: its own, or that of another."""
+        return str(self.masters[index]["of"] or self.masters[index]["name"])
+
+    def master(self, index: int) -> Array:
+        return self.tensor(f"master/{self.tensor_name(index)}")
+
     def step(self, index: int) -> Floats:
-        name = self.masters[index]["name"]
+        name = self.tensor_name(index)
         step: Floats = self.tensor(f"step/{name}").astype(np.float32)
         if not (np.isfinite(step) & (step >= 0)).all():
             refuse("bad-quant", f"a step of {name}")
@@ -1231,7 +1274,7 @@ class Bundle:
         base = b""
         artifact = self.artifact(address)
         if artifact["base"] is not None:
-            base = self.template(f"{address.partition('/')[0]}/{artifact['base']}")
+            base = self.template(artifact["base"])
         total = artifact["template_bytes"]
         sizes = [min(BLOCK, total - place) for place in range(0, total, BLOCK)]
 
@@ -1274,7 +1317,7 @@ class Bundle:
         offset = place + numbers.next()
         index, kind, code = numbers.next(), numbers.next(), numbers.next()
         hashed, rule, layout = bool(code & 2), code >> 2 & 7, code >> 5
-        if kind > INT32_BIAS:
+        if kind > DEQUANTISED_BIAS:
             refuse("unknown-code", f"kind {kind}")
         if rule > I32:
             refuse("unknown-code", f"rule {rule}")
@@ -1341,7 +1384,7 @@ class Bundle:
         if depth not in ("parts", "files"):
             raise ValueError(depth)
         for index, master in enumerate(self.masters):
-            if master["role"] == "own":
+            if master["sha256"] is None:
                 continue
             name = f"master/{master['name']}"
             if sha256(self.stored(name)) != master["sha256"]:

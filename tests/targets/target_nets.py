@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgeslim.core.manifest import net_id
 from edgeslim.core.width import Width
 from edgeslim.deploy.fold import fold
 from edgeslim.models.registry import create
@@ -22,7 +25,8 @@ def sliced(name: str, permille: int, *, size: int = SIZE) -> SlicedModel:
     """A folded net whose BatchNorms look as if trained; the classifier's bias is not zero."""
     torch.manual_seed(0)
     model = create(name, num_classes=CLASSES, input_size=size)
-    twin = model.static(Width(permille))
+    twin: Any = model.static(Width(permille))
+    norm: Any
     with torch.no_grad():
         for norm in batch_norms(twin).values():
             norm.weight.uniform_(0.5, 1.5)
@@ -39,7 +43,7 @@ def sliced(name: str, permille: int, *, size: int = SIZE) -> SlicedModel:
 def metadata(width: Width, *, labels: tuple[str, ...] = LABELS) -> Metadata:
     return Metadata(
         model="test_net",
-        width=width,
+        net=net_id(width.permille),
         version="7",
         mean=MEAN,
         std=STD,
@@ -62,9 +66,11 @@ def normalised(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def sqnr_db(reference: NDArray[np.float64], output: NDArray[np.float32]) -> float:
-    return float(10 * np.log10((reference**2).sum() / ((reference - output) ** 2).sum()))
+    """Infinity where they are equal."""
+    with np.errstate(divide="ignore"):
+        return float(10 * np.log10((reference**2).sum() / ((reference - output) ** 2).sum()))
 
 
 def logits_of(net: SlicedModel, image: NDArray[np.float32]) -> NDArray[np.float64]:
     with torch.inference_mode():
-        return net(torch.from_numpy(image)).numpy().astype(np.float64)
+        return np.asarray(net(torch.from_numpy(image)), np.float64)

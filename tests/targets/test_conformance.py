@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,16 +77,16 @@ def test_a_broken_promise_is_told(tmp_path: Path) -> None:
     from edgeslim.targets.reference import ReferenceRunner, ReferenceTarget
 
     class Rounding(ReferenceRunner):
-        def run(self, inputs):
+        def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
             return {name: np.round(array, 1) for name, array in super().run(inputs).items()}
 
     class Swapping(ReferenceRunner):
-        def run(self, inputs):
+        def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
             found = super().run(inputs)
             return dict(zip(found, reversed(found.values()), strict=True))
 
     class Dated(ReferenceTarget):
-        def export(self, net, examples, out, **settings):
+        def export(self, net: Any, examples: Any, out: Path, **settings: Any) -> Any:
             artifact = super().export(net, examples, out, **settings)
             self.count = getattr(self, "count", 0) + 1
             out.write_bytes(out.read_bytes() + bytes([self.count]))
@@ -107,6 +111,16 @@ def test_a_broken_promise_is_told(tmp_path: Path) -> None:
 def test_a_label_is_one_line(label: str) -> None:
     with pytest.raises(UsageError, match="label"):
         metadata(WIDTH, labels=(label,))
+
+
+@pytest.mark.parametrize(("net", "label"), [("0250", "0.25x"), ("slim-head", "slim-head")])
+def test_an_artifact_says_which_net_it_is(net: str, label: str, tmp_path: Path) -> None:
+    described = replace(metadata(WIDTH), net=net)
+    out = tmp_path / "net.ref"
+    artifact = targets.get("reference").export(sliced("us_mobilenet_v1", 250), EXAMPLES, out, metadata=described)
+    assert artifact.id == f"reference-fp32-{SIZE}/{net}"
+    said = targets.get("reference").load(out).metadata
+    assert (said["net"], said["label"]) == (net, label)
 
 
 def test_targets_by_name() -> None:
@@ -140,7 +154,7 @@ def test_limits_follow_the_net_only_where_rounding_counts() -> None:
 
     assert FP32.limits.sqnr_db(never) == 60
     # 46 dB left by rounding: 40 is enough; 30 left: 24; noise left: never below 10
-    assert [FP16.limits.sqnr_db(lambda left=left: left) for left in (60.0, 46.0, 30.0, -200.0)] == [40, 40, 24, 10]
+    assert [FP16.limits.sqnr_db(partial(float, left)) for left in (60.0, 46.0, 30.0, -200.0)] == [40, 40, 24, 10]
 
 
 def test_finding_targets_imports_no_exporter() -> None:

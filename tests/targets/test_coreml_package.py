@@ -54,7 +54,7 @@ def test_coremltools_opens_it(package: Path) -> None:
     assert model.version == "7"
     assert model.short_description == "A net for tests, ünïcode"
     assert model.user_defined_metadata["edgeslim_labels"].splitlines() == list(LABELS)
-    assert json.loads(model.user_defined_metadata["edgeslim_meta"])["width_permille"] == 250
+    assert json.loads(model.user_defined_metadata["edgeslim_meta"])["net"] == "0250"
 
 
 def test_inputs_and_outputs_are_named_float32_arrays_for_ios_16(package: Path) -> None:
@@ -267,7 +267,7 @@ class Attention(nn.Module):
 
 def between(*modules: nn.Module) -> nn.Module:
     """Each module after a convolution of its own, so that none stands beside another."""
-    steps = [nn.Conv2d(3, 8, 3, padding=1)]
+    steps: list[nn.Module] = [nn.Conv2d(3, 8, 3, padding=1)]
     for module in modules:
         steps += [module, nn.Conv2d(8, 8, 1)]
     return nn.Sequential(*steps)

@@ -29,7 +29,7 @@ class Repeated(nn.Module):
         self.pool = nn.AvgPool2d(3, stride=2, padding=padding)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.pool(self.conv(torch.cat([x, x, x], 1)))
+        return self.pool(self.conv(torch.cat([x, x, x], 1)))  # type: ignore[no-any-return]
 
 
 def operations(program: torch.export.ExportedProgram) -> list[str]:
@@ -71,7 +71,7 @@ def test_other_joins_and_pools_stay() -> None:
             self.plain = nn.AvgPool2d(2)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.plain(self.uncounted(self.conv(torch.cat([x, -x], 1))))
+            return self.plain(self.uncounted(self.conv(torch.cat([x, -x], 1))))  # type: ignore[no-any-return]
 
     net, x = Other().eval(), torch.randn(1, 2, 24, 24)
     program = torch.export.export(net, (x,))
@@ -99,7 +99,7 @@ def test_a_net_in_pieces_is_refused(tmp_path: Path) -> None:
             self.first, self.second = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 5, 3)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.second(torch.cumsum(self.first(x), 2)).mean((2, 3), keepdim=True).flatten(1)
+            return self.second(torch.cumsum(self.first(x), 2)).mean((2, 3), keepdim=True).flatten(1)  # type: ignore[no-any-return]
 
     with pytest.raises(ExportError, match=r"2 XNNPACK delegates with \['aten.cumsum.default'\] outside"):
         ExecutorchTarget().export(Pieces().eval(), EXAMPLES, tmp_path / "net.pte", metadata=metadata(Width(250)))

@@ -29,7 +29,7 @@ class Table:
     def _follow(self, number: int) -> int:
         place = self._field(number)
         assert place is not None, f"no field {number}"
-        return place + struct.unpack_from("<I", self.data, place)[0]
+        return place + int(struct.unpack_from("<I", self.data, place)[0])
 
     def has(self, number: int) -> bool:
         return self._field(number) is not None

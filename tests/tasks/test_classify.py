@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ TASK: Task = Classify()
 
 def test_outputs_by_name_however_a_network_returns_them() -> None:
     logits = torch.zeros(2, 3)
+    output: Any
     for output in (logits, (logits,), {"logits": logits}):
         assert named(TASK, output)["logits"] is logits
     for output in ((logits, logits), {"boxes": logits}, None):

@@ -15,6 +15,11 @@ from edgeslim.training.engines.direct import Step
 Layer = Callable[..., Step]
 
 
+def grad_of(tensor: Tensor) -> Tensor:
+    assert tensor.grad is not None
+    return tensor.grad
+
+
 def maps(*shape: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, generator=generator).contiguous(memory_format=torch.channels_last)
@@ -47,13 +52,10 @@ def check(
         assert y.shape == expected.shape
         assert torch.allclose(y, expected, rtol=1e-5, atol=1e-5)
         if input_grad:
-            assert expected_x.grad is not None
             assert grad_x.shape == x.shape
-            assert torch.allclose(grad_x, expected_x.grad, rtol=1e-5, atol=1e-4)
+            assert torch.allclose(grad_x, grad_of(expected_x), rtol=1e-5, atol=1e-4)
     for weight, same in zip(weights, expected_weights, strict=True):
-        assert weight.grad is not None
-        assert same.grad is not None
-        assert torch.allclose(weight.grad, same.grad, rtol=1e-5, atol=1e-4)
+        assert torch.allclose(grad_of(weight), grad_of(same), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(12, 20), (20, 12), (24, 32), (5, 3)])

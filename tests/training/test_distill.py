@@ -11,7 +11,8 @@ from torch import Tensor
 from edgeslim.core.width import Width
 from edgeslim.models.registry import create
 from edgeslim.models.slimmable import SlimmableModel
-from edgeslim.tasks.classify import LOGITS, Classify, Distill
+from edgeslim.tasks import Distill
+from edgeslim.tasks.classify import LOGITS, Classify
 from edgeslim.training.engines import AUTOGRAD
 from edgeslim.training.step import accumulate_gradients
 from edgeslim.training.teachers import EmaTeacher, FixedTeacher
@@ -126,7 +127,7 @@ def test_the_moving_average_follows_the_weights(model: SlimmableModel, batch: tu
     teacher = EmaTeacher(model, WIDTHS[0], decay=0.5)
     before = teacher.state()["classifier.0.weight"].clone()
     with torch.no_grad():
-        model.classifier[0].weight.add_(1.0)
+        model.get_parameter("classifier.0.weight").add_(1.0)
     teacher.after_step(model, step=0)  # decay (1 + 0) / (10 + 0) = 0.1
     assert torch.allclose(teacher.state()["classifier.0.weight"], before + 0.9, atol=1e-6)
     teacher.after_step(model, step=1000)  # decay 0.5

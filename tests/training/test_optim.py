@@ -44,7 +44,7 @@ def test_only_dense_weights_decay() -> None:
 def test_two_groups_reach_the_optimiser() -> None:
     model = create("us_mobilenet_v1", num_classes=4, input_size=8)
     for name in ("sgd", "adamw"):
-        groups = OptimConfig(optimizer=name, weight_decay=0.25).build(model).param_groups  # type: ignore[arg-type]
+        groups = OptimConfig(optimizer=name, weight_decay=0.25).build(model).param_groups
         assert [group["weight_decay"] for group in groups] == [0.25, 0.0]
 
 

@@ -23,12 +23,12 @@ def gradients(model: SlimmableModel, x: Tensor, widths: tuple[Width, ...], *, di
     for width in widths:
         with model.at(width):
             logits = (Pullbacks() if direct else AUTOGRAD).forward(model, x)
-        logits.logsumexp(1).sum().backward()  # type: ignore[no-untyped-call]
+        logits.logsumexp(1).sum().backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
 def check(model: SlimmableModel, x: Tensor, widths: tuple[Width, ...]) -> None:
-    model = model.double().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model = model.double().to(memory_format=torch.channels_last).train()
     expected = gradients(copy.deepcopy(model), x, widths, direct=False)
     found = gradients(model, x, widths, direct=True)
     assert found.keys() == expected.keys()
@@ -79,7 +79,9 @@ def test_pullbacks_are_chosen_where_they_suit() -> None:
     x = torch.randn(2, 3, 32, 32)
     assert "Net" not in model(x).grad_fn.name()  # a model by itself is plain PyTorch
     assert choose(model, x).name == "pullbacks"
-    assert "Net" in choose(model, x).forward(model, x).grad_fn.name()
+    grad_fn = choose(model, x).forward(model, x).grad_fn
+    assert grad_fn is not None
+    assert "Net" in grad_fn.name()
     with torch.no_grad():
         assert choose(model, x).name == "autograd"
     assert choose(model.eval(), x).name == "autograd"
@@ -180,6 +182,7 @@ def test_a_branch_that_ends_in_an_activation_leaves_the_other_its_gradient(block
     x = torch.tensor([-1.0, 2.0], requires_grad=True)
     block(x).backward(torch.tensor([3.0, 5.0]))
     _, pull = tape.run(block, x.detach())
+    assert x.grad is not None
     assert torch.equal(pull(torch.tensor([3.0, 5.0])), x.grad)
 
 

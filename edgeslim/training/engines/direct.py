@@ -165,7 +165,7 @@ def times_transposed(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor
 def _onednn_linear() -> Any:
     """The product that torch.compile uses for linear layers on CPUs; None where this torch was built without it, and
     on processors that it was not measured on."""
-    if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
         return None
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 

@@ -19,7 +19,8 @@ NO_FOLD = Fold()
 
 def positions(spike: Spike, net: Net, axis: tuple[int, ...]) -> npt.NDArray[np.int64]:
     """The master's positions that are left along an axis: the first n of every part."""
-    found, start = [], 0
+    found: list[int] = []
+    start = 0
     for part in axis:
         found += range(start, start + net.cut[part])
         start += spike.parts[part].size
@@ -80,9 +81,9 @@ def step(master: Master) -> Float32:
     """float32(max|M| / 127) per output channel of the whole master."""
     assert master.values is not None
     if master.rows == 0:
-        return np.abs(master.values).reshape(len(master.values), -1).max(1) / F32(127)
+        return np.asarray(np.abs(master.values).reshape(len(master.values), -1).max(1) / F32(127), F32)
     by_group = np.abs(master.values).reshape(master.groups, -1, *master.values.shape[1:])
-    return by_group.max(axis=(1, *range(3, by_group.ndim))).reshape(-1) / F32(127)
+    return np.asarray(by_group.max(axis=(1, *range(3, by_group.ndim))).reshape(-1) / F32(127), F32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -141,7 +141,7 @@ def save(spike: Spike, folder: Path) -> None:
             file = folder / "files" / artifact.id / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
-    np.savez_compressed(folder / "arrays.npz", **arrays)
+    np.savez_compressed(folder / "arrays.npz", allow_pickle=False, **arrays)
     (folder / "spike.json").write_text(json.dumps(document, separators=(",", ":")) + "\n")
 
 

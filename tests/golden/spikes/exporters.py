@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from described import Array
 from layers import QD
@@ -28,7 +29,7 @@ def executorch(net: nn.Module, example: Tensor) -> dict[str, bytes]:
     program = torch.export.export(net, (example,))
     rewrite_for_xnnpack(program)
     _one_dequantize_per_user(program)
-    lowered = to_edge_transform_and_lower(program, partitioner=[WholeNetPartitioner()])
+    lowered = to_edge_transform_and_lower(program, partitioner=[WholeNetPartitioner({})])
     calls = [n for n in lowered.exported_program().graph.nodes if n.op == "call_function"]
     names = [getattr(node.target, "__name__", str(node.target)) for node in calls]
     if sorted(names) != ["executorch_call_delegate", "getitem"]:
@@ -105,9 +106,8 @@ def run(files: dict[str, bytes], image: Array) -> Array | None:
 
         method = Runtime.get().load_program(files[PTE]).load_method("forward")
         (result,) = method.execute((torch.from_numpy(image),))
-        return result.numpy()
+        return np.asarray(result)
     if TFLITE in files:
-        import numpy as np
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(model_content=files[TFLITE])
@@ -122,5 +122,5 @@ def run(files: dict[str, bytes], image: Array) -> Array | None:
         if given["dtype"] is np.int8:
             scale, zero = given["quantization"]
             result = (result.astype(np.float32) - zero) * np.float32(scale)
-        return result
+        return np.asarray(result)
     return None

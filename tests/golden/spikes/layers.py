@@ -123,7 +123,7 @@ class Deployed(nn.Module):
         limits = (self.tensor(f"{name}_scale"), self.tensor(f"{name}_zero"), self.axis[name], -127, 127, torch.int8)
         if self.dialect == "int8-litert":
             values = QD.quantize_per_channel(values, *limits)
-        return QD.dequantize_per_channel(values, *limits)
+        return QD.dequantize_per_channel(values, *limits)  # type: ignore[no-any-return]
 
 
 def calibrated(spike: Spike, net: Net, body: Body, images: Tensor) -> tuple[Net, dict[str, Range]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -125,10 +125,10 @@ def _rows(constant: Constant) -> int:
 
 def _stored(constant: Constant, rows: int) -> int:
     size = {"f16": 2, "f16-coreml": 2, "i8": 1}.get(constant.places[0].dtype if constant.places else "", 4)
-    return constant.values.size // len(constant.values) * rows * size
+    return int(constant.values.size) // len(constant.values) * rows * size
 
 
-def _occurrences(files: dict[str, bytes], content: bytes) -> Iterator[tuple[str, int]]:
+def _occurrences(files: Mapping[str, bytes], content: bytes) -> Iterator[tuple[str, int]]:
     for path, whole in files.items():
         offset = whole.find(content)
         while offset >= 0:

@@ -14,6 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def given(numbers: Float32 | None) -> Float32:
+    assert numbers is not None
+    return numbers
+
+
 class Maker:
     """Collects parts and masters by name; the same seed gives the same numbers."""
 
@@ -92,11 +97,11 @@ def mobile(name: str, *, awkward: bool) -> Spike:
     make.weight("classes", "class head", bias=True)
     nets = [make.net("0500", MOBILE_HALF, MOBILE_NORMED), make.net("1000", {}, MOBILE_NORMED)]
     for net in nets if awkward else []:
-        net.folds["expand2"].scale[3] = 0
-        net.folds["dw2"].scale[5] = -0.4
-        net.folds["stem"].scale[2] = 1e-8
-        net.folds["project2"].scale[1] = 2e-3
-        net.folds["project2"].shift[1] = 1.75
+        given(net.folds["expand2"].scale)[3] = 0
+        given(net.folds["dw2"].scale)[5] = -0.4
+        given(net.folds["stem"].scale)[2] = 1e-8
+        given(net.folds["project2"].scale)[1] = 2e-3
+        given(net.folds["project2"].shift)[1] = 1.75
     return make.spike(name, nets)
 
 
@@ -146,9 +151,9 @@ def unet(name: str, *, int8: bool = False) -> Spike:
         for net, narrower in (("0500", UNET_HALF), ("1000", {}), ("wide-skip", WIDE_SKIP))
     ]
     for net in nets:
-        net.folds["enc1"].scale[1] = 0.0  # products are 0 and −0
-        net.folds["enc2"].scale[2] = 3e-8  # less than float16 has
-        net.folds["dec2"].shift[0] = 1e-9
+        given(net.folds["enc1"].scale)[1] = 0.0  # products are 0 and −0
+        given(net.folds["enc2"].scale)[2] = 3e-8  # less than float16 has
+        given(net.folds["dec2"].shift)[0] = 1e-9
     return make.spike(name, nets)
 
 
@@ -209,9 +214,11 @@ def vit(name: str, *, folded: bool) -> Spike:
     make.weight("lower", "channel mlp", bias=True)
     make.weight("classes", "class channel", bias=not folded)
     nets = [make.net(net, narrower, ()) for net, narrower in (("0500", VIT_HALF), ("1000", {}))]
-    for net in nets if folded else []:
-        for layer in VIT_NORMS.values():
-            net.folds[layer] = _norm_folded(make, net, layer)
+    if folded:
+        nets = [
+            replace(net, folds={**net.folds, **{layer: _norm_folded(make, net, layer) for layer in VIT_NORMS.values()}})
+            for net in nets
+        ]
     return make.spike(name, nets)
 
 
@@ -290,7 +297,7 @@ def odd(name: str) -> Spike:
     make.weight("classes", "class mixed", bias=True)
     for master in make.masters:
         if master.name == "zeros_bias":
-            master.values[:] = 0
+            given(master.values)[:] = 0
     nets = [make.net(net, narrower, ("stem", "doubled")) for net, narrower in (("0500", ODD_HALF), ("1000", {}))]
     return make.spike(name, nets)
 
