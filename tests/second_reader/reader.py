@@ -648,7 +648,7 @@ def check_master(master: Json, by_name: dict[str, Json], earlier: dict[str, Json
             bad("no earlier master with a tensor")
         if (other["role"], other["dtype"], full_shape(other, sizes)) != (role, dtype, shape):
             bad("another role, type or shape than the master whose tensor it shares")
-        if weight and dtype == "i8" and other["rows"] != master["rows"]:
+        if weight and dtype == "i8" and (other["rows"], other["groups"]) != (master["rows"], master["groups"]):
             bad("steps along another axis")
     if (master["sha256"] is None) != (role == "own" or master["of"] is not None):
         bad("sha256")
