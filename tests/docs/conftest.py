@@ -5,38 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
-from command_line import run
-from torchvision.io import write_jpeg
-from torchvision.models import mobilenet_v2
-
-from edgeslim import models
-from edgeslim.core.width import Width
-from edgeslim.models.checkpoint import Checkpoint
+from command_line import make_world
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a reader is assumed to have: folders of images, and a US-Net checkpoint of their own."""
     folder = tmp_path_factory.mktemp("world")
-    torch.manual_seed(0)
-    for split, count in (("train", 12), ("test", 4)):
-        for label, colour in (("cat", 60), ("dog", 190)):
-            (folder / "images" / split / label).mkdir(parents=True)
-            for index in range(count):
-                pixels = (colour + 40 * torch.randn(3, 32, 32)).clamp(0, 255).to(torch.uint8)
-                write_jpeg(pixels, str(folder / "images" / split / label / f"{index}.jpg"))
-    model = models.create("us_mobilenet_v2", num_classes=2, input_size=32)
-    for width in (Width(350), Width(500), Width(1000)):
-        norms = {n: m for n, m in model.static(width).named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
-        model.set_statistics(
-            width, {n: (torch.zeros(m.num_features), torch.ones(m.num_features)) for n, m in norms.items()}
-        )
-    Checkpoint.from_model(model).save(folder / "us_mbv2.pt")
-    torch.save(mobilenet_v2(num_classes=2).state_dict(), folder / "torchvision_mobilenet_v2.pt")
-    run("edgeslim pack us_mbv2.pt --target litert -o us_mbv2.slim", folder)
-    run(
-        "edgeslim bench us_mbv2.slim --target litert --seconds 0.3 --runs 20 --retries 0 --cool-wait 1 -o table.json",
-        folder,
-    )
+    make_world(folder)
     return folder
