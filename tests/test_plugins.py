@@ -72,7 +72,9 @@ def road(site: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, di
     said["pack"] = document(site, "pack", again, "--target", "example", "--jobs", "2", "-o", bundle)
     said["verify"] = document(site, "verify", bundle, "--data", "example_stripes", "--images", "3")
     said["bench"] = document(
-        site, *("bench", bundle, "--target", "example", "--device", "host", "--runs", "3", "-o", folder / "table.json")
+        site,
+        *("bench", bundle, "--target", "example", "--device", "host", "-o", folder / "table.json"),
+        *("--runs", "3", "--seconds", "0.1", "--retries", "0", "--cool-wait", "1"),
     )
     return folder, said
 
