@@ -58,6 +58,7 @@ class Registry(Generic[T]):
         hidden: names among ``own`` that are for tests; ``get`` knows them, ``names`` does not list them.
         aliases: other names of a thing, which only the thing itself knows.
         error: what is raised about a name.
+        otherwise: the hint about a name that is near to none.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Registry(Generic[T]):
         hidden: Iterable[str] = (),
         aliases: Callable[[T], Iterable[str]] = lambda thing: (),
         error: type[EdgeslimError] = UsageError,
+        otherwise: str | None = None,
     ) -> None:
         self.kind = kind
         self.group = group
@@ -76,6 +78,7 @@ class Registry(Generic[T]):
         self._hidden = frozenset(hidden)
         self._aliases = aliases
         self._error = error
+        self._otherwise = otherwise or f"other packages bring more (entry points {group}): install the one with it"
         self._added: dict[str, Entry] = {}
         _REGISTRIES[group] = cast("Registry[object]", self)
         for name, where in _WAITING.pop(group, {}).items():
@@ -86,16 +89,19 @@ class Registry(Generic[T]):
         others = {*self._added, *(entry.name for entry in _installed(self.group, tuple(sys.path)))} - self._own.keys()
         return (*(name for name in self._own if name not in self._hidden), *sorted(others))
 
-    def get(self, name: str) -> T:
+    def get(self, name: str, *, package: str | None = None) -> T:
         """The thing called ``name``, imported now.
+
+        Args:
+            package: the distribution that a file says it comes from, for the hint where it is not installed.
 
         Raises:
             EdgeslimError: the registry's own error: there is no such name (the hint has the nearest), two packages
                 bring it, or it cannot be imported.
         """
-        return self._load(self.entry(name))
+        return self._load(self.entry(name, package=package))
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str, *, package: str | None = None) -> Entry:
         """Where ``name``, or the thing with that alias, comes from.
 
         Raises:
@@ -114,7 +120,9 @@ class Registry(Generic[T]):
             return aliases[name]
         raise self._error(
             f"no {self.kind} {name!r}: there are {', '.join(self.names())}",
-            hint=did_you_mean(name, [*self.names(), *aliases]),
+            hint=f"pip install {package}"
+            if package not in (None, "", OWN.distribution)
+            else did_you_mean(name, [*self.names(), *aliases]) or self._otherwise,
         )
 
     def add(self, name: str, where: str) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import record
 from pack_speed import EXPORTERS, make_checkpoint
 
-from edgeslim import models, targets
+from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import parse_widths
 from edgeslim.deploy.export_job import ExportJob
@@ -28,6 +28,7 @@ from edgeslim.deploy.pack import PackRow, pack
 from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.errors import MissingExtraError
 from edgeslim.models.count import count
+from edgeslim.models.registry import create
 
 CLASSES, SIZE = 1000, 224
 PHONES = ("executorch", "coreml", "litert")
@@ -99,9 +100,9 @@ def main() -> None:
     record.add_option(parser)
     options = parser.parse_args()
     passport = dataclasses.replace(record.begin(*EXPORTERS), notes=())  # bytes do not mind what else runs
-    spec = models.create(options.model, num_classes=2).spec
+    spec = create(options.model, num_classes=2).spec
     widths = parse_widths(options.widths, trained=(spec.low, spec.high))
-    model = models.create(options.model, num_classes=CLASSES, input_size=SIZE)
+    model = create(options.model, num_classes=CLASSES, input_size=SIZE)
     weights_bytes = 4 * count(model, spec.high, SIZE).params
     usual = options.model == "us_mobilenet_v2" and options.widths == "16"
     rows: list[PackRow] = []

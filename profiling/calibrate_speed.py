@@ -36,8 +36,8 @@ from edgeslim.deploy.calibration.calibrate import calibrate
 from edgeslim.deploy.calibration.passes import PassUsage, pooled_statistics
 from edgeslim.deploy.calibration.store import Workspace, default_memory_bytes
 from edgeslim.host.decoding import decode
-from edgeslim.models import create
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.registry import create
 from edgeslim.models.slimmable import SlimmableModel
 
 BATCHES = (16, 32, 64)

@@ -25,12 +25,13 @@ from pathlib import Path
 import record
 import torch
 
-from edgeslim import models, targets
+from edgeslim import targets
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.deploy.calibration.calibrate import CalibratedModel
 from edgeslim.deploy.describe import metadata_for
 from edgeslim.deploy.pack_plan import PackedNet
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
+from edgeslim.models.registry import create
 
 EXPORTERS = ("torch", "executorch", "coremltools", "litert-torch", "coreai-torch")
 
@@ -38,7 +39,7 @@ EXPORTERS = ("torch", "executorch", "coremltools", "litert-torch", "coreai-torch
 def make_checkpoint(path: Path, widths: tuple[Width, ...], *, name: str, classes: int, size: int) -> None:
     """A net that looks trained, with statistics at ``widths``."""
     torch.manual_seed(0)
-    model = models.create(name, num_classes=classes, input_size=size)
+    model = create(name, num_classes=classes, input_size=size)
     with torch.no_grad():
         for norm in model.norms().values():
             weight, bias = norm.masters()
@@ -98,7 +99,7 @@ def main() -> None:
         export_serially(*options.only_serial)
         return
     passport = record.begin(*EXPORTERS)
-    trained = models.create(options.model, num_classes=2).spec
+    trained = create(options.model, num_classes=2).spec
     widths = parse_widths(options.widths, trained=(trained.low, trained.high))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

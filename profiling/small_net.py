@@ -16,16 +16,17 @@ def exported(folder: Path | None = None) -> Path:
         return path
     import torch
 
-    from edgeslim import models, targets
+    from edgeslim import targets
     from edgeslim.core.manifest import net_id
     from edgeslim.core.width import Width
     from edgeslim.deploy.fold import fold
+    from edgeslim.models.registry import create
     from edgeslim.targets.base import Metadata
 
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     width = Width(WIDTH_PERMILLE)
-    model = models.create("us_mobilenet_v2", input_size=SIZE)
+    model = create("us_mobilenet_v2", input_size=SIZE)
     twin = model.static(width)
     model.set_statistics(
         width,

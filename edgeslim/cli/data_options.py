@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeslim import data
+
 if TYPE_CHECKING:
     from edgeslim.data.images import ImageSet
     from edgeslim.models.spec import ModelSpec
+
+DATA_HELP = f"data set: {data.words()}"
 
 
 def data_options(*, split: str, images: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -19,7 +23,7 @@ def data_options(*, split: str, images: str) -> Callable[[Callable[..., Any]], C
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(
             (
-                click.option("--data", required=True, help="data set by name, or folder:PATH (a folder or a .zip)"),
+                click.option("--data", required=True, help=DATA_HELP),
                 click.option(
                     "--split", type=click.Choice(["train", "calib", "test"]), default=split, show_default=True
                 ),

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from edgeslim.cli.console import Console, common_options, resolve_widths
 from edgeslim.cli.data_options import data_options, device_option, load
+from edgeslim.cli.measured import measured_head, measured_text
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, UsageError
 from edgeslim.files import check_free
@@ -50,7 +51,7 @@ def command(
     console: Console,
     **options: Any,
 ) -> None:
-    """Measure loss, top-1 and top-5 of every width on the test images."""
+    """Measure every width on the test images: loss, top-1 and top-5, or what the task of the net measures."""
     if plot is not None:
         check_free(plot, overwrite=overwrite)
     scores: Sequence[WidthScore | ArtifactScore]
@@ -195,11 +196,9 @@ def _rows(scores: Sequence[WidthScore | ArtifactScore]) -> list[dict[str, Any]]:
                 "permille": None if name is None else name.permille,
                 "net": score.net,
                 "precision": score.precision,
-                "loss": score.loss,
-                "metric": "top1",
-                "value": score.top1,
-                "top1": score.top1,
-                "top5": score.top5,
+                "metric": score.metric,
+                "value": score.value,
+                **score.values,
             }
             rows.append({**row, "artifact": score.artifact} if hasattr(score, "artifact") else row)
     return sorted(rows, key=lambda row: (row["permille"] or 0, row.get("artifact", "")))
@@ -213,7 +212,8 @@ def _names(score: WidthScore | ArtifactScore) -> tuple[Width, ...]:
 
 def _table(title: str, scores: Sequence[WidthScore | ArtifactScore]) -> Table:
     table = Table(title=title)
-    for head in ("net", "MACs", "loss", "top-1 %", "top-5 %", "agreement %", "also called"):
+    measured = tuple(scores[0].values)
+    for head in ("net", "MACs", *map(measured_head, measured), "agreement %", "also called"):
         table.add_column(head, justify="right")
     for one in scores:
         names = _names(one)
@@ -221,9 +221,7 @@ def _table(title: str, scores: Sequence[WidthScore | ArtifactScore]) -> Table:
         table.add_row(
             label,
             f"{one.macs:,}",
-            f"{one.loss:.4f}",
-            f"{100 * one.top1:.2f}",
-            f"{100 * one.top5:.2f}",
+            *(measured_text(name, one.values[name]) for name in measured),
             "" if one.agreement is None else f"{100 * one.agreement:.1f}",
             " ".join(f"{name}x" for name in names[1:]),
         )

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from edgeslim import targets
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
+from edgeslim.cli.data_options import DATA_HELP
 from edgeslim.core.width import Width
 from edgeslim.errors import DataError, MissingExtraError, UsageError
 
@@ -36,7 +37,7 @@ TARGETS_HELP = f"{targets.words()}, separated by commas; or all"
     help="pixels, repeatable: an artifact for each [what the checkpoint was made for]",
 )
 @click.option("--input", "input_option", type=click.Choice(["nchw-float32", "nhwc-uint8"]), default="nchw-float32")
-@click.option("--calib", help="data set to take BatchNorm statistics from, for every width")
+@click.option("--calib", help=f"to take BatchNorm statistics from, for every width; {DATA_HELP}")
 @click.option("--calib-images", type=click.IntRange(1), help="how many of them")
 @click.option("--labels", type=click.Path(path_type=Path), help="class names, one per line")
 @click.option("--policy", type=click.Path(path_type=Path), help="controller policy (JSON) that travels in the bundle")

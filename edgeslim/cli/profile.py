@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeslim import models
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 @click.command("profile")
 @click.argument("source", required=False, metavar="[NAME|CKPT]")
-@click.option("--model", metavar="NAME|CKPT", help="a network's name or a checkpoint (same as the argument)")
+@click.option(
+    "--model",
+    metavar="NAME|CKPT",
+    help=f"a checkpoint (same as the argument), or a network: {', '.join(models.names())}",
+)
 @click.option("--widths", type=WIDTHS, help="widths, lo:hi:step or a number of them [default: the published ladder]")
 @click.option("--input-size", type=click.IntRange(min=4), help="pixels of the square input [default: the net's own]")
 @click.option("--classes", type=click.IntRange(min=1), help="classes of a network named here [default: 1000]")
@@ -40,9 +45,7 @@ def command(
     asked = model if source is None else source
     if asked is None or (source is not None and model is not None):
         raise click.UsageError("name one network or checkpoint, for example: edgeslim profile us_mobilenet_v2")
-    from edgeslim.models.registry import names
-
-    if asked in names():
+    if asked in models.names():
         net, chosen = _network(asked, widths, input_size, classes)
     else:
         net, chosen = _checkpoint(asked, widths, classes, console)

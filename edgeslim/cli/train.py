@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from edgeslim import models, tasks
 from edgeslim.cli.console import WIDTH, WIDTHS, Console, common_options, resolve_widths
-from edgeslim.cli.data_options import device_option
+from edgeslim.cli.data_options import DATA_HELP, device_option
+from edgeslim.cli.measured import measured_head, measured_text
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 from edgeslim.files import check_free, sha256_file
 
 if TYPE_CHECKING:
     from edgeslim.data.images import ImageSet
+    from edgeslim.deploy.evaluate import WidthScore
     from edgeslim.models.slimmable import SlimmableModel
     from edgeslim.models.spec import ModelSpec
     from edgeslim.models.warm_start import Source, WarmStart
@@ -30,8 +33,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--model", help="network, for example us_mobilenet_v2  [default: that of --init]")
-@click.option("--data", default="digits", show_default=True, help="data set by name, or folder:PATH")
+@click.option("--model", help=f"network: {', '.join(models.names())}  [default: that of --init]")
+@click.option("--data", default="digits", show_default=True, help=DATA_HELP)
+@click.option("--task", default="classify", show_default=True, help=f"what it learns: {tasks.words()}")
 @click.option("--data-root", type=click.Path(path_type=Path), help="where downloaded sets are kept")
 @click.option("--download", is_flag=True, help="fetch the data set if it is missing")
 @click.option("--images", type=click.IntRange(1), help="train on so many images only")
@@ -167,6 +171,7 @@ def _config(o: dict[str, Any], spec: ModelSpec, data: ImageSet, ladder: tuple[Wi
     return TrainConfig(
         data=data.name,
         data_sha256=data.known_sha256,
+        task=o["task"],
         epochs=or_default("epochs"),
         batch_size=batch_size,
         sandwich=Sandwich(
@@ -247,16 +252,17 @@ def _finish(trainer: Trainer, o: dict[str, Any], ladder: tuple[Width, ...], cons
         )
     scores = evaluate_checkpoint(calibrated, test, ladder, device=trainer.device)
     with_accuracies(calibrated, scores, test).save(o["out"], overwrite=o["overwrite"])
-    rows = [{"permille": one.width.permille, "loss": one.loss, "top1": one.top1} for one in scores]
-    console.result({"checkpoint": str(o["out"]), "epochs": trainer.config.epochs, "rows": rows}, _table(rows))
+    rows = [{"permille": one.width.permille, "metric": one.metric, "value": one.value, **one.values} for one in scores]
+    console.result({"checkpoint": str(o["out"]), "epochs": trainer.config.epochs, "rows": rows}, _table(scores))
     console.next_commands(
         f"edgeslim evaluate {o['out']} --data {o['data']} --plot spectrum.png",
         f"edgeslim pack {o['out']} --target all",
     )
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("width", "loss", "top-1 %")
-    for row in rows:
-        table.add_row(str(Width(row["permille"])), f"{row['loss']:.4f}", f"{100 * row['top1']:.2f}")
+def _table(scores: list[WidthScore]) -> Table:
+    measured = tuple(scores[0].values)
+    table = Table("width", *map(measured_head, measured))
+    for one in scores:
+        table.add_row(str(one.width), *(measured_text(name, one.values[name]) for name in measured))
     return table

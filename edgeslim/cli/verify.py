@@ -11,6 +11,7 @@ from rich.table import Table
 
 from edgeslim.cli.bundle_options import chosen_nets, target_name
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.data_options import DATA_HELP
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.errors import VerificationError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--target", "wanted", help="targets to verify, separated by commas [all]")
 @click.option("--widths", help="widths, or labels of nets, to verify [all]")
 @click.option("--artifact", "artifacts", multiple=True, help="one artifact by its id (repeatable) [all]")
-@click.option("--data", help="images: a data set by name, or folder:PATH [seeded ones]")
+@click.option("--data", help=f"images; {DATA_HELP} [seeded ones]")
 @click.option("--images", "count", type=click.IntRange(1), default=8, show_default=True, help="how many images")
 @click.option(
     "--min-sqnr",

@@ -170,7 +170,8 @@ def _check_masters(manifest: SlimManifest) -> None:
 
 def _alike(master: Master, manifest: SlimManifest) -> tuple[object, ...]:
     """What two masters that share a tensor have in common."""
-    return master.role, master.dtype, full_shape(master, manifest.parts)
+    steps = (master.rows, master.groups) if master.role == "weight" and master.dtype == "i8" else None
+    return master.role, master.dtype, full_shape(master, manifest.parts), steps
 
 
 def _broken(master: Master, manifest: SlimManifest) -> str | None:

@@ -5,7 +5,8 @@
     imagenet        folders of the data root: train/<wnid>/, val/<wnid>/
     folder:PATH     train/<class>/, test/<class>/ (or val/) in a folder or a .zip
 
-torchvision is imported where it is needed: it takes longer than torch itself, and digits never need it.
+Other packages bring more (``data.REGISTRY``). torchvision is imported where it is needed: it takes longer than torch
+itself, and digits never need it.
 
 Small sets are held in memory as uint8; large ones are decoded by workers. Split ``calib`` is a fixed part of
 the training images in evaluation dress, as BatchNorm statistics are taken ("Universally Slimmable Networks",
@@ -15,7 +16,6 @@ ICCV 2019, §3.3).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,48 +25,15 @@ from torch import Tensor
 
 from edgeslim.core.canonical_json import decimal_text
 from edgeslim.core.pixels import IMAGENET_MEAN, IMAGENET_STD, ImageContract
+from edgeslim.data import REGISTRY, Wanted
 from edgeslim.data.files import ImageFiles, index_files
 from edgeslim.data.images import IN_MEMORY_BYTES, ImageSet, prepared
-from edgeslim.errors import DataError, MissingExtraError, did_you_mean
+from edgeslim.errors import DataError, MissingExtraError
 from edgeslim.host.decoding import decode
+from edgeslim.registry import OWN
 
 SPLITS = ("train", "calib", "test")
 CALIB_IMAGES = 512  # within 0.15 points of 8,192 on ImageNet
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Named:
-    """What is known of a named set. ``mean``, ``std``: of the training images, values in [0, 1]."""
-
-    input_size: int
-    mean: tuple[str, ...]
-    std: tuple[str, ...]
-    flips: bool = True
-    torchvision_class: str | None = None
-
-
-_NAMED = {
-    "digits": _Named(input_size=8, mean=("0.306",), std=("0.319",), flips=False),
-    "cifar10": _Named(
-        input_size=32,
-        mean=("0.4914", "0.4822", "0.4465"),
-        std=("0.247", "0.2435", "0.2616"),
-        torchvision_class="CIFAR10",
-    ),
-    "cifar100": _Named(
-        input_size=32,
-        mean=("0.5071", "0.4866", "0.4409"),
-        std=("0.2673", "0.2564", "0.2762"),
-        torchvision_class="CIFAR100",
-    ),
-    "fashion_mnist": _Named(input_size=32, mean=("0.286",), std=("0.353",), torchvision_class="FashionMNIST"),
-    "imagenet": _Named(input_size=224, mean=IMAGENET_MEAN, std=IMAGENET_STD),
-}
-
-
-def names() -> tuple[str, ...]:
-    """The data sets one can ask for by name (``folder:PATH`` aside)."""
-    return tuple(_NAMED)
 
 
 def load_data(
@@ -83,7 +50,7 @@ def load_data(
     """Load one split of a data set.
 
     Args:
-        name: a name of ``names()``, or ``folder:PATH``.
+        name: one of ``data.REGISTRY``, or ``folder:PATH``.
         split: ``train``, ``calib`` or ``test``.
         input_size: pixels per side of the model's input; None: the set's own.
         in_channels: 1 or 3; gray scans are repeated, colours are turned gray.
@@ -103,52 +70,101 @@ def load_data(
         raise DataError(f"an input size of {input_size} px is too small: at least 8")
     if images is not None and images < 1:
         raise DataError(f"cannot take {images} images: at least 1")
-    count = CALIB_IMAGES if images is None and split == "calib" else images
-    if name.startswith("folder:"):
-        path = Path(name.removeprefix("folder:")).expanduser()
-        return _from_files(name, split, path, input_size or _native_size(path, split), in_channels, count, workers)
-    if name not in _NAMED:
+    kind, _, rest = name.partition(":")
+    load = REGISTRY.get(kind)
+    origin = REGISTRY.entry(kind).origin
+    if rest and origin == OWN and kind != "folder":
+        raise DataError(f"no data set {name!r}: {kind} takes nothing after its name", hint=f"--data {kind}")
+    wanted = Wanted(
+        split=split,
+        rest=rest,
+        input_size=input_size,
+        in_channels=in_channels,
+        images=CALIB_IMAGES if images is None and split == "calib" else images,
+        root=root or user_cache_path("edgeslim") / "data",
+        download=download,
+        workers=workers,
+    )
+    found: object = load(wanted)
+    if not isinstance(found, ImageSet):
         raise DataError(
-            f"unknown data set {name!r}: expected {', '.join(_NAMED)} or folder:PATH",
-            hint=did_you_mean(name, [*_NAMED, "folder:"])
-            or "folder:PATH takes your own images: " + "PATH/train/<class>/",
+            f"the data set {name!r} of {origin.distribution} gave a {type(found).__name__}, expected an ImageSet",
+            hint=f"update or uninstall {origin.distribution}",
         )
-    known = _NAMED[name]
-    size = input_size or known.input_size
-    root = root or user_cache_path("edgeslim") / "data"
-    if name == "imagenet":
-        return _from_files(name, split, root / "imagenet", size, in_channels, count, workers)
-    if name == "digits":
-        pixels, labels, classes = _digits(split)
-    else:
-        pixels, labels, classes = _torchvision_set(name, known, split, root, download)
-    return _in_memory(name, split, pixels, labels, classes, known, size, in_channels, count)
+    return found
 
 
-def _in_memory(
+def digits(wanted: Wanted) -> ImageSet:
+    """scikit-learn's scans."""
+    pixels, labels, classes = _digits(wanted.split)
+    return in_memory(
+        wanted, "digits", pixels, labels, classes, input_size=8, mean=("0.306",), std=("0.319",), flips=False
+    )
+
+
+def cifar10(wanted: Wanted) -> ImageSet:
+    """Photos of 32 px."""
+    mean, std = ("0.4914", "0.4822", "0.4465"), ("0.247", "0.2435", "0.2616")
+    return in_memory(wanted, "cifar10", *_torchvision_set("cifar10", "CIFAR10", wanted), mean=mean, std=std)
+
+
+def cifar100(wanted: Wanted) -> ImageSet:
+    """Photos of 32 px."""
+    mean, std = ("0.5071", "0.4866", "0.4409"), ("0.2673", "0.2564", "0.2762")
+    return in_memory(wanted, "cifar100", *_torchvision_set("cifar100", "CIFAR100", wanted), mean=mean, std=std)
+
+
+def fashion_mnist(wanted: Wanted) -> ImageSet:
+    """Gray pictures of clothes, enlarged from 28 to 32 px."""
+    found = _torchvision_set("fashion_mnist", "FashionMNIST", wanted)
+    return in_memory(wanted, "fashion_mnist", *found, mean=("0.286",), std=("0.353",))
+
+
+def imagenet(wanted: Wanted) -> ImageSet:
+    """Below the data root."""
+    return _from_files(wanted, "imagenet", wanted.root / "imagenet", wanted.input_size or 224)
+
+
+def folder(wanted: Wanted) -> ImageSet:
+    """One's own images."""
+    path = Path(wanted.rest).expanduser()
+    return _from_files(wanted, f"folder:{path.name}", path, wanted.input_size or _native_size(path, wanted.split))
+
+
+def in_memory(
+    wanted: Wanted,
     name: str,
-    split: str,
     pixels: Tensor,
     labels: Tensor,
     classes: tuple[str, ...],
-    known: _Named,
-    size: int,
-    channels: int,
-    count: int | None,
+    *,
+    input_size: int = 32,
+    mean: tuple[str, ...],
+    std: tuple[str, ...],
+    flips: bool = True,
 ) -> ImageSet:
-    """Wrap uint8 (N, C, H, H) pixels: subset, bring to ``size`` and ``channels``."""
+    """A set that fits into memory, subset and brought to the wanted size and channels.
+
+    Args:
+        pixels: uint8 (N, C, H, W) with C of 1 or 3; all of the split.
+        labels: int64 (N,), positions in ``classes``.
+        input_size: pixels per side where nobody asks for others.
+        mean, std: of the training images per channel, values in [0, 1], as decimal text.
+        flips: whether a mirrored image is still an image of its class.
+    """
+    size, channels = wanted.input_size or input_size, wanted.in_channels
     found = ImageSet(
         name=name,
-        split=split,
+        split=wanted.split,
         pixels=pixels,
         original=pixels,
         labels=labels,
         classes=classes,
-        contract=_contract(known.mean, known.std, channels, size, crop="1"),
-        flips=known.flips,
+        contract=_contract(mean, std, channels, size, crop="1"),
+        flips=flips,
     )
-    if count is not None:
-        found = found.subset(count)
+    if wanted.images is not None:
+        found = found.subset(wanted.images)
     assert isinstance(found.original, Tensor)
     if found.original.shape[1:] == (channels, size, size):
         return found
@@ -188,14 +204,12 @@ def _digits(split: str) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     return values[chosen].unsqueeze(1), labels[chosen], tuple(str(digit) for digit in range(10))
 
 
-def _torchvision_set(
-    name: str, known: _Named, split: str, root: Path, download: bool
-) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+def _torchvision_set(name: str, kind: str, wanted: Wanted) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     from torchvision import datasets
 
-    assert known.torchvision_class is not None
+    root, download = wanted.root, wanted.download
     try:
-        found: Any = getattr(datasets, known.torchvision_class)(root, train=split != "test", download=download)
+        found: Any = getattr(datasets, kind)(root, train=wanted.split != "test", download=download)
     except (RuntimeError, OSError) as error:
         hint = "check the network, or put the files there yourself" if download else "--download fetches it"
         raise DataError(f"{name} is not complete below {root}: {error}", hint=hint) from error
@@ -204,10 +218,9 @@ def _torchvision_set(
     return pixels, torch.as_tensor(found.targets, dtype=torch.int64), tuple(found.classes)
 
 
-def _from_files(
-    name: str, split: str, path: Path, size: int, channels: int, count: int | None, workers: int
-) -> ImageSet:
+def _from_files(wanted: Wanted, name: str, path: Path, size: int) -> ImageSet:
     """Files stay encoded where training has to crop from larger images, or where they are too many for memory."""
+    split, channels = wanted.split, wanted.in_channels
     try:
         files = index_files(path, split)
     except DataError as error:
@@ -217,7 +230,7 @@ def _from_files(
         raise DataError(f"no ImageNet here: {error.message}", hint=hint) from error
     larger = _probe(files) > size  # 256 px for 224; images of the net's own size are not enlarged first
     found = ImageSet(
-        name=name if name == "imagenet" else f"folder:{path.name}",
+        name=name,
         split=split,
         pixels=files,
         original=files,
@@ -225,10 +238,10 @@ def _from_files(
         classes=_readable(files.classes) if name == "imagenet" else files.classes,
         contract=_contract(IMAGENET_MEAN, IMAGENET_STD, channels, size, crop="0.875" if larger else "1"),
         flips=True,
-        workers=workers,
+        workers=wanted.workers,
     )
-    if count is not None:
-        found = found.subset(count)
+    if wanted.images is not None:
+        found = found.subset(wanted.images)
     fits = len(found) * channels * size * size <= IN_MEMORY_BYTES
     return found.decoded() if fits and not (split == "train" and larger) else found
 

@@ -1,47 +1,37 @@
-"""How close a runtime's logits are to the folded PyTorch net's, on the same pixels.
+"""How close a runtime's outputs are to the folded PyTorch net's, on the same pixels.
 
-    pixels (uint8) ─┬─► net_input ──► SlicedModel ─► reference logits ─┐
-                    └─► the runner's own input ───► runner logits ─────┴─► Comparison
+    pixels (uint8) ─┬─► net_input ──► SlicedModel ─► outputs ─┐
+                    └─► the runner's own input ───► outputs ──┴─► Task.compare ─► Comparison
 
-SQNR = 10·log10(Σref² / Σ(ref − out)²) over the logits of one image, in float64; the worst image counts.
+The worst output of the worst image counts.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from edgeslim.core.pixels import ImageContract, Pixels, net_input
 from edgeslim.models.sliced import SlicedModel
 from edgeslim.targets.base import Arrays, Runner
-
-MAX_DB = 200.0  # reported for equal logits: float32 cannot tell more apart
+from edgeslim.tasks.base import Task, named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Over some images: the lowest SQNR in dB, the largest absolute error, the share with the same first class."""
+    """Over some images: the lowest SQNR in dB, the largest absolute error, the share with the same answer."""
 
     sqnr_db: float
     max_abs_error: float
     agreement: float
-
-
-def sqnr_db(reference: npt.NDArray[np.float32], output: npt.NDArray[np.float32]) -> float:
-    """Signal to quantisation noise ratio of one image's logits; 200 for equal ones, −200 for NaN or no signal."""
-    expected, got = reference.astype(np.float64), output.astype(np.float64)
-    noise, signal = float(((expected - got) ** 2).sum()), float((expected**2).sum())
-    if noise == 0:
-        return MAX_DB
-    if not math.isfinite(noise) or signal == 0:
-        return -MAX_DB
-    return min(MAX_DB, 10 * math.log10(signal / noise))
 
 
 def seeded_pixels(count: int, *, height: int, width: int, channels: int, seed: int = 0) -> list[Pixels]:
@@ -80,7 +70,7 @@ def runner_input(runner: Runner, pixels: Pixels, contract: ImageContract) -> Arr
     return {taken.name: net_input(pixels, contract, dtype=taken.dtype, layout=taken.layout)}
 
 
-def fp16_floor_db(net: SlicedModel, images: Iterable[Pixels], contract: ImageContract) -> float:
+def fp16_floor_db(net: SlicedModel, images: Iterable[Pixels], contract: ImageContract, task: Task) -> float:
     """What fp16 leaves of ``net``: the SQNR of itself with weights and every layer's output rounded to fp16.
 
     Each rounding is 74 dB below its values; 50 layers with two each make 54 dB, and a net may amplify. An untrained
@@ -91,29 +81,44 @@ def fp16_floor_db(net: SlicedModel, images: Iterable[Pixels], contract: ImageCon
         for parameter in rounded.parameters():
             parameter.copy_(parameter.half())
     for module in rounded.modules():
-        module.register_forward_hook(lambda module, inputs, output: output.half().float())
+        module.register_forward_hook(lambda module, inputs, output: _half(output))
     ratios = []
     for pixels in images:
         image = torch.from_numpy(net_input(pixels, contract))
         with torch.inference_mode():
-            ratios.append(sqnr_db(net(image).numpy(), rounded(image.half().float()).numpy()))
+            ours, theirs = named(task, net(image)), named(task, rounded(image.half().float()))
+        ratios.append(min(task.compare(ours, theirs).sqnr_db.values()))
     return min(ratios)
 
 
-def compare(net: SlicedModel, runner: Runner, images: Iterable[Pixels], contract: ImageContract) -> Comparison:
-    """Run both on every image.
+def _half(output: Any) -> Any:
+    """Every tensor of a layer's output rounded to fp16."""
+    if isinstance(output, Tensor):
+        return output.half().float()
+    if isinstance(output, Mapping):
+        return {name: _half(value) for name, value in output.items()}
+    return tuple(map(_half, output))
+
+
+def compare(
+    net: SlicedModel, runner: Runner, images: Iterable[Pixels], contract: ImageContract, task: Task
+) -> Comparison:
+    """Run both on every image, and let the task say how close their outputs are.
 
     Raises:
         ValueError: no images.
+        ModelError: the net, or the artifact, has other outputs than the task.
     """
     ratios, errors, agreements = [], [], []
     for pixels in images:
         with torch.inference_mode():
-            reference = net(torch.from_numpy(net_input(pixels, contract))).numpy()
-        (output,) = runner.run(runner_input(runner, pixels, contract)).values()
-        ratios.append(sqnr_db(reference, output))
-        errors.append(float(np.abs(reference.astype(np.float64) - output).max()))
-        agreements.append(bool(reference.argmax() == output.argmax()))
+            ours = named(task, net(torch.from_numpy(net_input(pixels, contract))))
+        arrays = runner.run(runner_input(runner, pixels, contract))
+        theirs = named(task, {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+        closeness = task.compare(ours, theirs)
+        ratios.append(min(closeness.sqnr_db.values()))
+        errors.append(max(float((ours[name].double() - theirs[name].double()).abs().max()) for name in ours))
+        agreements.append(closeness.agreement)
     if not ratios:
         raise ValueError("comparing needs at least one image")
     worst = max(errors)

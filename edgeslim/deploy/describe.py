@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeslim import targets
+from edgeslim import models, targets, tasks
 from edgeslim.core.manifest import Images, InputInfo, InputTensor, ModelInfo, Quality, Variant
 from edgeslim.core.pixels import ImageContract
 from edgeslim.deploy.pack_plan import PackedNet
+from edgeslim.deploy.task_of import said_in_bundle, task_of
 from edgeslim.errors import UsageError
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.selection import Selection
@@ -36,6 +37,7 @@ def bundle_info(
         UsageError: another number of labels than classes.
     """
     spec, contract = checkpoint.spec, image_input(checkpoint)
+    task, task_spec = said_in_bundle(task_of(checkpoint))
     return BundleInfo(
         model=ModelInfo(
             id=about.get("name", spec.name),
@@ -47,8 +49,8 @@ def bundle_info(
             description=about.get("description", ""),
             spec=spec.to_json(),
         ),
-        task="classify",
-        task_spec={},
+        task=task,
+        task_spec=task_spec,
         inputs=tuple(_input_info(contract, size) for size in sorted(set(sizes))),
         labels=_labels(checkpoint, labels) or None,
         low=spec.low,
@@ -118,28 +120,32 @@ def _labels(checkpoint: Checkpoint, labels: Sequence[str] | None) -> tuple[str, 
 
 
 def quality_of(checkpoint: Checkpoint, net: Selection) -> Quality | None:
-    """The accuracy that ``edgeslim evaluate --write`` stored for ``net``, if any."""
+    """The measurement that ``edgeslim evaluate --write`` stored for ``net``, if any."""
     row = checkpoint.accuracies.get(net)
     if row is None:
         return None
     agreement = row.get("agreement")
     return Quality(
-        metric="top1",
-        value=decimal_text(row["top1"]),
-        larger_is_better=True,
+        metric=row["metric"],
+        value=decimal_text(row[row["metric"]]),
+        larger_is_better=row["larger_is_better"],
         count=row["images"],
         data_sha256=row.get("data_sha256"),
         agreement=None if agreement is None else decimal_text(agreement),
     )
 
 
-def variant_of(artifact: Artifact, size: tuple[int, int]) -> Variant:
+def variant_of(checkpoint: Checkpoint, artifact: Artifact, size: tuple[int, int]) -> Variant:
     """What the manifest says once about all artifacts like ``artifact``, for an input of (height, width).
 
-    A plug-in's target is among its exporters.
+    Packages that brought the target, the network or the task are among its exporters.
     """
-    origin = targets.REGISTRY.entry(artifact.target).origin
-    brought = {} if origin == OWN else {origin.distribution: origin.version}
+    entries = (
+        targets.REGISTRY.entry(artifact.target),
+        models.REGISTRY.entry(checkpoint.spec.name),
+        tasks.REGISTRY.entry(checkpoint.task),
+    )
+    brought = {entry.origin.distribution: entry.origin.version for entry in entries if entry.origin != OWN}
     return Variant(
         id=f"{artifact.target}-{artifact.variant}",
         target=artifact.target,

@@ -1,7 +1,7 @@
-"""Loss and accuracy of every width, of a checkpoint or of a bundle's rebuilt files.
+"""What the task measures of every width, of a checkpoint or of a bundle's rebuilt files.
 
     CalibratedModel ─► static net of a width ─┐
-    SlimBundle ─► rebuilt file ─► runtime ────┴─► score ─► WidthScore ─► with_accuracies ─► Checkpoint
+    SlimBundle ─► rebuilt file ─► runtime ────┴─► measure ─► WidthScore ─► with_accuracies ─► Checkpoint
 
 Each net is measured once, whatever the number of names asked for it. The nets of a checkpoint are also watched while
 they run: a BatchNorm whose statistics do not fit is named (``WidthScore.misfits``).
@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,18 +28,20 @@ from edgeslim.core.width import Width
 from edgeslim.data.images import ImageSet
 from edgeslim.deploy.calibration.calibrate import CalibratedModel, prepared_for
 from edgeslim.deploy.calibration.check import NormFit, fits, watched
+from edgeslim.deploy.task_of import task_of, task_of_bundle
 from edgeslim.deploy.verify import image_of
 from edgeslim.errors import CheckpointError, DataError, UsageError
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.count import count
 from edgeslim.models.devices import exact
 from edgeslim.targets.base import Runner
-from edgeslim.tasks.evaluation import score
+from edgeslim.tasks.base import Answers, Metric, Outputs
+from edgeslim.tasks.evaluation import measure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WidthScore:
-    """How good one net is; shares in [0, 1].
+    """How good one net is: what the task measured, and which of these values (``metric``) says so.
 
     ``aliases``: other asked widths that are the same net. ``agreement``: share of images on which it answers as the
     widest trained width does, where that was measured too. ``misfits``: BatchNorms with statistics that do not fit.
@@ -48,12 +50,16 @@ class WidthScore:
     width: Width
     aliases: tuple[Width, ...]
     macs: int
-    loss: float
-    top1: float
-    top5: float
+    values: Mapping[str, float]
+    metric: str
+    larger_is_better: bool
     agreement: float | None
     misfits: tuple[NormFit, ...] = ()
     precision: str = "fp32"
+
+    @property
+    def value(self) -> float:
+        return self.values[self.metric]
 
     @property
     def label(self) -> str:
@@ -67,7 +73,7 @@ class WidthScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactScore:
-    """How good one artifact is in its runtime; shares in [0, 1]."""
+    """How good one artifact is in its runtime, as in ``WidthScore``."""
 
     artifact: str
     net: str
@@ -75,10 +81,14 @@ class ArtifactScore:
     label: str
     precision: str
     macs: int
-    loss: float
-    top1: float
-    top5: float
+    values: Mapping[str, float]
+    metric: str
+    larger_is_better: bool
     agreement: float | None
+
+    @property
+    def value(self) -> float:
+        return self.values[self.metric]
 
 
 def evaluate_checkpoint(
@@ -102,7 +112,7 @@ def evaluate_checkpoint(
     nets = model.distinct(widths)
     for width in nets:
         model.check(width)
-    data = prepared_for(checkpoint, data).decoded()
+    task, data = task_of(checkpoint), prepared_for(checkpoint, data).decoded()
     scores: list[WidthScore] = []
     widest: Tensor | None = None
     for width in sorted(nets, reverse=True):
@@ -110,19 +120,20 @@ def evaluate_checkpoint(
         macs = count(net, width, checkpoint.spec.input_size).macs
         net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         with watched(net) as found, exact(torch.device(device)):
-            result = score(net, data, batch_size=batch_size, device=device)
-        _check_finite(result.loss, width)
+            metric = measure(task, net, data.batches(batch_size, device))
+        answers, values = _answers(metric), metric.result()
+        _check_finite(values, width)
         if checkpoint.spec.high in (width, *nets[width]):
-            widest = result.answers
+            widest = answers
         scores.append(
             WidthScore(
                 width=width,
                 aliases=nets[width],
                 macs=macs,
-                loss=result.loss,
-                top1=result.top1,
-                top5=result.top5,
-                agreement=_agreement(result.answers, widest),
+                values=values,
+                metric=metric.primary,
+                larger_is_better=metric.larger_is_better,
+                agreement=_agreement(answers, widest),
                 misfits=tuple(fit for fit in fits(net, found, len(data)) if not fit.fits),
             )
         )
@@ -146,7 +157,7 @@ def evaluate_bundle(
         MissingExtraError: a runtime is not installed.
     """
     found = {artifact_id(v.id, a.net): (v, a) for v, a in map(bundle.find, artifacts)}
-    data = data.decoded()
+    task, data = task_of_bundle(bundle.manifest), data.decoded()
     scores: list[ArtifactScore] = []
     widest: dict[str, Tensor] = {}
     for identifier, (variant, artifact) in sorted(found.items(), key=lambda one: one[1][1].macs, reverse=True):
@@ -156,12 +167,14 @@ def evaluate_bundle(
             rebuilt = bundle.rebuild_artifact(identifier, Path(folder) / f"model{variant.suffix}")
             runner = runtime.load(rebuilt.path, threads=threads)
             try:
-                result = score(_prediction(runner), _as_wanted(runner, bundle, variant, data), batch_size=32)
+                images = _as_wanted(runner, bundle, variant, data)
+                metric = measure(task, _prediction(runner), images.batches(32))
             finally:
                 runner.close()
-        _check_finite(result.loss, addressing.net_label(net))
-        if bundle.manifest.high in net.widths:
-            widest[variant.id] = result.answers
+        answers, values = _answers(metric), metric.result()
+        _check_finite(values, addressing.net_label(net))
+        if bundle.manifest.high in net.widths and answers is not None:
+            widest[variant.id] = answers
         scores.append(
             ArtifactScore(
                 artifact=identifier,
@@ -170,10 +183,10 @@ def evaluate_bundle(
                 label=addressing.net_label(net),
                 precision=variant.precision,
                 macs=artifact.macs,
-                loss=result.loss,
-                top1=result.top1,
-                top5=result.top5,
-                agreement=_agreement(result.answers, widest.get(variant.id)),
+                values=values,
+                metric=metric.primary,
+                larger_is_better=metric.larger_is_better,
+                agreement=_agreement(answers, widest.get(variant.id)),
             )
         )
         on_artifact(identifier)
@@ -189,9 +202,9 @@ def with_accuracies(model: CalibratedModel, scores: Sequence[WidthScore], data: 
                 "split": data.split,
                 "images": len(data),
                 "data_sha256": data.data_sha256,
-                "loss": one.loss,
-                "top1": one.top1,
-                "top5": one.top5,
+                **one.values,
+                "metric": one.metric,
+                "larger_is_better": one.larger_is_better,
                 "agreement": one.agreement,
             }
             for one in scores
@@ -199,8 +212,12 @@ def with_accuracies(model: CalibratedModel, scores: Sequence[WidthScore], data: 
     )
 
 
-def _agreement(answers: Tensor, widest: Tensor | None) -> float | None:
-    return None if widest is None else float((answers == widest).double().mean())
+def _answers(metric: Metric) -> Tensor | None:
+    return metric.answers if isinstance(metric, Answers) else None
+
+
+def _agreement(answers: Tensor | None, widest: Tensor | None) -> float | None:
+    return None if answers is None or widest is None else float((answers == widest).double().mean())
 
 
 def _check_classes(data: ImageSet, num_classes: int) -> None:
@@ -211,8 +228,8 @@ def _check_classes(data: ImageSet, num_classes: int) -> None:
         )
 
 
-def _check_finite(loss: float, net: object) -> None:
-    if not math.isfinite(loss):
+def _check_finite(values: Mapping[str, float], net: object) -> None:
+    if not all(map(math.isfinite, values.values())):
         raise CheckpointError(f"the net at {net} does not answer with finite numbers")
 
 
@@ -237,19 +254,22 @@ def _as_wanted(runner: Runner, bundle: SlimBundle, variant: Variant, data: Image
     )
 
 
-def _prediction(runner: Runner) -> Callable[[Tensor], Tensor]:
+def _prediction(runner: Runner) -> Callable[[Tensor], Outputs]:
     """Runs images one by one, in the layout and dtype of the file's input."""
-    (spec,), (answer,) = runner.inputs, runner.outputs
+    (spec,) = runner.inputs
     if spec.dtype not in ("float32", "uint8"):
         raise UsageError(f"cannot feed {spec.dtype} images")
 
-    def predict(images: Tensor) -> Tensor:
+    def predict(images: Tensor) -> Outputs:
         if spec.layout == "NHWC":
             images = images.permute(0, 2, 3, 1)
         if spec.dtype == "uint8":
             images = images.round().to(torch.uint8)
         array = images.contiguous().numpy()
-        rows = [runner.run({spec.name: array[index : index + 1]})[answer.name] for index in range(len(array))]
-        return torch.from_numpy(np.concatenate(rows).astype(np.float32))
+        rows = [runner.run({spec.name: array[index : index + 1]}) for index in range(len(array))]
+        return {
+            output.name: torch.from_numpy(np.concatenate([row[output.name] for row in rows]).astype(np.float32))
+            for output in runner.outputs
+        }
 
     return predict

@@ -23,6 +23,7 @@ from edgeslim.deploy.calibration.calibrate import CalibratedModel
 from edgeslim.deploy.compare import compare, seeded_pixels
 from edgeslim.deploy.describe import image_input
 from edgeslim.deploy.masters import constants, sources
+from edgeslim.deploy.task_of import task_of
 from edgeslim.errors import CannotCheckError, MissingExtraError
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
 from edgeslim.models.count import count
@@ -81,13 +82,14 @@ def run(job: ExportJob) -> Exported:
     checkpoint, model = _calibrated(job.checkpoint)
     net = model.slice(job.net)
     spec = net.spec
-    target = targets.get(job.target)
+    target, task = targets.get(job.target), task_of(checkpoint)
     began = time.monotonic()
     artifact = target.export(
         net,
         {INPUT_NAME: torch.zeros(1, spec.in_channels, job.size, job.size)},
         job.out,
         metadata=job.metadata,
+        outputs=tuple(output.name for output in task.outputs),
         input_option=job.input_option,
         precision=job.precision,
         options=job.options,
@@ -103,7 +105,7 @@ def run(job: ExportJob) -> Exported:
     try:
         runner = target.load(artifact.root, threads=1)
         try:
-            found = compare(net, runner, images, contract).sqnr_db
+            found = compare(net, runner, images, contract, task).sqnr_db
         finally:
             runner.close()
     except (CannotCheckError, MissingExtraError) as error:

@@ -135,7 +135,7 @@ def pack(
             builder = building.result()
         for job, result in exported:
             builder.add_artifact(
-                variant_of(result.artifact, (job.size, job.size)),
+                variant_of(plan.checkpoint, result.artifact, (job.size, job.size)),
                 plan.net(job.net).id,
                 result.packed,
                 macs=result.macs,
@@ -290,7 +290,7 @@ def _report(
     rows = []
     for job, result in exported:
         net = plan.net(job.net)
-        variant = variant_of(result.artifact, (job.size, job.size))
+        variant = variant_of(plan.checkpoint, result.artifact, (job.size, job.size))
         identifier = artifact_id(variant.id, _name_in(content, net))
         rows.append(
             PackRow(

@@ -10,11 +10,12 @@ from edgeslim.files import write_atomically
 
 _INCHES = (4.6, 3.4)  # on a phone 360 points wide the smallest text is still about 9 points high
 _DPI = 240
+_SHARES = {"top1": "top-1 accuracy, %", "top5": "top-5 accuracy, %"}  # metrics in [0, 1] with words of their own
 _LABEL_SHARE = 0.1  # of the axis; points nearer to each other share one label
 
 
 def write_spectrum(scores: Sequence[WidthScore | ArtifactScore], title: str, path: Path, *, overwrite: bool) -> None:
-    """Draw top-1 accuracy against multiply-adds, a point per net, as a PNG.
+    """Draw what the task measures against multiply-adds, a point per net, as a PNG.
 
     Raises:
         OutputError: ``path`` exists and ``overwrite`` is false, or it cannot be written.
@@ -28,8 +29,9 @@ def write_spectrum(scores: Sequence[WidthScore | ArtifactScore], title: str, pat
         figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
+        shares = all(score.metric in _SHARES for score in scores)
         million = [score.macs / 1e6 for score in scores]
-        percent = [100 * score.top1 for score in scores]
+        percent = [100 * score.value if shares else score.value for score in scores]
         axes.plot(million, percent, "-o", color="#1d4ed8", markersize=4.5, linewidth=1.6)
         outline = [withStroke(linewidth=2.5, foreground="white")]
         for index in _labelled(million):
@@ -47,7 +49,7 @@ def write_spectrum(scores: Sequence[WidthScore | ArtifactScore], title: str, pat
         axes.grid(alpha=0.3, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("multiply-adds per image, million")
-        axes.set_ylabel("top-1 accuracy, %")
+        axes.set_ylabel(_SHARES[scores[0].metric] if shares else scores[0].metric)
         axes.set_title(title, size=10)
         with write_atomically(path, overwrite=overwrite) as file:
             figure.savefig(file, format="png")

@@ -1,7 +1,7 @@
 """``verify``: rebuild every artifact of a bundle, check its hash, run it, compare it with the folded PyTorch net.
 
-    SlimBundle ─┬─► rebuild ─► file ─► runtime ─► logits ─┐
-                └─► folded_net ─► PyTorch ───────► logits ─┴─► SQNR, error, agreement ─► VerifyRow
+    SlimBundle ─┬─► rebuild ─► file ─► runtime ─► outputs ─┐
+                └─► folded_net ─► PyTorch ───────► outputs ─┴─► SQNR, error, agreement ─► VerifyRow
 
 ExecuTorch and LiteRT run in their real runtimes. Core ML runs in Core ML on macOS; elsewhere the saved program is
 evaluated operation by operation (runtime ``coreml-mil``), which covers what is in the file but not the Neural Engine.
@@ -27,10 +27,12 @@ from edgeslim.core.width import Width
 from edgeslim.data.images import ImageSet
 from edgeslim.deploy.bundle_net import folded_net
 from edgeslim.deploy.compare import compare, fp16_floor_db, seeded_pixels
+from edgeslim.deploy.task_of import task_of_bundle
 from edgeslim.errors import CannotCheckError, FormatError, UsageError, WidthError
 from edgeslim.models.sliced import SlicedModel
 from edgeslim.targets.exporting import muted
 from edgeslim.targets.info import Limits
+from edgeslim.tasks.base import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,8 @@ class VerifyRow:
     """One artifact; without the right bytes (``hash_ok``) nothing was run and the figures are null.
 
     ``checked`` is false where this machine cannot run the artifact: ``reason`` says why, and that is no failure.
-    ``agreement``: share of ``images`` with the same first class. ``permille`` is null for a vector of channels.
+    ``agreement``: share of ``images`` with the same answer, as the bundle's task counts it. ``permille`` is
+    null for a vector of channels.
     """
 
     target: str
@@ -85,10 +88,12 @@ def verify(
         min_sqnr_db: the least SQNR that is ``ok``; None: what the target says of the precision (``Limits``).
 
     Raises:
-        UsageError, WidthError: the bundle has no such artifact, target or net, or nothing is left to verify.
+        UsageError, WidthError: the bundle has no such artifact, target or net, nothing is left to verify, or the
+            task's package is not installed.
         MissingExtraError: a runtime is not installed.
     """
     chosen = _chosen(bundle, targets_wanted, widths, artifacts)
+    task = task_of_bundle(bundle.manifest)
     for variant, _ in chosen:
         targets.get(variant.target).info.ensure_available(exporting=False)
     contracts = {variant.input: image_of(bundle, variant.input) for variant, _ in chosen}
@@ -99,7 +104,7 @@ def verify(
         if artifact.net not in nets:
             nets[artifact.net] = folded_net(bundle, bundle.resolve(artifact.net))
         net, contract, pixels = nets[artifact.net], contracts[variant.input], images[variant.input]
-        rows.append(_verified(bundle, variant, artifact, net, pixels, contract, min_sqnr_db, threads))
+        rows.append(_verified(bundle, variant, artifact, net, task, pixels, contract, min_sqnr_db, threads))
         on_row(rows[-1])
     return rows
 
@@ -149,6 +154,7 @@ def _verified(
     variant: Variant,
     artifact: ArtifactEntry,
     net: SlicedModel,
+    task: Task,
     images: Sequence[Pixels],
     contract: ImageContract,
     min_sqnr_db: float | None,
@@ -183,13 +189,13 @@ def _verified(
             with muted():
                 runner = targets.get(variant.target).load(out, threads=threads)
                 try:
-                    found = compare(net, runner, images, contract)
+                    found = compare(net, runner, images, contract, task)
                     runtime = runner.describe().name
                 finally:
                     runner.close()
         except CannotCheckError as error:
             return dataclasses.replace(row, hash_ok=True, checked=False, reason=error.message, ok=True)
-    least = limits.sqnr_db(lambda: fp16_floor_db(net, images, contract))
+    least = limits.sqnr_db(lambda: fp16_floor_db(net, images, contract, task))
     return dataclasses.replace(
         row,
         runtime=runtime,

@@ -3,9 +3,41 @@
 spec ─► registry.create ─► SlimmableModel ─ static(width) ─► StaticModel ─ deploy.fold ─► SlicedModel
                                 ▲ build()
 Checkpoint ◄─ checkpoint.load_checkpoint ◄─ own file, or a published US-/S-Net state dict
+
+Networks have names. Other installed packages bring more by an entry point of the group ``edgeslim.networks``: a
+``models.network.Network``. Knowing the names needs no torch; building one does.
 """
 
-from edgeslim.models.registry import create, default_ladder, from_spec, names
-from edgeslim.models.spec import ModelSpec
+from __future__ import annotations
 
-__all__ = ["ModelSpec", "create", "default_ladder", "from_spec", "names"]
+from typing import TYPE_CHECKING
+
+from edgeslim.errors import ModelError
+from edgeslim.registry import Registry
+
+if TYPE_CHECKING:
+    from edgeslim.models.network import Network
+
+REGISTRY: Registry[Network] = Registry(
+    "network",
+    "edgeslim.networks",
+    {
+        "us_mobilenet_v1": "edgeslim.models.mobilenet_v1:US",
+        "us_mobilenet_v2": "edgeslim.models.mobilenet_v2:US",
+        "us_resnet18": "edgeslim.models.resnet:US_18",
+        "us_resnet50": "edgeslim.models.resnet:US_50",
+        "s_mobilenet_v1": "edgeslim.models.mobilenet_v1:S",
+        "s_mobilenet_v2": "edgeslim.models.mobilenet_v2:S",
+        "s_resnet50": "edgeslim.models.resnet:S_50",
+        "s_shufflenet": "edgeslim.models.shufflenet:S",
+    },
+    error=ModelError,
+)
+
+
+def names() -> tuple[str, ...]:
+    """The networks people choose from."""
+    return REGISTRY.names()
+
+
+__all__ = ["REGISTRY", "names"]

@@ -10,6 +10,7 @@ before anything is built from it, with the first missing, unexpected or misshape
     "spec": ModelSpec.to_json(), "state_dict": {key: float32 tensor of the widest net},
     "nets": [{"net": Selection.to_json(), "statistics": {BatchNorm name: (mean, population variance)} | None,
               "accuracy": {…} | None}], "input": ImageContract's fields | None, "labels": [text] | None,
+    "task": text, "task_package": text,
     "provenance": {…}, "data_sha256": str | None, "calibration_sha256": str | None
 """
 
@@ -56,6 +57,8 @@ _FIELDS = (
     "nets",
     "input",
     "labels",
+    "task",
+    "task_package",
     "provenance",
     "data_sha256",
     "calibration_sha256",
@@ -69,7 +72,7 @@ class Checkpoint:
     ``state_dict`` holds the master weights (float32, CPU); ``statistics`` the complete BatchNorm statistics of every
     calibrated net; ``accuracies`` what ``evaluate`` measured, by net; ``provenance`` plain values for people
     (its ``notes`` are shown when a file is used). ``input``: None where it is no image; ``labels``: the classes' names
-    in the order of the logits.
+    in the order of the logits. ``task``: its name, and the distribution that brings it.
     """
 
     spec: ModelSpec
@@ -78,6 +81,8 @@ class Checkpoint:
     accuracies: dict[Selection, dict[str, Any]] = field(default_factory=dict)
     input: ImageContract | None = None
     labels: tuple[str, ...] | None = None
+    task: str = "classify"
+    task_package: str = "edgeslim"
     provenance: dict[str, Any] = field(default_factory=dict)
     data_sha256: str | None = None
     calibration_sha256: str | None = None
@@ -89,6 +94,8 @@ class Checkpoint:
         *,
         input: ImageContract | None = None,
         labels: Sequence[str] | None = None,
+        task: str = "classify",
+        task_package: str = "edgeslim",
         accuracies: Mapping[Net, dict[str, Any]] | None = None,
         provenance: Mapping[str, Any] | None = None,
         data_sha256: str | None = None,
@@ -107,6 +114,8 @@ class Checkpoint:
             accuracies={model.selection(net): row for net, row in (accuracies or {}).items()},
             input=input or usual_input(model.spec),
             labels=None if labels is None else tuple(labels),
+            task=task,
+            task_package=task_package,
             provenance=dict(provenance or {}),
             data_sha256=data_sha256,
             calibration_sha256=calibration_sha256,
@@ -196,6 +205,8 @@ class Checkpoint:
             "nets": self._nets(),
             "input": None if self.input is None else encode(self.input),
             "labels": None if self.labels is None else list(self.labels),
+            "task": self.task,
+            "task_package": self.task_package,
             "provenance": _plain(self.provenance, "provenance"),
             "data_sha256": self.data_sha256,
             "calibration_sha256": self.calibration_sha256,
@@ -266,6 +277,8 @@ def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
     hashes = document["data_sha256"], document["calibration_sha256"]
     if not isinstance(provenance, dict):
         raise CheckpointError(f"{what}: provenance is a dictionary")
+    if not all(isinstance(document[key], str) for key in ("task", "task_package")):
+        raise CheckpointError(f"{what}: task and task_package are text")
     if not all(isinstance(value, str | None) for value in hashes):
         raise CheckpointError(f"{what}: a hash is text or nothing")
     return Checkpoint(
@@ -275,6 +288,8 @@ def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
         accuracies=accuracies,
         input=_input(document["input"], spec, what),
         labels=_labels(document["labels"], what),
+        task=document["task"],
+        task_package=document["task_package"],
         provenance=provenance,
         data_sha256=hashes[0],
         calibration_sha256=hashes[1],

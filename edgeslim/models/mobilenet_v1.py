@@ -9,6 +9,7 @@ from torch import nn
 
 from edgeslim.models.blocks import Chain, Classifier
 from edgeslim.models.builder import Builder
+from edgeslim.models.network import Network, every_25, listed
 
 # (channels at 1.0, repetitions, stride of the first)
 STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
@@ -34,3 +35,7 @@ def build(b: Builder) -> nn.Module:
             layers.append(Chain(body))
     layers.append(nn.AdaptiveAvgPool2d(1))
     return Classifier(nn.Sequential(*layers), b.classifier(channels))
+
+
+US = Network(build=build, ladder=every_25(250), listed=False)
+S = Network(build=build, ladder=listed(250, 500, 750, 1000), listed=True)

@@ -11,6 +11,7 @@ from torch import nn
 from edgeslim.models.blocks import Chain, Classifier, Residual
 from edgeslim.models.builder import Builder
 from edgeslim.models.channels import Channels
+from edgeslim.models.network import Network, every_25, listed
 
 # (expansion t, channels at 1.0, repetitions, stride of the first)
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -51,3 +52,7 @@ def build(b: Builder) -> nn.Module:
     layers.append(nn.Sequential(*b.conv_norm(channels, tail, activation=nn.ReLU6)))
     layers.append(nn.AdaptiveAvgPool2d(1))
     return Classifier(nn.Sequential(*layers), b.classifier(tail))
+
+
+US = Network(build=build, ladder=every_25(350), listed=False)
+S = Network(build=build, ladder=listed(350, 500, 750, 1000), listed=True)

@@ -28,7 +28,8 @@ from torch import Tensor
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError
 from edgeslim.models.checkpoint_reading import StatisticsByNet, checked_state_dict, checked_statistics
-from edgeslim.models.registry import Network, make_spec, network, skeleton
+from edgeslim.models.network import Network
+from edgeslim.models.registry import make_spec, network, skeleton
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.spec import ModelSpec
 

@@ -1,75 +1,42 @@
-"""The networks by name."""
+"""Networks made by name."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from edgeslim.core.width import Width
-from edgeslim.errors import ModelError, did_you_mean
-from edgeslim.models import mobilenet_v1, mobilenet_v2, resnet, shufflenet
+from edgeslim.errors import ModelError
+from edgeslim.models import REGISTRY
 from edgeslim.models.builder import Builder, initialise
-from edgeslim.models.channels import Rule
+from edgeslim.models.network import Network
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.spec import ModelSpec, Norm
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
-    """How a network is built and which widths it has unless told otherwise."""
-
-    build: Callable[[Builder], nn.Module]
-    ladder: tuple[Width, ...]  # the published widths
-    listed: bool  # S family: only the listed widths exist
-    rule: Rule = "round8"
-
-
-def _every_25(low: int) -> tuple[Width, ...]:
-    return tuple(Width(permille) for permille in range(low, 1001, 25))
-
-
-def _list(*permille: int) -> tuple[Width, ...]:
-    return tuple(Width(p) for p in permille)
-
-
-NETWORKS = {
-    "us_mobilenet_v1": Network(build=mobilenet_v1.build, ladder=_every_25(250), listed=False),
-    "us_mobilenet_v2": Network(build=mobilenet_v2.build, ladder=_every_25(350), listed=False),
-    "us_resnet18": Network(build=resnet.build18, ladder=_every_25(250), listed=False),
-    "us_resnet50": Network(build=resnet.build50, ladder=_every_25(250), listed=False),
-    "s_mobilenet_v1": Network(build=mobilenet_v1.build, ladder=_list(250, 500, 750, 1000), listed=True),
-    "s_mobilenet_v2": Network(build=mobilenet_v2.build, ladder=_list(350, 500, 750, 1000), listed=True),
-    "s_resnet50": Network(build=resnet.build50, ladder=_list(250, 500, 750, 1000), listed=True, rule="floor"),
-    "s_shufflenet": Network(build=shufflenet.build, ladder=_list(500, 1000, 2000), listed=True, rule="floor"),
-}
-
-
-def names() -> tuple[str, ...]:
-    """Names that ``create`` knows."""
-    return tuple(NETWORKS)
-
-
-def network(name: str) -> Network:
-    """The entry of ``name``.
+def network(name: str, *, package: str | None = None) -> Network:
+    """The entry of ``name``, which a file says is brought by ``package``.
 
     Raises:
-        ModelError: unknown; suggests the nearest name.
+        ModelError: unknown (suggests the nearest), brought by two packages, or not importable.
     """
-    if name not in NETWORKS:
-        hint = did_you_mean(name, NETWORKS) or f"known: {', '.join(NETWORKS)}"
-        raise ModelError(f"there is no network {name!r}", hint=hint)
-    return NETWORKS[name]
+    found: object = REGISTRY.get(name, package=package)
+    if not isinstance(found, Network):
+        origin = REGISTRY.entry(name).origin
+        raise ModelError(
+            f"the network {name!r} of {origin.distribution} is a {type(found).__name__}, expected a Network",
+            hint=f"update or uninstall {origin.distribution}",
+        )
+    return found
 
 
 def default_ladder(spec: ModelSpec) -> tuple[Width, ...]:
     """The published widths of ``spec``'s network that lie in its range, with both ends; the listed ones (S family)."""
     if spec.widths:
         return spec.widths
-    inside = {width for width in network(spec.name).ladder if spec.low <= width <= spec.high}
+    inside = {width for width in network(spec.name, package=spec.package).ladder if spec.low <= width <= spec.high}
     return tuple(sorted(inside | {spec.low, spec.high}))
 
 
@@ -108,6 +75,7 @@ def make_spec(
         high=high or entry.ladder[-1],
         widths=listed,
         norm=norm,
+        package=REGISTRY.entry(name).origin.distribution,
     )
 
 
@@ -117,7 +85,7 @@ def from_spec(spec: ModelSpec) -> SlimmableModel:
     Raises:
         ModelError: unknown name, widths of the wrong family, or a narrow width with more channels than the widest.
     """
-    entry = network(spec.name)
+    entry = network(spec.name, package=spec.package)
     if entry.listed != bool(spec.widths):
         raise ModelError(f"{spec.name} {'needs' if entry.listed else 'has no'} listed widths")
     builder = Builder(spec, entry.rule)

@@ -13,6 +13,7 @@ from torch import nn
 from edgeslim.models.blocks import Classifier, Residual
 from edgeslim.models.builder import Builder
 from edgeslim.models.channels import Channels
+from edgeslim.models.network import Network, every_25, listed
 
 STAGE_CHANNELS = (64, 128, 256, 512)
 EXPANSION = 4  # of a bottleneck
@@ -79,3 +80,8 @@ def build18(b: Builder) -> nn.Module:
 def build50(b: Builder) -> nn.Module:
     """ResNet-50."""
     return _build(b, (3, 4, 6, 3), bottleneck=True)
+
+
+US_18 = Network(build=build18, ladder=every_25(250), listed=False)
+US_50 = Network(build=build50, ladder=every_25(250), listed=False)
+S_50 = Network(build=build50, ladder=listed(250, 500, 750, 1000), listed=True, rule="floor")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from edgeslim.models.blocks import Classifier, Repeat, Shuffle
 from edgeslim.models.builder import Builder
 from edgeslim.models.channels import Channels
+from edgeslim.models.network import Network, listed
 
 GROUPS = 3
 STEM_CHANNELS = 24
@@ -85,3 +86,6 @@ def build(b: Builder) -> nn.Module:
             layers.append(unit)
     layers.append(nn.AdaptiveAvgPool2d(1))
     return Classifier(nn.Sequential(*layers), b.classifier(channels))
+
+
+S = Network(build=build, ladder=listed(500, 1000, 2000), listed=True, rule="floor")

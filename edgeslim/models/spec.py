@@ -17,7 +17,8 @@ class ModelSpec:
 
     ``low`` and ``high`` are the trained range; the master weights have the channels of ``high``. ``widths`` is empty
     for the universally slimmable family and lists the only usable widths, ascending, for the S family.
-    ``input_size`` (pixels, square) decides the stem: see ``builder.strides``.
+    ``input_size`` (pixels, square) decides the stem: see ``builder.strides``. ``package``: the distribution that brings
+    the network, so that a file can say what to install.
 
     Raises:
         ModelError: a setting outside its range.
@@ -31,6 +32,7 @@ class ModelSpec:
     high: Width
     widths: tuple[Width, ...] = ()
     norm: Norm = "batch"
+    package: str = "edgeslim"
 
     def __post_init__(self) -> None:
         for field, smallest in (("num_classes", 1), ("input_size", 4), ("in_channels", 1)):
@@ -60,6 +62,7 @@ class ModelSpec:
             "high": self.high.permille,
             "widths": [width.permille for width in self.widths],
             "norm": self.norm,
+            "package": self.package,
         }
 
     @classmethod
@@ -75,6 +78,8 @@ class ModelSpec:
             raise ModelError(f"a model spec has the fields {sorted(fields)}, got {met}")
         if not isinstance(document["name"], str) or not isinstance(document["widths"], list | tuple):
             raise ModelError("a model spec has a name (text) and widths (a list)")
+        if not isinstance(document["package"], str):
+            raise ModelError("a model spec has a package (text)")
         return cls(
             name=document["name"],
             num_classes=document["num_classes"],
@@ -84,4 +89,5 @@ class ModelSpec:
             high=Width(document["high"]),
             widths=tuple(Width(permille) for permille in document["widths"]),
             norm=document["norm"],
+            package=document["package"],
         )

@@ -15,11 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from edgeslim.core.manifest import TaskName
 from edgeslim.errors import ModelError
 
 Outputs = Mapping[str, Tensor]
@@ -63,11 +64,28 @@ class Metric(Protocol):
     def result(self) -> dict[str, float]: ...
 
 
+@runtime_checkable
+class Answers(Protocol):
+    """A metric that also keeps what was answered to every example, so that two nets' answers can be counted as same."""
+
+    @property
+    def answers(self) -> Tensor:
+        """Whole numbers (N,), in the order of the examples."""
+        ...
+
+
 class Task(Protocol):
     """The whole of what training, evaluation and verification ask."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called in the registry, on the command line and in checkpoints."""
+        ...
+
+    @property
+    def bundle_task(self) -> TaskName:
+        """What readers of a bundle, who know only FORMAT.md, may take it for; ``other`` where that says too much."""
+        ...
 
     @property
     def outputs(self) -> tuple[OutputSpec, ...]: ...

@@ -9,15 +9,15 @@ teacher is trusted, image by image, as far as it is right (``trusted``); ``plain
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgeslim.tasks.base import Closeness, Outputs, OutputSpec, detached, sqnr_db
+from edgeslim.core.manifest import TaskName
+from edgeslim.tasks import Distill, TaskSettings
+from edgeslim.tasks.base import Closeness, Metric, Outputs, OutputSpec, detached, sqnr_db
 
-Distill = Literal["trusted", "plain", "none"]
 LOGITS = "logits"
 
 
@@ -35,6 +35,10 @@ class Classify:
 
     @property
     def name(self) -> str:
+        return "classify"
+
+    @property
+    def bundle_task(self) -> TaskName:
         return "classify"
 
     @property
@@ -60,12 +64,17 @@ class Classify:
         """Cross-entropy with the probabilities (temperature 1)."""
         return F.cross_entropy(out[LOGITS].float(), soft[LOGITS])
 
-    def metric(self) -> Accuracy:
+    def metric(self) -> Metric:
         return Accuracy()
 
     def compare(self, ours: Outputs, theirs: Outputs) -> Closeness:
         same = (ours[LOGITS].argmax(1) == theirs[LOGITS].argmax(1)).double().mean()
         return Closeness(sqnr_db={LOGITS: sqnr_db(ours[LOGITS], theirs[LOGITS])}, agreement=float(same))
+
+
+def make(settings: TaskSettings) -> Classify:
+    """The task as the registry knows it."""
+    return Classify(smoothing=settings.smoothing, distill=settings.distill)
 
 
 class Accuracy:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,17 +10,7 @@ from torch import Tensor, nn
 
 from edgeslim.data.images import ImageSet
 from edgeslim.tasks.base import Metric, Target, Task, named
-from edgeslim.tasks.classify import Accuracy, Classify
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """``loss``: mean cross-entropy; ``top1``, ``top5``: shares in [0, 1]; ``answers``: every image's best class."""
-
-    loss: float
-    top1: float
-    top5: float
-    answers: Tensor
+from edgeslim.tasks.classify import Classify
 
 
 @torch.inference_mode()
@@ -37,21 +26,7 @@ def measure(
     return metric
 
 
-def score(
-    predict: Callable[[Tensor], Tensor],
-    data: ImageSet,
-    *,
-    batch_size: int = 128,
-    device: torch.device | str = "cpu",
-) -> Score:
-    """Score ``predict`` (normalised images (B, C, S, S) on ``device`` → logits (B, classes)) on all of ``data``."""
-    metric = measure(Classify(), predict, data.batches(batch_size, device))
-    assert isinstance(metric, Accuracy)
-    return Score(answers=metric.answers, **metric.result())
-
-
-def evaluate(net: nn.Module, data: ImageSet, *, batch_size: int = 128) -> dict[str, float]:
-    """``loss`` (mean cross-entropy) and ``top1`` (share in [0, 1]) of ``net`` in evaluation mode."""
+def evaluate(net: nn.Module, data: ImageSet, *, task: Task | None = None, batch_size: int = 128) -> dict[str, float]:
+    """What ``task`` measures of ``net`` in evaluation mode; of a classification ``loss``, ``top1`` and ``top5``."""
     net = net.eval().to(memory_format=torch.channels_last)
-    found = score(net, data, batch_size=batch_size)
-    return {"loss": found.loss, "top1": found.top1}
+    return measure(task or Classify(), net, data.batches(batch_size)).result()

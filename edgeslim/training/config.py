@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from edgeslim import tasks
 from edgeslim.data.augment import Augment
 from edgeslim.errors import UsageError
-from edgeslim.tasks.classify import Classify, Distill
+from edgeslim.tasks import Distill, TaskSettings
+from edgeslim.tasks.base import Task
 from edgeslim.training.optim import OptimConfig
 from edgeslim.training.sandwich import Sandwich
 
@@ -16,9 +18,10 @@ from edgeslim.training.sandwich import Sandwich
 class TrainConfig:
     """One run. Two runs with equal settings on one machine give equal losses, bit by bit.
 
-    ``data``: what the images are called; ``data_sha256``: of their content, where that is cheap; ``batch_size``: over
-    all processes; ``label_smoothing``: of the widest's hard labels; ``distill``: what the narrower widths learn
-    (``tasks.classify``); ``teacher``: where that comes from (``inplace``, ``ema``, or the SHA-256 of a checkpoint).
+    ``task``: by its name (``tasks``); ``data``: what the images are called; ``data_sha256``: of their content, where
+    that is cheap; ``batch_size``: over all processes; ``label_smoothing``: of the widest's hard labels; ``distill``:
+    what the narrower widths learn (``tasks.classify``); ``teacher``: where that comes from (``inplace``, ``ema``, or
+    the SHA-256 of a checkpoint).
 
     Raises:
         UsageError: a value out of its range.
@@ -27,6 +30,7 @@ class TrainConfig:
     data: str
     epochs: int
     batch_size: int
+    task: str = "classify"
     sandwich: Sandwich
     optim: OptimConfig = field(default_factory=OptimConfig)
     augment: Augment = field(default_factory=lambda: Augment(padding=4, flip=True))
@@ -44,9 +48,13 @@ class TrainConfig:
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"--label-smoothing is in [0, 1), got {self.label_smoothing}")
 
-    def task(self) -> Classify:
-        """The task with these settings."""
-        return Classify(smoothing=self.label_smoothing, distill=self.distill)
+    def make_task(self) -> Task:
+        """The task with these settings.
+
+        Raises:
+            UsageError: there is no such task.
+        """
+        return tasks.get(self.task, TaskSettings(smoothing=self.label_smoothing, distill=self.distill))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, widths in permille."""

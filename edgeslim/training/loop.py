@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeslim import __version__
+from edgeslim import __version__, tasks
 from edgeslim.data.batch_plan import BatchPlan
 from edgeslim.data.images import ImageSet
 from edgeslim.data.source import ImageSource, Source
@@ -72,7 +72,7 @@ class Trainer:
         self.device = torch.device(device)
         self.model = model.to(device=self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.data, self.config, self.teacher, self.ranks, self.files = data, config, teacher, ranks, files
-        self.task: Task = task or config.task()
+        self.task: Task = task or config.make_task()
         self.sampler: Sampler = sampler or config.sandwich
         self.source: Source = source or ImageSource(
             data=data,
@@ -172,6 +172,8 @@ class Trainer:
             self.model,
             input=data.contract,
             labels=data.classes,
+            task=self.task.name,
+            task_package=tasks.package_of(self.task.name),
             provenance={"edgeslim": __version__, "torch": str(torch.__version__), "training": self.settings()},
             data_sha256=data.known_sha256,
         )

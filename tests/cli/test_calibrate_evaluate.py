@@ -16,8 +16,8 @@ from edgeslim.cli.sizes import BYTES
 from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.data.named import load_data
-from edgeslim.models import create
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.registry import create
 
 Run = tuple[int, Any, str]
 
@@ -121,8 +121,8 @@ def test_evaluate_and_write(calibrated: Path, tmp_path: Path, run: Any) -> None:
     assert code == 0
     assert (document["data"], document["images"]) == ("digits", 50)
     assert [row["permille"] for row in document["rows"]] == [250, 500, 501]
-    keys = {"permille", "net", "precision", "loss", "metric", "value", "top1", "top5"}
-    assert all(set(row) == keys for row in document["rows"])
+    named = {"permille", "net", "precision", "metric", "value", "loss", "top1", "top5"}
+    assert all(set(row) == named and row["value"] == row["top1"] for row in document["rows"])
     assert all(0 <= row["top1"] <= row["top5"] <= 1 for row in document["rows"])
     assert plot.read_bytes()[:4] == b"\x89PNG"
     kept = load_checkpoint(calibrated).accuracies

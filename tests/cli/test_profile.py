@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from edgeslim.cli.main import main
-from edgeslim.models import create
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.registry import create
 
 
 def profile(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, Any]:

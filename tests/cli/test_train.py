@@ -55,7 +55,7 @@ def test_the_document_of_a_warm_start_with_a_teacher(
     assert (document["checkpoint"], document["epochs"]) == (str(out), 1)
     rows = document["rows"]
     assert isinstance(rows, list)
-    assert [set(row) for row in rows] == [{"permille", "loss", "top1"}] * 2
+    assert [set(row) for row in rows] == [{"permille", "metric", "value", "loss", "top1", "top5"}] * 2
     assert [row["permille"] for row in rows] == [125, 250]
     checkpoint = load_checkpoint(out)
     assert checkpoint.spec == load_checkpoint(trained).spec
@@ -74,7 +74,7 @@ def test_a_teacher_by_moving_average(tmp_path: Path, capsys: pytest.CaptureFixtu
     [
         (["--model", "us_mobilenet_v9"], "model", "us_mobilenet_v9"),
         ([], "usage", "no network given"),
-        (["--model", "us_mobilenet_v1", "--data", "digit"], "data", "unknown data set"),
+        (["--model", "us_mobilenet_v1", "--data", "digit"], "data", "no data set"),
         (["--model", "us_mobilenet_v1", "--widths", "1.0:0.5"], "width", "upside down"),
         (["--model", "us_mobilenet_v1", "--ladder", "0.1,0.5"], "width", "outside the trained range"),
         (["--model", "us_mobilenet_v1", "--lr", "0"], "usage", "learning rate"),

@@ -24,7 +24,8 @@ from edgeslim.models.builder import Builder
 from edgeslim.models.channels import Channels, Rule
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.layers import SlimConv2d, SlimLayerNorm, SlimLinear
-from edgeslim.models.registry import Network, from_spec
+from edgeslim.models.network import Network
+from edgeslim.models.registry import from_spec
 from edgeslim.models.selection import Selection
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.spec import ModelSpec

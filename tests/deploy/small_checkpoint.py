@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from edgeslim import models
 from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.registry import create
 from edgeslim.models.selection import Selection
 
 LOW, HIGH = Width(130), Width(250)
@@ -20,7 +20,7 @@ WIDTHS = tuple(map(Width, (130, 190, 250)))
 def small_checkpoint(*, statistics: tuple[Width, ...] = WIDTHS, seed: int = 0) -> Checkpoint:
     """A US-MobileNetV1 of at most 256 channels whose BatchNorms look as if trained: dead, tiny and negative gammas."""
     torch.manual_seed(seed)
-    model = models.create("us_mobilenet_v1", num_classes=4, input_size=16, low=LOW, high=HIGH)
+    model = create("us_mobilenet_v1", num_classes=4, input_size=16, low=LOW, high=HIGH)
     with torch.no_grad():
         norm: Any
         for norm in model.norms().values():
@@ -39,6 +39,7 @@ def small_checkpoint(*, statistics: tuple[Width, ...] = WIDTHS, seed: int = 0) -
         )
     contract = dataclasses.replace(ImageContract.imagenet(3, 16, 16, crop="1"), mean=("0.5",) * 3, std=("0.25",) * 3)
     accuracies: dict[Width | Selection, dict[str, Any]] = {
-        width: {"top1": 0.25 + width.permille / 1000, "images": 40} for width in statistics
+        width: {"top1": 0.25 + width.permille / 1000, "images": 40, "metric": "top1", "larger_is_better": True}
+        for width in statistics
     }
     return Checkpoint.from_model(model, input=contract, labels="abcd", accuracies=accuracies)

@@ -11,8 +11,8 @@ from torch import nn
 from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.data.images import ImageSet
-from edgeslim.models import create
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.registry import create
 
 CONTRACT = dataclasses.replace(
     ImageContract.imagenet(3, 16, 16, crop="1"), mean=("0.4", "0.5", "0.6"), std=("0.25", "0.2", "0.3")

@@ -80,6 +80,6 @@ def test_training_learns_and_both_devices_calibrate_alike() -> None:
             assert ((mean - other_mean).abs() / var.sqrt().clamp(min=1e-6)).max() <= 1e-3, name
             assert ((var - other_var).abs() / var.clamp(min=1e-12)).max() <= 1e-3, name
     for one, other in zip(scored["cpu"][1], scored["cuda"][1], strict=True):
-        assert one.top1 > 0.3  # chance is 0.1
-        assert abs(one.top1 - other.top1) <= 0.01
-        assert abs(one.loss - other.loss) <= 1e-3
+        assert one.values["top1"] > 0.3  # chance is 0.1
+        assert abs(one.values["top1"] - other.values["top1"]) <= 0.01
+        assert abs(one.values["loss"] - other.values["loss"]) <= 1e-3

@@ -18,7 +18,8 @@ from edgeslim.deploy.evaluate import evaluate_checkpoint, with_accuracies
 from edgeslim.deploy.spectrum import write_spectrum
 from edgeslim.errors import CheckpointError, DataError, OutputError, WidthError
 from edgeslim.models.count import count
-from edgeslim.tasks.evaluation import evaluate, score
+from edgeslim.tasks.classify import Accuracy, Classify
+from edgeslim.tasks.evaluation import evaluate, measure
 
 HALF, FULL = Width(500), Width(1000)
 
@@ -39,7 +40,7 @@ class Table(nn.Module):
         return self.logits[(images[:, 0, 0, 0] * 255).round().long()]
 
 
-def test_score_is_arithmetic() -> None:
+def test_accuracy_is_arithmetic() -> None:
     """Four images of seven classes; the right class is 1st, 2nd, 5th and 6th best."""
     logits = torch.zeros(4, 7)
     for row, rank in enumerate((1, 2, 5, 6)):
@@ -51,16 +52,18 @@ def test_score_is_arithmetic() -> None:
     plain = dataclasses.replace(CONTRACT, mean=("0",) * 3, std=("1",) * 3)
     data = dataclasses.replace(data, labels=torch.arange(4), contract=plain)
     data = data.with_pixels(torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, 16, 16).clone())
-    found = score(Table(logits), data, batch_size=3)
+    metric = measure(Classify(), Table(logits), data.batches(3))
+    assert isinstance(metric, Accuracy)
+    found = metric.result()
     partition = sum(np.exp(-place) for place in range(7))
-    assert found.loss == pytest.approx(np.mean([place + np.log(partition) for place in (0, 1, 4, 5)]), rel=1e-6)
-    assert (found.top1, found.top5) == (0.25, 0.75)
-    assert found.answers.tolist() == [0, 0, 0, 0]
+    assert found["loss"] == pytest.approx(np.mean([place + np.log(partition) for place in (0, 1, 4, 5)]), rel=1e-6)
+    assert (found["top1"], found["top5"]) == (0.25, 0.75)
+    assert metric.answers.tolist() == [0, 0, 0, 0]
 
 
 def test_top5_of_four_classes_is_certain(model: CalibratedModel) -> None:
     (row,) = evaluate_checkpoint(model, small_images(16, split="test"), [HALF])
-    assert row.top5 == 1.0
+    assert row.values["top5"] == 1.0
 
 
 def test_every_width_in_the_nets_own_normalisation(model: CalibratedModel) -> None:
@@ -72,13 +75,15 @@ def test_every_width_in_the_nets_own_normalisation(model: CalibratedModel) -> No
         answers = {width: model.slice(width)(images) for width in (HALF, FULL)}
     for row in rows:
         logits = answers[row.width]
-        assert row.loss == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
-        assert row.top1 == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+        assert row.values["loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
+        assert row.values["top1"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
         assert row.macs == count(model.static(row.width), row.width, 16).macs
         assert row.misfits == ()
         same = (logits.argmax(1) == answers[FULL].argmax(1)).float().mean().item()
         assert row.agreement == pytest.approx(same)
-        assert evaluate(model.static(row.width), data.prepared_as(CONTRACT))["loss"] == pytest.approx(row.loss)
+        assert evaluate(model.static(row.width), data.prepared_as(CONTRACT))["loss"] == pytest.approx(
+            row.values["loss"]
+        )
 
 
 def test_agreement_is_unknown_without_the_widest(model: CalibratedModel) -> None:
@@ -131,9 +136,11 @@ def test_accuracies_are_kept_with_the_net_whatever_it_was_called(model: Calibrat
         "split": "test",
         "images": 16,
         "data_sha256": data.data_sha256,
-        "loss": rows[0].loss,
-        "top1": rows[0].top1,
+        "loss": rows[0].values["loss"],
+        "top1": rows[0].values["top1"],
         "top5": 1.0,
+        "metric": "top1",
+        "larger_is_better": True,
         "agreement": rows[0].agreement,
     }
 

@@ -48,8 +48,8 @@ def artifacts(variant: str) -> list[str]:
 def compare(found: list[ArtifactScore], wanted: list[WidthScore]) -> None:
     assert [(row.widths, row.macs) for row in found] == [((w.width, *w.aliases), w.macs) for w in wanted]
     for row, other in zip(found, wanted, strict=True):
-        assert row.loss == pytest.approx(other.loss, rel=1e-4)
-        assert (row.top1, row.top5, row.agreement) == (other.top1, other.top5, other.agreement)
+        assert row.values == pytest.approx(other.values, rel=1e-4)
+        assert (row.value, row.agreement) == (other.value, other.agreement)
 
 
 def test_the_files_answer_as_the_checkpoint(model: CalibratedModel, reference: Path) -> None:

@@ -14,9 +14,10 @@ from edgeslim.core.width import Width
 from edgeslim.deploy.fold import filled, fold, fold_layers, structure
 from edgeslim.deploy.masters import constants, own_vectors, sources
 from edgeslim.errors import CheckpointError, ModelError
-from edgeslim.models import create, names
+from edgeslim.models import names
 from edgeslim.models.count import count
 from edgeslim.models.masters import masters_of as master_specs
+from edgeslim.models.registry import create
 from edgeslim.models.sliced import ChannelAffine, SlicedModel
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.press.build import MasterSet

@@ -17,11 +17,12 @@ from edgeslim.core.width import Width
 from edgeslim.data.named import load_data
 from edgeslim.deploy.bundle_net import folded_net
 from edgeslim.deploy.calibration.calibrate import CalibratedModel
-from edgeslim.deploy.compare import Comparison, compare, fp16_floor_db, seeded_pixels, sqnr_db
+from edgeslim.deploy.compare import Comparison, compare, fp16_floor_db, seeded_pixels
 from edgeslim.deploy.pack import pack
 from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.deploy.verify import image_of, pixels_of, verify
 from edgeslim.errors import UsageError, WidthError
+from edgeslim.tasks.classify import Classify
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +30,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("verify") / "net.slim"
     pack(small_checkpoint(), PackOptions(targets=["reference"], out=path, jobs=1))
     return path
-
-
-def test_sqnr_by_hand() -> None:
-    reference = np.array([[3.0, 4.0]], np.float32)
-    assert sqnr_db(reference, reference) == 200.0
-    assert sqnr_db(reference, reference + np.float32(0.5)) == pytest.approx(10 * np.log10(25 / 0.5))
-    assert sqnr_db(reference, np.array([[np.nan, 4.0]], np.float32)) == -200.0
 
 
 def test_the_bundle_alone_gives_the_folded_net_bit_for_bit(bundle: Path) -> None:
@@ -69,7 +63,7 @@ def test_fp16_is_held_against_what_fp16_leaves_of_the_net(tmp_path: Path, monkey
     with SlimBundle.open(tmp_path / "net.slim") as opened:
         images = seeded_pixels(4, height=16, width=16, channels=3)
         net, contract = folded_net(opened, opened.resolve(Width(250))), image_of(opened, "16")
-        floor_db = fp16_floor_db(net, images, contract)
+        floor_db = fp16_floor_db(net, images, contract, Classify())
         (row,) = verify(opened, count=4)
         (strict,) = verify(opened, count=4, min_sqnr_db=floor_db + 10)
         monkeypatch.setattr("edgeslim.deploy.verify.fp16_floor_db", lambda *_, **__: -200.0)
@@ -127,4 +121,4 @@ def test_comparing_nothing_is_an_error(bundle: Path) -> None:
     with SlimBundle.open(bundle) as opened:
         net, contract = folded_net(opened, opened.resolve(Width(250))), image_of(opened, "16")
     with pytest.raises(ValueError, match="image"):
-        compare(net, None, [], contract)  # type: ignore[arg-type]
+        compare(net, None, [], contract, Classify())  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ import torch
 from random_nets import FEATURES, SIZE, Writer, features_of, network_of, random_checkpoint, spec_of
 from torch import nn
 
-from edgeslim import targets
+from edgeslim import models, targets
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.deploy import export_job
@@ -38,9 +38,10 @@ from edgeslim.deploy.workers import Done
 from edgeslim.errors import CheckpointError
 from edgeslim.models.builder import Builder
 from edgeslim.models.count import Counts, count
-from edgeslim.models.registry import NETWORKS
+from edgeslim.models.network import Network
 from edgeslim.models.sliced import SlicedModel
 from edgeslim.models.static import StaticModel
+from edgeslim.registry import OWN, Entry
 
 ALL, BLOCK = 300, 20
 EXPORTED = range(0, ALL, 25)  # by the reference target too, which goes through torch.export
@@ -134,10 +135,16 @@ def unseen_bytes(net: SlicedModel) -> int:
     return sum(array.nbytes for array in arrays if array.nbytes < SHORTEST_BYTES or not array.any())
 
 
+def know(here: pytest.MonkeyPatch, name: str, network: Network) -> None:
+    """Have ``network`` in the registry for one test."""
+    here.setattr(f"random_nets.{name}", network, raising=False)
+    here.setitem(models.REGISTRY._added, name, Entry(name=name, where=f"random_nets:{name}", origin=OWN))
+
+
 @pytest.mark.parametrize("first", range(0, ALL, BLOCK))
 def test_bundles_of_any_network_rebuild_what_was_exported(first: int, here: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for seed in range(first, first + BLOCK):
-        here.setitem(NETWORKS, spec_of(seed).name, network_of(seed))
+        know(here, spec_of(seed).name, network_of(seed))
         try:
             check(seed, tmp_path, target="verbatim", precision="fp16" if seed % 4 == 1 else "fp32")
             if seed in EXPORTED:
@@ -160,7 +167,7 @@ def test_the_command_packs_strangers_and_says_what_stays_literal(
     """A BatchNorm alone, a shared module and tables; one number alone is too short to be looked for."""
     wanted = {"norm_alone", "shared_module", "tables", "universal"}
     seed = next(seed for seed in itertools.count() if wanted <= features_of(seed))
-    here.setitem(NETWORKS, spec_of(seed).name, network_of(seed))
+    know(here, spec_of(seed).name, network_of(seed))
     checkpoint, nets = random_checkpoint(seed)
     checkpoint.save(tmp_path / "net.pt")
     bundle = tmp_path / "net.slim"
@@ -181,7 +188,7 @@ def test_a_table_that_no_master_can_hold_is_refused_by_its_name(here: pytest.Mon
         net.register_buffer("order", torch.arange(3))
         return net
 
-    here.setitem(NETWORKS, spec_of(0).name, dataclasses.replace(network_of(0), build=build))
+    know(here, spec_of(0).name, dataclasses.replace(network_of(0), build=build))
     checkpoint, nets = random_checkpoint(0)
     with pytest.raises(CheckpointError, match=r"order: expected a floating-point tensor, got torch\.int64"):
         pack(checkpoint, PackOptions(targets=["verbatim"], out=tmp_path / "net.slim", nets=nets, jobs=1))

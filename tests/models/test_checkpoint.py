@@ -18,9 +18,11 @@ from edgeslim.cli.main import main
 from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, EdgeslimError, OutputError
-from edgeslim.models import ModelSpec, create, names
+from edgeslim.models import names
 from edgeslim.models.checkpoint import RESUME_FORMAT, Checkpoint, load_checkpoint
+from edgeslim.models.registry import create
 from edgeslim.models.slimmable import SlimmableModel
+from edgeslim.models.spec import ModelSpec
 
 CONTRACT = ImageContract.imagenet(3, 32, 32, crop="1")
 

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeslim.errors import ModelError
-from edgeslim.models import create, names
+from edgeslim.models import names
 from edgeslim.models.count import count
 from edgeslim.models.graph import Graph, trace
+from edgeslim.models.registry import create
 
 
 class Mixed(nn.Module):

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from edgeslim import models
 from edgeslim.core.width import Width
+from edgeslim.models.registry import create, network
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.testing import NETWORK_CHECKS, ConformanceError, NetworkCase
 
 
 def small(name: str) -> SlimmableModel:
     torch.manual_seed(0)
-    ends: dict[str, Any] = {} if models.registry.network(name).listed else {"low": Width(250), "high": Width(500)}
-    return models.create(name, num_classes=3, input_size=32, **ends)
+    ends: dict[str, Any] = {} if network(name).listed else {"low": Width(250), "high": Width(500)}
+    return create(name, num_classes=3, input_size=32, **ends)
 
 
 @pytest.fixture(scope="module", params=["us_mobilenet_v2", "us_resnet18", "s_mobilenet_v1"])

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError
-from edgeslim.models import create
 from edgeslim.models.checkpoint import load_checkpoint
-from edgeslim.models.registry import network
+from edgeslim.models.registry import create, network
 from edgeslim.models.slimmable import SlimmableModel
 
 TAIL = "features.18.1"

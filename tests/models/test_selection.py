@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from edgeslim.core.width import Width
 from edgeslim.errors import ModelError
-from edgeslim.models import create, names
+from edgeslim.models import names
 from edgeslim.models.blocks import Classifier
 from edgeslim.models.builder import Builder
 from edgeslim.models.channels import Channels
@@ -23,6 +23,7 @@ from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
 from edgeslim.models.importance import sort_channels
 from edgeslim.models.layers import SlimConv2d, SlimLayerNorm
 from edgeslim.models.masters import MasterSpec, Sliced, cut, masters_of
+from edgeslim.models.registry import create
 from edgeslim.models.selection import Selection
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.spec import ModelSpec

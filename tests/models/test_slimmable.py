@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, ModelError, WidthError
-from edgeslim.models import create, default_ladder, names
+from edgeslim.models import names
 from edgeslim.models.layers import SlimConv2d, SlimLinear
+from edgeslim.models.registry import create, default_ladder
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.static import batch_norms, set_statistics
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError, ModelError
-from edgeslim.models import create
 from edgeslim.models.checkpoint import Checkpoint
 from edgeslim.models.importance import sort_channels
+from edgeslim.models.registry import create
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.warm_start import open_source, warm_start
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edgeslim import models, targets
+from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.manifest import artifact_id
@@ -25,6 +25,7 @@ from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.deploy.verify import verify
 from edgeslim.errors import MissingExtraError
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.registry import create
 from edgeslim.models.selection import Selection
 from edgeslim.runtime.deployment import ArtifactPlan
 from edgeslim.runtime.result import FrameResult
@@ -39,7 +40,7 @@ LIMIT_S = 30
 def checkpoint() -> Checkpoint:
     """A US-MobileNetV1 of 0.25x, and a vector of it that is narrow where nets are wide."""
     torch.manual_seed(0)
-    model = models.create("us_mobilenet_v1", num_classes=4, input_size=32, low=LOW, high=HIGH)
+    model = create("us_mobilenet_v1", num_classes=4, input_size=32, low=LOW, high=HIGH)
     counts = {group.name: group.at(HIGH) for group in model.groups()}
     vector = Selection.of({name: max(5, count // 3) for name, count in counts.items()}, label=LABEL)
     for net in (vector, HIGH):

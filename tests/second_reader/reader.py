@@ -93,7 +93,7 @@ class Entry:
 
 
 HEADER_START = b'{"__metadata__":{"format":"edgeslim","format_version":"'
-HEADER_VERSION = re.compile(rb'(0|[1-9][0-9]{0,8})"')
+HEADER_VERSION = re.compile(rb'([1-9][0-9]{0,8})"')
 HEADER_HASH = re.compile(rb',"manifest_sha256":"([0-9a-f]{64})"\}')
 NUMBER = rb"(?:0|[1-9][0-9]{0,14})"
 HEADER_ENTRY = re.compile(
@@ -648,7 +648,7 @@ def check_master(master: Json, by_name: dict[str, Json], earlier: dict[str, Json
             bad("no earlier master with a tensor")
         if (other["role"], other["dtype"], full_shape(other, sizes)) != (role, dtype, shape):
             bad("another role, type or shape than the master whose tensor it shares")
-        if weight and dtype == "i8" and other["rows"] != master["rows"]:
+        if weight and dtype == "i8" and (other["rows"], other["groups"]) != (master["rows"], master["groups"]):
             bad("steps along another axis")
     if (master["sha256"] is None) != (role == "own" or master["of"] is not None):
         bad("sha256")
@@ -1075,7 +1075,7 @@ class Net:
         return part.astype(np.float32) if master["dtype"] == "f16" else part
 
     def along(self, index: int) -> tuple[Integers, Integers, Integers]:
-        """For every element of a weight's cut, to be broadcast: i, o, and its position along `rows` in the master."""
+        """For every element of a weight's cut, to be broadcast: i, o, and O, the output channel in the master."""
         master = self.bundle.masters[index]
         first, second = (self.positions(axis) for axis in master["axes"][:2])
         group = self.bundle.full_shapes[index][0] // master["groups"]
@@ -1085,16 +1085,19 @@ class Net:
         along_1 = (groups[:, None] * len(second) + np.arange(len(second))).reshape(len(first), len(second), *ones)
         if master["rows"] == 0:
             return along_1, along_0, first.reshape(-1, 1, *ones)
-        return along_0, along_1, second.reshape(1, -1, *ones)
+        position = (first // group)[:, None] * self.bundle.full_shapes[index][1] + second
+        return along_0, along_1, position.reshape(len(first), len(second), *ones)
 
     def step(self, index: int) -> Floats:
-        """One step per position along `rows` of the whole master."""
+        """One step per output channel of the whole master."""
         master = self.bundle.masters[index]
         if master["dtype"] == "i8":
             return self.bundle.step(index)
         whole = self.bundle.master(index).astype(np.float32)
-        others = tuple(axis for axis in range(whole.ndim) if axis != master["rows"])
-        return quotient(np.abs(whole).max(axis=others), np.float32(127))
+        if master["rows"] == 0:
+            return quotient(np.abs(whole).max(axis=tuple(range(1, whole.ndim))), np.float32(127))
+        grouped = np.abs(whole).reshape(master["groups"], -1, *whole.shape[1:])
+        return quotient(grouped.max(axis=(1, *range(3, grouped.ndim))).reshape(-1), np.float32(127))
 
     def per_output(self, index: int, values: Array) -> Floats:
         """From one number per element of axes 0 and 1 to one per output channel."""
@@ -1214,7 +1217,7 @@ class Bundle:
             if master["sha256"] is not None:
                 expected[f"master/{master['name']}"] = (master["dtype"].upper(), tuple(shape))
             if master["step_sha256"] is not None:
-                expected[f"step/{master['name']}"] = ("F32", (shape[master["rows"]],))
+                expected[f"step/{master['name']}"] = ("F32", (channels_of(master, self.sizes, self.sizes)[1],))
         for net in self.manifest["nets"]:
             for word in ("fold", "quant"):
                 if net[f"{word}_sha256"] is not None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgeslim.core.manifest import net_id
 from edgeslim.core.width import Width
 from edgeslim.deploy.fold import fold
-from edgeslim.models import create
+from edgeslim.models.registry import create
 from edgeslim.models.sliced import SlicedModel
 from edgeslim.models.static import batch_norms
 from edgeslim.targets.base import Metadata

@@ -144,7 +144,7 @@ def test_images_of_the_inputs_size_are_not_enlarged_first(cifar_zip: Path) -> No
 @pytest.mark.parametrize(
     ("name", "split", "words", "hint"),
     [
-        ("digit", "train", "unknown data set 'digit'", "did you mean 'digits'"),
+        ("digit", "train", "no data set 'digit'", "did you mean 'digits'"),
         ("digits", "validation", "no split 'validation'", None),
         ("cifar10", "test", "not complete", "--download"),
         ("imagenet", "test", "no ImageNet here", "wnid"),

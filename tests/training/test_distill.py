@@ -11,7 +11,8 @@ from torch import Tensor
 from edgeslim.core.width import Width
 from edgeslim.models.registry import create
 from edgeslim.models.slimmable import SlimmableModel
-from edgeslim.tasks.classify import LOGITS, Classify, Distill
+from edgeslim.tasks import Distill
+from edgeslim.tasks.classify import LOGITS, Classify
 from edgeslim.training.engines import AUTOGRAD
 from edgeslim.training.step import accumulate_gradients
 from edgeslim.training.teachers import EmaTeacher, FixedTeacher

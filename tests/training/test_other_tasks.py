@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgeslim.core.manifest import TaskName
 from edgeslim.core.width import Width
 from edgeslim.data.augment import Augment
 from edgeslim.data.named import load_data
@@ -48,7 +49,8 @@ class Sharpen(nn.Module):
 class Restore:
     """Squared error of the image; the mean is only looked at."""
 
-    name = "other"
+    name = "restore"
+    bundle_task: TaskName = "other"
     outputs = (
         OutputSpec(name="image", axes=("channels", "height", "width"), meaning="pixels"),
         OutputSpec(name="mean", axes=(), meaning="brightness"),

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from edgeslim.core.width import Width
-from edgeslim.models import create, names
+from edgeslim.models import names
 from edgeslim.models.blocks import Classifier, Residual
 from edgeslim.models.builder import Builder
-from edgeslim.models.registry import make_spec
+from edgeslim.models.registry import create, make_spec
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.training.engines import AUTOGRAD, choose, tape
 from edgeslim.training.engines.tape import Pullbacks
