@@ -12,9 +12,9 @@ import torch
 from torchvision.io import write_jpeg
 from torchvision.models import mobilenet_v2
 
-from edgeslim import models
 from edgeslim.core.width import Width
 from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.registry import create
 
 
 def run(command: str, folder: Path) -> None:
@@ -43,7 +43,7 @@ def make_world(folder: Path) -> None:
             for index in range(count):
                 pixels = (colour + 40 * torch.randn(3, 32, 32)).clamp(0, 255).to(torch.uint8)
                 write_jpeg(pixels, str(folder / "images" / split / label / f"{index}.jpg"))
-    model = models.create("us_mobilenet_v2", num_classes=2, input_size=32)
+    model = create("us_mobilenet_v2", num_classes=2, input_size=32)
     for width in (Width(350), Width(500), Width(1000)):
         norms = {n: m for n, m in model.static(width).named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
         model.set_statistics(
