@@ -73,10 +73,10 @@ class PrivateSshd:
         }
         config = self.folder / "sshd_config"
         config.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
-        log = open(self.folder / "sshd.log", "ab")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [SSHD, "-D", "-e", "-f", str(config)], stdout=log, stderr=log, start_new_session=True
-        )
+        with open(self.folder / "sshd.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [SSHD, "-D", "-e", "-f", str(config)], stdout=log, stderr=log, start_new_session=True
+            )
         for _ in range(100):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
