@@ -126,6 +126,12 @@ class Deployed(nn.Module):
         return QD.dequantize_per_channel(values, *limits)  # type: ignore[no-any-return]
 
 
+def _short(value: float) -> np.float32:
+    """16 bits of it: another processor's last bits give the same scale."""
+    fraction, exponent = np.frexp(value)
+    return F32(np.ldexp(np.rint(fraction * 2**16) / 2**16, exponent))
+
+
 def calibrated(spike: Spike, net: Net, body: Body, images: Tensor) -> tuple[Net, dict[str, Range]]:
     """Ranges of the float net's activations on ``images``; the net with the input scale of every weight."""
     observed = Deployed(spike, net, body).eval()
@@ -134,7 +140,7 @@ def calibrated(spike: Spike, net: Net, body: Body, images: Tensor) -> tuple[Net,
             observed(image[None])
     ranges: dict[str, Range] = {}
     for name, (low, high) in observed.seen.items():
-        scale = F32((F32(high) - F32(low)) / F32(255))
+        scale = _short((high - low) / 255)
         ranges[name] = float(scale), int(np.clip(-128 - np.rint(F32(low) / scale), -128, 127))
     folds = dict(net.folds)
     for name, activation in observed.reads.items():

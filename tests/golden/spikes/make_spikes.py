@@ -157,9 +157,11 @@ def make(plan: Plan, out: Path, name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("spikes", nargs="*", choices=[*PLANS, []], default=list(PLANS))
+    parser.add_argument("spikes", nargs="*", metavar="SPIKE", help=f"of {', '.join(PLANS)}; default all")
     arguments = parser.parse_args()
-    for name in arguments.spikes:
+    if unknown := set(arguments.spikes) - PLANS.keys():
+        parser.error(f"no spike {', '.join(sorted(unknown))}; there are {', '.join(PLANS)}")
+    for name in arguments.spikes or PLANS:
         print(f"== {name}")
         make(PLANS[name], arguments.out, name)
 

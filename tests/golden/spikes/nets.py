@@ -227,7 +227,7 @@ def _norm_folded(make: Maker, net: Net, layer: str) -> Fold:
     columns = weight(next(master for master in make.masters if master.name == layer), make.spike(""), net)
     rows, width = columns.shape
     gamma, beta = make.normal([width], 0.2, 1.0), make.normal([width], 0.2)
-    shift = make.normal([rows], 0.2) + columns @ beta
+    shift = make.normal([rows], 0.2) + (columns.astype(np.float64) @ beta).astype(np.float32)
     if layer != "qkv":
         return fold(in_scale=gamma, shift=shift)
     scale = np.ones(rows, np.float32)
