@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,11 +156,17 @@ def command(
         f"{report.bundle}: {report.bytes:,} bytes, {report.bytes / report.weights_bytes:.3f}x the full-width weights; "
         f"the {len(report.rows)} files packed now have {separate:,} bytes"
     )
+    last = report.rows[-1]
+    suffix = targets.get(last.target).info.suffix
     console.next_commands(
         f"edgeslim verify {report.bundle}",
-        f"edgeslim bench {report.bundle} --target {names[0]} -o table.json",
-        f"edgeslim export {report.bundle} --artifact {report.rows[-1].artifact} -o model",
+        *(f"edgeslim bench {report.bundle} --target {name} -o table.json" for name in _measured_here(names)[:1]),
+        f"edgeslim export {report.bundle} --artifact {last.artifact} -o model{suffix}",
     )
+
+
+def _measured_here(names: Sequence[str]) -> list[str]:
+    return [name for name in names if targets.get(name).info.runs_here]
 
 
 def _installed() -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from edgeslim import targets
 from edgeslim.cli.bundle_options import chosen_nets, target_name
 from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.data_options import DATA_HELP
@@ -70,11 +71,13 @@ def command(
         names = ", ".join(f"{row.artifact}: {_verdict(row)}" for row in wrong)
         console.warn(f"{bundle} is not verified: {names}")
         raise click.exceptions.Exit(VerificationError.exit_code)
-    console.say(f"{bundle}: {len(rows)} artifacts rebuilt byte for byte, run and compared")
+    ran = sum(row.checked for row in rows)
+    console.say(f"{bundle}: {len(rows)} artifacts rebuilt byte for byte, {ran} run and compared")
     for row in rows:
         if not row.checked:
             console.warn(f"{row.artifact}: {_verdict(row)}")
-    console.next_commands(f"edgeslim bench {bundle} -o table.json")
+    if any(targets.get(row.target).info.runs_here for row in rows):
+        console.next_commands(f"edgeslim bench {bundle} -o table.json")
 
 
 def _images(data: str, bundle: SlimBundle) -> ImageSet:
