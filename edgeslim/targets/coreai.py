@@ -1,10 +1,12 @@
-"""Core AI: Apple's successor of Core ML from iOS 27 and macOS 27 on, as a deterministic ``.aimodel`` directory.
+"""Core AI: Apple's successor of Core ML from iOS 27 and macOS 27 on, as an ``.aimodel`` directory.
 
     torch.export ─► coreai-torch ─► main.mlirb (weights inline), main.hash, metadata.json ─► normalise
 
 Two exports of one net differ in the creation date in ``metadata.json`` and in the places of Python source that the
 program notes beside its operations. The named normalisation ``coreai-1`` leaves out the latter before the conversion,
-sets a fixed date and sorts the keys; ``main.hash`` (the SHA-256 of ``main.mlirb``) stays true.
+sets a fixed date and sorts the keys; ``main.hash`` (the SHA-256 of ``main.mlirb``) stays true. Inside one process two
+exports are then the same bytes. Between two the names that the compiler gives to constants (``resource_<number>``) still
+differ: it seeds that hash anew in every process.
 Metadata: JSON text under ``edgeslim_meta`` and the class labels under ``edgeslim_labels``, in the asset's own metadata.
 
 Where there is no Core AI (Linux), Apple's interpreter in ``coreai-core`` runs the same file: for verification, never
