@@ -5,8 +5,8 @@
 Two exports of one net differ in the creation date in ``metadata.json`` and in the places of Python source that the
 program notes beside its operations. The named normalisation ``coreai-1`` leaves out the latter before the conversion,
 sets a fixed date and sorts the keys; ``main.hash`` (the SHA-256 of ``main.mlirb``) stays true. Inside one process two
-exports are then the same bytes. Between two the names that the compiler gives to constants (``resource_<number>``) still
-differ: it seeds that hash anew in every process.
+exports are then the same bytes. Between two the compiler's names of constants (``resource_<number>``) still differ: it
+seeds that hash anew in every process.
 Metadata: JSON text under ``edgeslim_meta`` and the class labels under ``edgeslim_labels``, in the asset's own metadata.
 
 Where there is no Core AI (Linux), Apple's interpreter in ``coreai-core`` runs the same file: for verification, never
