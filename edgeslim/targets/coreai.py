@@ -21,7 +21,7 @@ import importlib.metadata
 import json
 import sys
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,21 +33,16 @@ from edgeslim.files import replace_directory, temporary_directory_beside
 from edgeslim.targets.base import (
     LABELS_NAME,
     METADATA_NAME,
-    NO_OPTIONS,
-    OUTPUT_NAME,
     Array,
     Arrays,
-    Artifact,
     Found,
-    InputOption,
     Metadata,
     Runner,
     check_inputs,
-    hash_files,
     specs_by_name,
 )
-from edgeslim.targets.exporting import Prepared, exporting, prepare
-from edgeslim.targets.info import FP16, FP32, Needs, TargetInfo
+from edgeslim.targets.exporting import Exporter, Prepared
+from edgeslim.targets.info import FP16, FP32, Needs, Precision, TargetInfo
 
 if TYPE_CHECKING:
     import torch
@@ -59,9 +54,11 @@ _FUNCTION = "main"
 _DATE = "19700101T000000Z"
 
 
-class CoreaiTarget:
+class CoreaiTarget(Exporter):
     """Writes ``.aimodel`` directories; runs them by Core AI on macOS, in Apple's interpreter elsewhere."""
 
+    backend = "coreai"
+    distributions = ("coreai-core", "coreai-torch", "torch")
     info = TargetInfo(
         name="coreai",
         suffix=".aimodel",
@@ -74,44 +71,19 @@ class CoreaiTarget:
         preference=5,
     )
 
-    def export(
-        self,
-        net: torch.nn.Module,
-        examples: Mapping[str, torch.Tensor],
-        out: Path,
-        *,
-        metadata: Metadata,
-        outputs: Sequence[str] = (OUTPUT_NAME,),
-        input_option: InputOption = InputOption.NCHW_FLOAT32,
-        precision: str | None = None,
-        options: Mapping[str, Any] = NO_OPTIONS,
-    ) -> Artifact:
-        self.info.ensure_available(exporting=True)
-        self.info.check_options(options)
-        written = self.info.precision(precision)
-        with exporting(self.info.name, metadata.label, out) as log:
-            written_net = _halved(net) if written is FP16 else net
-            prepared = prepare(written_net, examples, outputs, input_option, metadata)
-            program = _convert(prepared)
-            with temporary_directory_beside(out) as folder:
-                asset = folder / f"asset{self.info.suffix}"  # the exporter insists on the suffix
-                program.save_asset(asset, _described(metadata, prepared))
-                _normalise(asset)
-                replace_directory(asset, out, overwrite=False)
-        return Artifact(
-            target=self.info.name,
-            net=metadata.net,
-            precision=written.name,
-            backend="coreai",
-            input_option=input_option,
-            inputs=prepared.inputs,
-            outputs=prepared.outputs,
-            requires={"ios": "27.0", "macos": "27.0"},
-            exporters={name: importlib.metadata.version(name) for name in ("coreai-core", "coreai-torch", "torch")},
-            files=hash_files(out, self.info.suffix),
-            root=out,
-            log=log,
-        )
+    def adapted(self, net: torch.nn.Module, precision: Precision) -> torch.nn.Module:
+        return _halved(net) if precision is FP16 else net
+
+    def write(
+        self, prepared: Prepared, out: Path, *, metadata: Metadata, precision: Precision, options: Mapping[str, Any]
+    ) -> dict[str, str]:
+        program = _convert(prepared)
+        with temporary_directory_beside(out) as folder:
+            asset = folder / f"asset{self.info.suffix}"  # the exporter insists on the suffix
+            program.save_asset(asset, _described(metadata, prepared))
+            _normalise(asset)
+            replace_directory(asset, out, overwrite=False)
+        return {"ios": "27.0", "macos": "27.0"}
 
     def load(self, path: Path, *, threads: int = 1) -> Runner:
         self.info.ensure_available(exporting=False)

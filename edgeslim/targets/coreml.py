@@ -10,10 +10,9 @@ metadata. coremltools' own classifier is not used: it replaces the logits by a d
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,31 +26,29 @@ from edgeslim.targets.base import (
     INPUT_NAME,
     LABELS_NAME,
     METADATA_NAME,
-    NO_OPTIONS,
     OUTPUT_NAME,
     Array,
     Arrays,
-    Artifact,
-    InputOption,
     Metadata,
     Runner,
     check_inputs,
-    hash_files,
 )
-from edgeslim.targets.exporting import Prepared, exporting, prepare
+from edgeslim.targets.exporting import Exporter, Prepared
 from edgeslim.targets.info import FP16, FP32, Needs, Precision, TargetInfo
 from edgeslim.targets.mlpackage import MODEL_PATH, describe_inputs, describe_outputs, write_package
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 _DATE_KEY = "com.github.apple.coremltools.conversion_date"
 _DATE = "1970-01-01"
 
 
-class CoremlTarget:
+class CoremlTarget(Exporter):
     """Writes ``.mlpackage`` directories; runs them by Core ML on macOS, op by op in torch elsewhere."""
 
+    backend = "mlprogram"
+    distributions = ("coremltools", "torch")
     info = TargetInfo(
         name="coreml",
         suffix=".mlpackage",
@@ -66,44 +63,14 @@ class CoremlTarget:
         preference=10,
     )
 
-    def export(
-        self,
-        net: torch.nn.Module,
-        examples: Mapping[str, torch.Tensor],
-        out: Path,
-        *,
-        metadata: Metadata,
-        outputs: Sequence[str] = (OUTPUT_NAME,),
-        input_option: InputOption = InputOption.NCHW_FLOAT32,
-        precision: str | None = None,
-        options: Mapping[str, Any] = NO_OPTIONS,
-    ) -> Artifact:
-        self.info.ensure_available(exporting=True)
-        self.info.check_options(options)
-        written = self.info.precision(precision)
-        with exporting(self.info.name, metadata.label, out) as log:
-            prepared = prepare(net, examples, outputs, input_option, metadata)
-            model = _convert(prepared, written)
-            spec = model.get_spec()
-            _describe(spec, metadata, prepared)
-            write_package(out, spec, Path(model.weights_dir))
-        return Artifact(
-            target=self.info.name,
-            net=metadata.net,
-            precision=written.name,
-            backend="mlprogram",
-            input_option=input_option,
-            inputs=prepared.inputs,
-            outputs=prepared.outputs,
-            requires={"ios": "16.0", "macos": "13.0"},
-            exporters={
-                "coremltools": importlib.metadata.version("coremltools"),
-                "torch": importlib.metadata.version("torch"),
-            },
-            files=hash_files(out, self.info.suffix),
-            root=out,
-            log=log,
-        )
+    def write(
+        self, prepared: Prepared, out: Path, *, metadata: Metadata, precision: Precision, options: Mapping[str, Any]
+    ) -> dict[str, str]:
+        model = _convert(prepared, precision)
+        spec = model.get_spec()
+        _describe(spec, metadata, prepared)
+        write_package(out, spec, Path(model.weights_dir))
+        return {"ios": "16.0", "macos": "13.0"}
 
     def load(self, path: Path, *, threads: int = 1) -> Runner:
         self.info.ensure_available(exporting=False)

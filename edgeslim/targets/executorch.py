@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,21 +20,16 @@ from edgeslim.files import write_atomically
 from edgeslim.targets.base import (
     LABELS_NAME,
     METADATA_NAME,
-    NO_OPTIONS,
-    OUTPUT_NAME,
     Array,
     Arrays,
-    Artifact,
     Found,
-    InputOption,
     Metadata,
     Runner,
     check_inputs,
-    hash_files,
     specs_by_place,
 )
-from edgeslim.targets.exporting import exporting, prepare
-from edgeslim.targets.info import EVERYWHERE, Needs, TargetInfo
+from edgeslim.targets.exporting import Exporter, Prepared
+from edgeslim.targets.info import EVERYWHERE, Needs, Precision, TargetInfo
 
 if TYPE_CHECKING:
     import torch
@@ -46,9 +41,11 @@ _DTYPES = {0: "uint8", 1: "int8", 3: "int32", 4: "int64", 5: "float16", 6: "floa
 _OUTSIDE = {"getitem", "dim_order_ops._to_dim_order_copy.default"}
 
 
-class ExecutorchTarget:
+class ExecutorchTarget(Exporter):
     """Writes and runs ``.pte`` files."""
 
+    backend = "xnnpack"
+    distributions = ("executorch", "torch")
     info = TargetInfo(
         name="executorch",
         suffix=".pte",
@@ -64,48 +61,23 @@ class ExecutorchTarget:
         options={"compile_specs": "name → bytes, handed to the XNNPACK delegate and kept in the file"},
     )
 
-    def export(
-        self,
-        net: torch.nn.Module,
-        examples: Mapping[str, torch.Tensor],
-        out: Path,
-        *,
-        metadata: Metadata,
-        outputs: Sequence[str] = (OUTPUT_NAME,),
-        input_option: InputOption = InputOption.NCHW_FLOAT32,
-        precision: str | None = None,
-        options: Mapping[str, Any] = NO_OPTIONS,
-    ) -> Artifact:
-        self.info.ensure_available(exporting=True)
-        self.info.check_options(options)
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        super().check_options(options)
         specs = options.get("compile_specs", {})
         if not all(isinstance(name, str) and isinstance(value, bytes) for name, value in specs.items()):
             raise UsageError(f"compile_specs are names with bytes, got {specs!r}")
-        written = self.info.precision(precision)
-        with exporting(self.info.name, metadata.label, out) as log:
-            import torch
 
-            prepared = prepare(net, examples, outputs, input_option, metadata)
-            program = torch.export.export(prepared.module, prepared.examples)
-            lowered = _lower(program, prepared.text, metadata, specs)
-            _check_one_delegate(lowered.exported_program(), metadata)
-            with write_atomically(out, overwrite=False) as file:
-                lowered.to_executorch().write_to_file(file)
-        version = importlib.metadata.version("executorch")
-        return Artifact(
-            target=self.info.name,
-            net=metadata.net,
-            precision=written.name,
-            backend="xnnpack",
-            input_option=input_option,
-            inputs=prepared.inputs,
-            outputs=prepared.outputs,
-            requires={"executorch": ".".join(version.split(".")[:2])},
-            exporters={"executorch": version, "torch": importlib.metadata.version("torch")},
-            files=hash_files(out, self.info.suffix),
-            root=out,
-            log=log,
-        )
+    def write(
+        self, prepared: Prepared, out: Path, *, metadata: Metadata, precision: Precision, options: Mapping[str, Any]
+    ) -> dict[str, str]:
+        import torch
+
+        program = torch.export.export(prepared.module, prepared.examples)
+        lowered = _lower(program, prepared.text, metadata, options.get("compile_specs", {}))
+        _check_one_delegate(lowered.exported_program(), metadata)
+        with write_atomically(out, overwrite=False) as file:
+            lowered.to_executorch().write_to_file(file)
+        return {"executorch": ".".join(importlib.metadata.version("executorch").split(".")[:2])}
 
     def load(self, path: Path, *, threads: int = 1) -> Runner:
         self.info.ensure_available(exporting=False)

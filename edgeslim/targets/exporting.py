@@ -1,4 +1,6 @@
-"""What every exporter run has in common: silence, a log, a named failure, and the net's input front.
+"""What every exporter run has in common: its steps, silence, a log, a named failure, and the net's input front.
+
+    Exporter.export ─► checks ─► exporting(log) ─► adapted ─► prepare ─► write (the target's own) ─► Artifact, hashed
 
 Exporters print from Python and from C++, warn, and log. All of it goes to ``<out>.log`` by redirecting the file
 descriptors 1 and 2 of the whole process, so run exports in a process of their own when others must keep printing.
@@ -7,6 +9,7 @@ descriptors 1 and 2 of the whole process, so run exports in a process of their o
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import os
 import sys
 import tempfile
@@ -15,12 +18,22 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgeslim.core.manifest import TensorInfo
 from edgeslim.errors import EdgeslimError, ExportError
 from edgeslim.files import check_free
-from edgeslim.targets.base import INPUT_NAME, OUTPUT_NAME, InputOption, Metadata, layout_of
+from edgeslim.targets.base import (
+    INPUT_NAME,
+    NO_OPTIONS,
+    OUTPUT_NAME,
+    Artifact,
+    InputOption,
+    Metadata,
+    hash_files,
+    layout_of,
+)
+from edgeslim.targets.info import Precision, TargetInfo
 
 if TYPE_CHECKING:
     import torch
@@ -175,3 +188,66 @@ def _check_labels(metadata: Metadata, outputs: Sequence[TensorInfo]) -> None:
     scores = next((tensor for tensor in outputs if tensor.name == OUTPUT_NAME), None)
     if metadata.labels and scores is not None and len(metadata.labels) != scores.shape[1]:
         raise ExportError(f"the net has {scores.shape[1]} classes, but there are {len(metadata.labels)} labels")
+
+
+class Exporter:
+    """``Target.export`` for targets whose exporter starts from a prepared net: they only say how a file is written.
+
+    ``backend`` is what runs the file; ``distributions`` are the packages whose versions decide about its bytes.
+    """
+
+    info: TargetInfo
+    backend: ClassVar[str]
+    distributions: ClassVar[tuple[str, ...]]
+
+    def export(
+        self,
+        net: torch.nn.Module,
+        examples: Mapping[str, torch.Tensor],
+        out: Path,
+        *,
+        metadata: Metadata,
+        outputs: Sequence[str] = (OUTPUT_NAME,),
+        input_option: InputOption = InputOption.NCHW_FLOAT32,
+        precision: str | None = None,
+        options: Mapping[str, Any] = NO_OPTIONS,
+    ) -> Artifact:
+        """As ``Target.export``."""
+        self.info.ensure_available(exporting=True)
+        self.check_options(options)
+        written = self.info.precision(precision)
+        with exporting(self.info.name, metadata.label, out) as log:
+            prepared = prepare(self.adapted(net, written), examples, outputs, input_option, metadata)
+            requires = self.write(prepared, out, metadata=metadata, precision=written, options=options)
+        return Artifact(
+            target=self.info.name,
+            net=metadata.net,
+            precision=written.name,
+            backend=self.backend,
+            input_option=input_option,
+            inputs=prepared.inputs,
+            outputs=prepared.outputs,
+            requires=requires,
+            exporters={name: importlib.metadata.version(name) for name in self.distributions},
+            files=hash_files(out, self.info.suffix),
+            root=out,
+            log=log,
+        )
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raises UsageError: a setting that the target does not have, or that has no such value."""
+        self.info.check_options(options)
+
+    def adapted(self, net: torch.nn.Module, precision: Precision) -> torch.nn.Module:
+        """``net`` in another form where the exporter cannot make this precision of it; else itself."""
+        return net
+
+    def write(
+        self, prepared: Prepared, out: Path, *, metadata: Metadata, precision: Precision, options: Mapping[str, Any]
+    ) -> dict[str, str]:
+        """Write the file or directory ``out``, whole or not at all.
+
+        Returns:
+            What running it requires: operating system or runtime → least version.
+        """
+        raise NotImplementedError

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,31 +21,28 @@ from edgeslim.files import write_atomically
 from edgeslim.targets.base import (
     LABELS_NAME,
     METADATA_NAME,
-    NO_OPTIONS,
-    OUTPUT_NAME,
     Array,
     Arrays,
-    Artifact,
     Found,
-    InputOption,
     Metadata,
     Runner,
     check_inputs,
-    hash_files,
     specs_by_name,
 )
-from edgeslim.targets.exporting import exporting, prepare
-from edgeslim.targets.info import EVERYWHERE, Needs, TargetInfo
+from edgeslim.targets.exporting import Exporter, Prepared
+from edgeslim.targets.info import EVERYWHERE, Needs, Precision, TargetInfo
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 _IDENTIFIER = b"TFL3"  # at byte 4 of every .tflite
 
 
-class LitertTarget:
+class LitertTarget(Exporter):
     """Writes and runs ``.tflite`` files."""
 
+    backend = "builtin"
+    distributions = ("litert-torch", "torch")
     info = TargetInfo(
         name="litert",
         aliases=("tflite",),
@@ -57,52 +54,22 @@ class LitertTarget:
         preference=30,
     )
 
-    def export(
-        self,
-        net: torch.nn.Module,
-        examples: Mapping[str, torch.Tensor],
-        out: Path,
-        *,
-        metadata: Metadata,
-        outputs: Sequence[str] = (OUTPUT_NAME,),
-        input_option: InputOption = InputOption.NCHW_FLOAT32,
-        precision: str | None = None,
-        options: Mapping[str, Any] = NO_OPTIONS,
-    ) -> Artifact:
-        self.info.ensure_available(exporting=True)
-        self.info.check_options(options)
-        written = self.info.precision(precision)
-        with exporting(self.info.name, metadata.label, out) as log:
-            import litert_torch
+    def write(
+        self, prepared: Prepared, out: Path, *, metadata: Metadata, precision: Precision, options: Mapping[str, Any]
+    ) -> dict[str, str]:
+        import litert_torch
 
-            from edgeslim.targets.front import Named
-            from edgeslim.targets.tflite_metadata import add_metadata, minimum_runtime
+        from edgeslim.targets.front import Named
+        from edgeslim.targets.tflite_metadata import add_metadata, minimum_runtime
 
-            prepared = prepare(net, examples, outputs, input_option, metadata)
-            named = Named(prepared.module, outputs).eval()
-            arguments = {spec.name: example for spec, example in zip(prepared.inputs, prepared.examples, strict=True)}
-            stock = litert_torch.convert(named, sample_kwargs=arguments).model_content()
-            model = add_metadata(stock, metadata, prepared.inputs, prepared.outputs)
-            runtime = minimum_runtime(stock)
-            with write_atomically(out, overwrite=False) as file:
-                file.write(model)
-        return Artifact(
-            target=self.info.name,
-            net=metadata.net,
-            precision=written.name,
-            backend="builtin",
-            input_option=input_option,
-            inputs=prepared.inputs,
-            outputs=prepared.outputs,
-            requires={"tflite": runtime} if runtime else {},
-            exporters={
-                "litert-torch": importlib.metadata.version("litert-torch"),
-                "torch": importlib.metadata.version("torch"),
-            },
-            files=hash_files(out, self.info.suffix),
-            root=out,
-            log=log,
-        )
+        named = Named(prepared.module, [spec.name for spec in prepared.outputs]).eval()
+        arguments = {spec.name: example for spec, example in zip(prepared.inputs, prepared.examples, strict=True)}
+        stock = litert_torch.convert(named, sample_kwargs=arguments).model_content()
+        model = add_metadata(stock, metadata, prepared.inputs, prepared.outputs)
+        runtime = minimum_runtime(stock)
+        with write_atomically(out, overwrite=False) as file:
+            file.write(model)
+        return {"tflite": runtime} if runtime else {}
 
     def load(self, path: Path, *, threads: int = 1) -> Runner:
         self.info.ensure_available(exporting=False)

@@ -8,10 +8,9 @@ File: ``EDGEREF1``, header length (u32 little-endian), JSON header, then every t
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +22,14 @@ from edgeslim.core.passport import RuntimeInfo
 from edgeslim.errors import UsageError
 from edgeslim.files import write_atomically
 from edgeslim.targets.base import (
-    NO_OPTIONS,
-    OUTPUT_NAME,
     Array,
     Arrays,
-    Artifact,
-    InputOption,
     Metadata,
     Runner,
     check_inputs,
-    hash_files,
 )
-from edgeslim.targets.exporting import exporting, prepare
-from edgeslim.targets.info import EVERYWHERE, Needs, TargetInfo
+from edgeslim.targets.exporting import Exporter, Prepared
+from edgeslim.targets.info import EVERYWHERE, Needs, Precision, TargetInfo
 
 if TYPE_CHECKING:
     import torch
@@ -44,9 +38,11 @@ _MAGIC = b"EDGEREF1"
 _ALIGN = 64
 
 
-class ReferenceTarget:
+class ReferenceTarget(Exporter):
     """Writes and runs ``.ref`` files."""
 
+    backend = "aten"
+    distributions = ("torch",)
     info = TargetInfo(
         name="reference",
         suffix=".ref",
@@ -58,45 +54,18 @@ class ReferenceTarget:
         run_bytes=600 << 20,  # torch
     )
 
-    def export(
-        self,
-        net: torch.nn.Module,
-        examples: Mapping[str, torch.Tensor],
-        out: Path,
-        *,
-        metadata: Metadata,
-        outputs: Sequence[str] = (OUTPUT_NAME,),
-        input_option: InputOption = InputOption.NCHW_FLOAT32,
-        precision: str | None = None,
-        options: Mapping[str, Any] = NO_OPTIONS,
-    ) -> Artifact:
-        self.info.ensure_available(exporting=True)
-        self.info.check_options(options)
-        written = self.info.precision(precision)
-        with exporting(self.info.name, metadata.label, out) as log:
-            import torch
+    def write(
+        self, prepared: Prepared, out: Path, *, metadata: Metadata, precision: Precision, options: Mapping[str, Any]
+    ) -> dict[str, str]:
+        import torch
 
-            prepared = prepare(net, examples, outputs, input_option, metadata)
-            program = torch.export.export(prepared.module, prepared.examples)
-            header, constants = _describe(program)
-            header["metadata"] = json.loads(prepared.text)
-            header["labels"] = list(metadata.labels)
-            with write_atomically(out, overwrite=False) as file:
-                file.write(_serialise(header, constants))
-        return Artifact(
-            target=self.info.name,
-            net=metadata.net,
-            precision=written.name,
-            backend="aten",
-            input_option=input_option,
-            inputs=prepared.inputs,
-            outputs=prepared.outputs,
-            requires={},
-            exporters={"torch": importlib.metadata.version("torch")},
-            files=hash_files(out, self.info.suffix),
-            root=out,
-            log=log,
-        )
+        program = torch.export.export(prepared.module, prepared.examples)
+        header, constants = _describe(program)
+        header["metadata"] = json.loads(prepared.text)
+        header["labels"] = list(metadata.labels)
+        with write_atomically(out, overwrite=False) as file:
+            file.write(_serialise(header, constants))
+        return {}
 
     def load(self, path: Path, *, threads: int = 1) -> Runner:
         self.info.ensure_available(exporting=False)

@@ -7,7 +7,7 @@ tensor follow from its name, so a file is the same however often it is made.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from edgeslim.errors import CannotCheckError
-from edgeslim.targets.base import NO_OPTIONS, OUTPUT_NAME, Artifact, InputOption, Metadata, Runner, hash_files
-from edgeslim.targets.exporting import prepare
-from edgeslim.targets.info import FP16, FP32
+from edgeslim.targets.base import Metadata, Runner
+from edgeslim.targets.exporting import Prepared
+from edgeslim.targets.info import FP16, FP32, Precision
 from edgeslim.targets.reference import ReferenceTarget
 
 REASON = "there is no runtime for it"
@@ -27,36 +27,14 @@ GAPS = (b"", b"\x01", b"\xff\x7f\x80", b"\x11" * 12)
 
 class VerbatimTarget(ReferenceTarget):
     info = replace(ReferenceTarget.info, name="verbatim", suffix=".verbatim", precisions=(FP32, FP16))
+    backend = "none"
 
-    def export(
-        self,
-        net: torch.nn.Module,
-        examples: Mapping[str, torch.Tensor],
-        out: Path,
-        *,
-        metadata: Metadata,
-        outputs: Sequence[str] = (OUTPUT_NAME,),
-        input_option: InputOption = InputOption.NCHW_FLOAT32,
-        precision: str | None = None,
-        options: Mapping[str, Any] = NO_OPTIONS,
-    ) -> Artifact:
-        written = self.info.precision(precision)
-        prepared = prepare(net, examples, outputs, input_option, metadata)
-        out.write_bytes(_content(net, prepared.text, half=written.name == "fp16"))
+    def write(
+        self, prepared: Prepared, out: Path, *, metadata: Metadata, precision: Precision, options: Mapping[str, Any]
+    ) -> dict[str, str]:
+        out.write_bytes(_content(prepared.module, prepared.text, half=precision.name == "fp16"))
         out.chmod(0o644)
-        return Artifact(
-            target=self.info.name,
-            net=metadata.net,
-            precision=written.name,
-            backend="none",
-            input_option=input_option,
-            inputs=prepared.inputs,
-            outputs=prepared.outputs,
-            requires={},
-            exporters={"verbatim": "1"},
-            files=hash_files(out, self.info.suffix),
-            root=out,
-        )
+        return {}
 
     def load(self, path: Path, *, threads: int = 1) -> Runner:
         raise CannotCheckError(REASON)
