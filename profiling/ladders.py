@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgeslim.core.ladder import ESTIMATED_WATTS, Rung
-from edgeslim.core.latency import label_of, net_of
+from edgeslim.core.latency import label_of
+from edgeslim.core.width import net_id
 
 WIDEST_US = 30_000
 
@@ -46,7 +47,7 @@ def rungs(points: Sequence[tuple[float, float, float]]) -> list[Rung]:
     slowest = points[-1][1]
     found = []
     for width, time, accuracy in points:
-        net, t_us = net_of(round(width * 1000)), round(WIDEST_US * time / slowest)
+        net, t_us = net_id(round(width * 1000)), round(WIDEST_US * time / slowest)
         found.append(
             Rung(
                 artifact=f"shape/{net}",

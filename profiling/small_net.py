@@ -17,8 +17,7 @@ def exported(folder: Path | None = None) -> Path:
     import torch
 
     from edgeslim import targets
-    from edgeslim.core.manifest import net_id
-    from edgeslim.core.width import Width
+    from edgeslim.core.width import Width, net_id
     from edgeslim.deploy.fold import fold
     from edgeslim.models.registry import create
     from edgeslim.targets.base import Metadata

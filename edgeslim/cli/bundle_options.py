@@ -31,7 +31,7 @@ def artifact_row(bundle: SlimBundle, variant: Variant, artifact: ArtifactEntry) 
     identifier = artifact_id(variant.id, artifact.net)
     return {
         "artifact": identifier,
-        "permille": permille_of(bundle, artifact),
+        "permille": bundle.resolve(artifact.net).permille,
         "net": artifact.net,
         "precision": variant.precision,
         "input": variant.input,
@@ -41,12 +41,6 @@ def artifact_row(bundle: SlimBundle, variant: Variant, artifact: ArtifactEntry) 
         "template_bytes": len(bundle.stored(f"template/{identifier}")),
         "recipe_bytes": len(bundle.stored(f"recipe/{identifier}")),
     }
-
-
-def permille_of(bundle: SlimBundle, artifact: ArtifactEntry) -> int | None:
-    """The smallest width of the artifact's net; None for a vector of channels."""
-    widths = bundle.resolve(artifact.net).widths
-    return widths[0] if widths else None
 
 
 def chosen_nets(bundle: SlimBundle, text: str | None) -> list[Width | str] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgeslim import targets
-from edgeslim.cli.bundle_options import file_rows, permille_of, target_name
+from edgeslim.cli.bundle_options import file_rows, target_name
 from edgeslim.cli.console import WIDTH, Console, common_options
 from edgeslim.core import addressing
 from edgeslim.core.bundle import SlimBundle
@@ -50,7 +50,7 @@ def command(
             raise UsageError("--artifact says it all", hint="leave out --target, --width and --variant")
         chosen, entry = opened.find(identifier)
         done = opened.rebuild_artifact(identifier, out, overwrite=overwrite)
-        permille = permille_of(opened, entry)
+        permille = opened.resolve(entry.net).permille
     seconds = time.perf_counter() - started
     if out.suffix != chosen.suffix:
         console.warn(f"{out} is a {chosen.suffix} file by content; runtimes may look at the name")

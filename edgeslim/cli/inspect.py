@@ -95,7 +95,7 @@ def _net_row(bundle: SlimBundle, net: Net) -> dict[str, Any]:
     fold = f"fold/{net.id}"
     return {
         "net": net.id,
-        "permille": net.widths[0] if net.widths else None,
+        "permille": net.permille,
         "aliases": list(net.widths[1:]),
         "macs": max((a.macs for a in mine), default=None),
         "params": net.params,

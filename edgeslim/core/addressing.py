@@ -14,11 +14,6 @@ from edgeslim.errors import UsageError, WidthError, did_you_mean
 Addressed = tuple[Variant, ArtifactEntry]
 
 
-def net_label(net: Net) -> str:
-    """What people call a net: ``0.5x``, or its label."""
-    return f"{Width(net.widths[0])}x" if net.widths else net.id
-
-
 def artifacts(
     manifest: SlimManifest, *, targets: Sequence[str] | None = None, nets: Sequence[Net] | None = None
 ) -> list[Addressed]:

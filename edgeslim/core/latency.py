@@ -20,7 +20,7 @@ from typing import Literal
 
 from edgeslim.core.passport import BatterySpan, ClockSpan, DeviceInfo, LoadSpan, OsInfo, RuntimeInfo, ThermalSpan
 from edgeslim.core.strict_json import StrictJsonError, canonical, decode, encode, parse
-from edgeslim.core.width import MAX_PERMILLE, Width
+from edgeslim.core.width import MAX_PERMILLE, Width, net_id
 from edgeslim.errors import TableError
 from edgeslim.files import write_atomically
 
@@ -171,7 +171,7 @@ def _row_faults(row: LatencyRow) -> Iterable[tuple[bool, str]]:
     yield not row.label.strip(), "label is empty"
     width = row.width_permille
     yield width is not None and not 1 <= width <= MAX_PERMILLE, f"width_permille is outside [1, {MAX_PERMILLE}]"
-    yield width is not None and row.net != net_of(width), f"width_permille is {width}, but net is {row.net!r}"
+    yield width is not None and row.net != net_id(width), f"width_permille is {width}, but net is {row.net!r}"
     counts = (row.warmup_runs, row.runs, row.order, row.seed, row.peak_rss_bytes or 0, row.device.ram_bytes or 0)
     yield min(counts) < 0, "a count is negative"
     yield row.runtime.threads < 1 or row.device.cores < 1, "threads and cores are at least 1"
@@ -220,11 +220,6 @@ def _statistics_faults(row: LatencyRow) -> Iterable[tuple[bool, str]]:
             true = LatencyStatistics.of(row.samples_ms)
             wrong = [n for n in _STATISTICS if abs(getattr(true, n) - getattr(row, n)) > slack]
             yield bool(wrong), f"{', '.join(wrong)} do not follow from samples_ms"
-
-
-def net_of(permille: int) -> str:
-    """Id of the net of a width: four digits, or more above 9.999x."""
-    return f"{permille:04d}"
 
 
 def label_of(net: str, *, precision: str | None = None, input: str | None = None) -> str:

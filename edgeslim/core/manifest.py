@@ -113,6 +113,11 @@ class Net:
     fold_sha256: str | None
     quant_sha256: str | None
 
+    @property
+    def permille(self) -> int | None:
+        """The smallest width that names it; None of a vector of channels."""
+        return self.widths[0] if self.widths else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
@@ -246,11 +251,6 @@ class SlimManifest:
 
     def input_info(self, identifier: str) -> InputInfo | None:
         return next((info for info in self.inputs if info.id == identifier), None)
-
-
-def net_id(permille: int) -> str:
-    """The id of a net whose smallest width is ``permille``: ``0500``."""
-    return f"{permille:04d}"
 
 
 def artifact_id(variant: str, net: str) -> str:

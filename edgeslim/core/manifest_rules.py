@@ -28,10 +28,9 @@ from edgeslim.core.manifest import (
     artifact_id,
     full_outputs,
     full_shape,
-    net_id,
 )
 from edgeslim.core.strict_json import StrictJsonError, decode
-from edgeslim.core.width import MAX_PERMILLE
+from edgeslim.core.width import MAX_PERMILLE, net_id
 from edgeslim.errors import FormatError, ImageError
 
 MAX_MANIFEST_BYTES = 4 << 20

@@ -102,3 +102,8 @@ def parse_widths(text: str, *, trained: tuple[Width, Width] | None = None) -> tu
     if not widths:
         raise WidthError("no width given", hint="write widths like 0.25,0.5,1.0")
     return tuple(sorted(widths))
+
+
+def net_id(permille: int) -> str:
+    """Id of the net whose smallest width is ``permille``: four digits, or more above 9.999x."""
+    return f"{permille:04d}"

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from edgeslim import targets
-from edgeslim.core import addressing
 from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.latency import label_of
 from edgeslim.core.manifest import Variant, artifact_id
 from edgeslim.core.width import Width
 from edgeslim.data.images import ImageSet
@@ -172,7 +172,7 @@ def evaluate_bundle(
             finally:
                 runner.close()
         answers, values = _answers(metric), metric.result()
-        _check_finite(values, addressing.net_label(net))
+        _check_finite(values, label_of(net.id))
         if bundle.manifest.high in net.widths and answers is not None:
             widest[variant.id] = answers
         scores.append(
@@ -180,7 +180,7 @@ def evaluate_bundle(
                 artifact=identifier,
                 net=net.id,
                 widths=tuple(map(Width, net.widths)),
-                label=addressing.net_label(net),
+                label=label_of(net.id),
                 precision=variant.precision,
                 macs=artifact.macs,
                 values=values,

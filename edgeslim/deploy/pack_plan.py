@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeslim import targets as target_table
-from edgeslim.core.width import Width
+from edgeslim.core.width import Width, net_id
 from edgeslim.data.images import ImageSet
 from edgeslim.deploy.calibration.calibrate import CalibratedModel, calibrate
 from edgeslim.deploy.masters import with_fp16_masters, with_input_size
@@ -77,7 +77,7 @@ class PackedNet:
     @property
     def id(self) -> str:
         """As it will stand in the bundle."""
-        return f"{self.widths[0].permille:04d}" if self.widths else self.selection.label
+        return net_id(self.widths[0].permille) if self.widths else self.selection.label
 
     def __str__(self) -> str:
         return f"{self.widths[0]}x" if self.widths else self.selection.label

@@ -161,11 +161,10 @@ def _verified(
     threads: int,
 ) -> VerifyRow:
     identifier = artifact_id(variant.id, artifact.net)
-    widths = bundle.resolve(artifact.net).widths
     row = VerifyRow(
         target=variant.target,
         artifact=identifier,
-        permille=widths[0] if widths else None,
+        permille=bundle.resolve(artifact.net).permille,
         net=artifact.net,
         precision=variant.precision,
         runtime=None,

@@ -40,11 +40,10 @@ from edgeslim.core.manifest import (
     Variant,
     artifact_id,
     expected_tensors,
-    net_id,
 )
 from edgeslim.core.manifest_rules import check_manifest
 from edgeslim.core.recipe import Segment, encode_recipe, segment_bytes
-from edgeslim.core.width import Width
+from edgeslim.core.width import Width, net_id
 from edgeslim.errors import InternalError, UsageError
 from edgeslim.files import write_atomically
 

@@ -25,9 +25,8 @@ from edgeslim.core.manifest import (
     artifact_id,
     artifact_sha256,
     expected_tensors,
-    net_id,
 )
-from edgeslim.core.width import Width
+from edgeslim.core.width import Width, net_id
 from edgeslim.errors import InternalError, UsageError
 from edgeslim.press.build import BundleContent, difference, stored_templates, with_bases
 

@@ -91,7 +91,7 @@ class Deployment:
                 label=named[identifier],
                 variant=variant.id,
                 net=artifact.net,
-                width_permille=next(iter(bundle.resolve(artifact.net).widths), None),
+                width_permille=bundle.resolve(artifact.net).permille,
                 precision=variant.precision,
                 macs=artifact.macs,
                 inputs=variant.inputs,

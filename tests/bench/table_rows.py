@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeslim.core.latency import LatencyRow, LatencyStatistics, LatencyTable, label_of, net_of
+from edgeslim.core.latency import LatencyRow, LatencyStatistics, LatencyTable, label_of
 from edgeslim.core.passport import DeviceInfo, OsInfo, RuntimeInfo
+from edgeslim.core.width import net_id
 
 DEVICE = DeviceInfo(manufacturer=None, model="board", soc=None, cores=2, ram_bytes=None, cpu_max_khz=())
 
@@ -28,7 +29,7 @@ def row(centre_ms: float = 10.0, *, seed: int = 0, blocks: int = 20, **changes: 
         "block_runs": (15,) * blocks, "kind": "burst", "order": 0, "seed": 0, "valid": True, "reasons": (),
         "started_at": "2026-01-01T00:00:00Z", "edgeslim_version": "0.1.0",
     }  # fmt: skip
-    net = net_of(changes.get("width_permille", 500))
+    net = net_id(changes.get("width_permille", 500))
     values |= {"artifact": f"litert-fp32-8/{net}", "net": net, "label": label_of(net)}
     return LatencyRow(**values | dataclasses.asdict(LatencyStatistics.of(samples)) | changes)
 

@@ -14,13 +14,14 @@ from edgeslim.bench.table import report
 from edgeslim.bench.table.compare import compare
 from edgeslim.bench.table.plots import write_plots
 from edgeslim.core.ladder import ladder
-from edgeslim.core.latency import ArtifactValue, LatencyTable, Quality, net_of
+from edgeslim.core.latency import ArtifactValue, LatencyTable, Quality
+from edgeslim.core.width import net_id
 from edgeslim.errors import OutputError
 
 
 def quality(metric: str, **values: float) -> Quality:
     listed = tuple(
-        ArtifactValue(artifact=f"litert-fp32-8/{net_of(int(name[1:]))}", value=value) for name, value in values.items()
+        ArtifactValue(artifact=f"litert-fp32-8/{net_id(int(name[1:]))}", value=value) for name, value in values.items()
     )
     return Quality(metric=metric, source="test", larger_is_better=True, values=listed)
 

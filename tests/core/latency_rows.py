@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from edgeslim.core.latency import ArtifactValue, LatencyRow, LatencyStatistics, LatencyTable, Quality, label_of, net_of
+from edgeslim.core.latency import ArtifactValue, LatencyRow, LatencyStatistics, LatencyTable, Quality, label_of
 from edgeslim.core.passport import BatterySpan, DeviceInfo, OsInfo, RuntimeInfo, ThermalSpan
+from edgeslim.core.width import net_id
 
 VARIANT = "litert-fp32-224"
 SAMPLES = (6.0, 6.5, 6.25, 7.0, 6.125)
@@ -15,7 +16,7 @@ SAMPLES = (6.0, 6.5, 6.25, 7.0, 6.125)
 
 def artifact(permille: int) -> str:
     """The id of the rows below."""
-    return f"{VARIANT}/{net_of(permille)}"
+    return f"{VARIANT}/{net_id(permille)}"
 
 
 def row(**changes: Any) -> LatencyRow:
@@ -50,7 +51,7 @@ def row(**changes: Any) -> LatencyRow:
         "edgeslim_version": "0.1.0",
     }
     width = changes.pop("width_permille", 500)
-    net = changes.pop("net", None) or net_of(width)
+    net = changes.pop("net", None) or net_id(width)
     label = label_of(net) if width else net
     known = values | changes
     variant = changes.pop("variant", f"{known['target']}-{known['precision']}-224")

@@ -22,9 +22,10 @@ from controller_scenarios import SCENARIOS, Scenario
 from edgeslim.core import signals
 from edgeslim.core.controller import ControllerState, WidthController
 from edgeslim.core.ladder import Ladder, Rung
-from edgeslim.core.latency import label_of, net_of
+from edgeslim.core.latency import label_of
 from edgeslim.core.policy import POLICY_VERSION, Policy
 from edgeslim.core.reading import Decision, Reading
+from edgeslim.core.width import net_id
 
 FOLDER = Path(__file__).with_name("controller")
 INPUTS = tuple(field.name for field in dataclasses.fields(Reading))
@@ -37,7 +38,7 @@ def ladder_of(rungs: Any) -> Ladder:
     count = len(rungs)
     return Ladder(
         rungs=tuple(
-            Rung(artifact=f"golden/{net_of(width)}", t_us=t, energy_uj=e, worth=i, label=label_of(net_of(width)))
+            Rung(artifact=f"golden/{net_id(width)}", t_us=t, energy_uj=e, worth=i, label=label_of(net_id(width)))
             for i, (t, e) in enumerate(rungs)
             for width in (1000 * (i + 1) // count,)
         )

@@ -19,8 +19,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgeslim.core.latency import label_of, net_of
-from edgeslim.core.width import MAX_PERMILLE, Width, parse_widths
+from edgeslim.core.latency import label_of
+from edgeslim.core.width import MAX_PERMILLE, Width, net_id, parse_widths
 from edgeslim.errors import WidthError
 
 FILE = Path(__file__).with_name("widths.json")
@@ -60,7 +60,7 @@ def document() -> dict[str, Any]:
         "parse": [_parsed(text) for text in TEXTS],
         "widths": [_option(text, trained) for text, trained in OPTIONS],
         "texts": [[p, str(Width(p))] for p in (*PERMILLES, 10, 1010, 99_999, MAX_PERMILLE)],
-        "ids": [[p, net_of(p)] for p in (1, 25, 350, 1000, 9999, 10_000, MAX_PERMILLE)],
+        "ids": [[p, net_id(p)] for p in (1, 25, 350, 1000, 9999, 10_000, MAX_PERMILLE)],
         "labels": [
             {"net": net, "precision": precision, "input": size, "label": label_of(net, precision=precision, input=size)}
             for net, precision, size in NETS

@@ -26,7 +26,7 @@ import edgeslim
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.constants import Fold, Kind
 from edgeslim.core.labels import labels
-from edgeslim.core.latency import LatencyRow, LatencyStatistics, LatencyTable, net_of
+from edgeslim.core.latency import LatencyRow, LatencyStatistics, LatencyTable
 from edgeslim.core.manifest import (
     ArtifactEntry,
     FileEntry,
@@ -43,7 +43,7 @@ from edgeslim.core.manifest import (
 from edgeslim.core.passport import RuntimeInfo
 from edgeslim.core.pixels import ImageContract
 from edgeslim.core.recipe import Segment, segment_content
-from edgeslim.core.width import Width
+from edgeslim.core.width import Width, net_id
 from edgeslim.host import machine
 from edgeslim.press.build import BundleBuilder, BundleInfo, MasterSet, MasterSource, PackedArtifact
 from edgeslim.targets.base import check_inputs
@@ -62,7 +62,7 @@ LARGE = (1, 3, 12, 12)
 
 def id_of(permille: int, variant: str = f"{NAME}-fp32-8") -> str:
     """The id of an artifact of ``pretend_bundle``."""
-    return artifact_id(variant, net_of(permille))
+    return artifact_id(variant, net_id(permille))
 
 
 def permille_of(named: Any) -> int:

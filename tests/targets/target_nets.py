@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgeslim.core.manifest import net_id
-from edgeslim.core.width import Width
+from edgeslim.core.width import Width, net_id
 from edgeslim.deploy.fold import fold
 from edgeslim.models.registry import create
 from edgeslim.models.sliced import SlicedModel

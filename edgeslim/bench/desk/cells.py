@@ -43,7 +43,7 @@ def cells(
                 cell = Cell(
                     artifact=identifier,
                     label=named[identifier],
-                    width_permille=next(iter(bundle.resolve(artifact.net).widths), None),
+                    width_permille=bundle.resolve(artifact.net).permille,
                     target=target,
                     threads=count,
                     precision=one.precision,
