@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import make_results as results
 import pytest
+import record
 
 from edgeslim.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def results() -> ModuleType:
-    """docs/make_results.py."""
-    spec = importlib.util.spec_from_file_location("make_results", ROOT / "docs" / "make_results.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["make_results"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def record(results: ModuleType) -> ModuleType:
-    """profiling/record.py."""
-    found = results.record
-    assert isinstance(found, ModuleType)
-    return found
 
 
 def row() -> dict[str, Any]:
@@ -56,12 +36,12 @@ def row() -> dict[str, Any]:
     }
 
 
-def test_the_page_is_what_the_records_say(results: ModuleType, record: ModuleType) -> None:
+def test_the_page_is_what_the_records_say() -> None:
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert page == results.page(record.read_all()), "run: python docs/make_results.py"
 
 
-def test_a_broken_promise_is_explained(record: ModuleType) -> None:
+def test_a_broken_promise_is_explained() -> None:
     unexplained = [
         f"{name}: {one.aim}"
         for name, rows in record.read_all().items()
@@ -71,7 +51,7 @@ def test_a_broken_promise_is_explained(record: ModuleType) -> None:
     assert unexplained == []
 
 
-def test_every_benchmark_can_record(results: ModuleType) -> None:
+def test_every_benchmark_can_record() -> None:
     helpers = {"ladders", "record", "small_net", "trained_nets"}
     scripts = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "profiling").glob("*.py")}
     benchmarks = scripts.keys() - helpers
@@ -79,7 +59,7 @@ def test_every_benchmark_can_record(results: ModuleType) -> None:
     assert benchmarks <= results.SECTIONS.keys()
 
 
-def test_a_file_reads_as_it_was_written(record: ModuleType, tmp_path: Path) -> None:
+def test_a_file_reads_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "one.json"
     path.write_text(json.dumps([row()]), encoding="utf-8")
     (read,) = record.read(path)
@@ -106,16 +86,14 @@ def test_a_file_reads_as_it_was_written(record: ModuleType, tmp_path: Path) -> N
         ({"wished": 1}, "wished is not known"),
     ],
 )
-def test_what_contradicts_itself_is_refused(
-    record: ModuleType, tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
+def test_what_contradicts_itself_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = tmp_path / "one.json"
     path.write_text(json.dumps([row() | change]), encoding="utf-8")
     with pytest.raises(UsageError, match=message):
         record.read(path)
 
 
-def test_an_empty_or_missing_file_is_refused(record: ModuleType, tmp_path: Path) -> None:
+def test_an_empty_or_missing_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "none.json").write_text("[]")
     with pytest.raises(UsageError, match="not a list of records"):
         record.read(tmp_path / "none.json")
@@ -132,12 +110,12 @@ def test_an_empty_or_missing_file_is_refused(record: ModuleType, tmp_path: Path)
         (">", [False, False, True]),
     ],
 )
-def test_a_promise_is_a_comparison(record: ModuleType, comparison: str, kept: list[bool]) -> None:
+def test_a_promise_is_a_comparison(comparison: record.Comparison, kept: list[bool]) -> None:
     promise = record.Promise(comparison=comparison, number=2.0, text="two")
     assert [promise.keeps(value) for value in (1.0, 2.0, 3.0)] == kept
 
 
-def test_one_number_that_breaks_it_breaks_the_promise(record: ModuleType) -> None:
+def test_one_number_that_breaks_it_breaks_the_promise() -> None:
     figure: Callable[..., Any] = record.Figure
     promise = record.Promise(comparison="<=", number=2.0, text="at most 2x")
     assert figure(aim="a", promised=promise, measured=(1.0, 2.0), unit="x").kept is True
@@ -145,9 +123,7 @@ def test_one_number_that_breaks_it_breaks_the_promise(record: ModuleType) -> Non
     assert figure(aim="a", measured=(1.0,), unit="x").kept is None
 
 
-def test_a_benchmark_writes_what_the_page_reads(
-    record: ModuleType, results: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_benchmark_writes_what_the_page_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [str(ROOT / "rebuild_speed.py"), str(tmp_path / "b.slim"), "--record", "--n", "3"])
     passport = record.begin("numpy", "not-installed-anywhere")
     promise = record.Promise(comparison="<=", number=2.0, text="at most 2x")
@@ -166,7 +142,7 @@ def test_a_benchmark_writes_what_the_page_reads(
     assert "| opening | 1,234,567 ± 1 | 0.25 ± 0.125 |" in page
 
 
-def test_records_of_no_section_are_refused(record: ModuleType, results: ModuleType, tmp_path: Path) -> None:
+def test_records_of_no_section_are_refused(tmp_path: Path) -> None:
     (tmp_path / "stranger.json").write_text(json.dumps([row()]), encoding="utf-8")
     with pytest.raises(SystemExit, match="no section for stranger"):
         results.page(record.read_all(tmp_path))
