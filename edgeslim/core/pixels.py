@@ -30,7 +30,6 @@ MAX_SIDE = 65_536
 MAX_PIXELS = 1 << 26  # of an image, before and after resizing: 200 MB of RGB
 IMAGENET_MEAN = ("0.485", "0.456", "0.406")
 IMAGENET_STD = ("0.229", "0.224", "0.225")
-DTYPES = ("float16", "float32", "int8", "int32", "int64", "uint8")
 _CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 
 
@@ -119,36 +118,6 @@ def billionths(text: str) -> int:
     """A decimal text that is not negative, exactly: ``"0.875"`` → 875,000,000."""
     whole, _, part = text.partition(".")
     return int(whole) * 10**9 + int(part.ljust(9, "0"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorContract:
-    """An input that is no image: an array of this shape and dtype, taken as it is.
-
-    Raises:
-        ImageError: ``bad-contract``.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-
-    def __post_init__(self) -> None:
-        if not all(type(dim) is int and dim >= 1 for dim in self.shape) or len(self.shape) > 8:
-            raise ImageError("bad-contract", f"a shape has at most 8 dimensions of at least 1, got {self.shape}"[:200])
-        if self.dtype not in DTYPES:
-            raise ImageError("bad-contract", f"a dtype is one of {', '.join(DTYPES)}, got {str(self.dtype)[:80]!r}")
-
-    def check(self, values: NDArray[Any]) -> NDArray[Any]:
-        """``values`` in C order.
-
-        Raises:
-            ImageError: ``bad-tensor``: another shape or dtype.
-        """
-        if values.shape != self.shape or str(values.dtype) != self.dtype:
-            raise ImageError(
-                "bad-tensor", f"got {values.dtype} {list(values.shape)}, expected {self.dtype} {list(self.shape)}"
-            )
-        return np.ascontiguousarray(values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,6 @@ from PIL import Image
 from edgeslim.core.camera import YUV_RULES, CameraBuffer, Plane, rgb, turned
 from edgeslim.core.pixels import (
     ImageContract,
-    TensorContract,
     net_input,
     place,
     prepare,
@@ -194,18 +193,6 @@ def test_what_is_no_image(bad: Any) -> None:
         prepare(bad, contract(2, 2))
     with pytest.raises(ImageError, match="bad-image"):
         net_input(bad, contract(2, 2))
-
-
-def test_plain_tensors_are_taken_as_they_are() -> None:
-    wanted = TensorContract(shape=(1, 4), dtype="float32")
-    turned_round = np.arange(8, dtype=np.float32).reshape(1, 8)[:, ::2]
-    assert wanted.check(turned_round).flags.c_contiguous
-    for bad in (np.zeros((1, 5), np.float32), np.zeros((1, 4))):
-        with pytest.raises(ImageError, match="bad-tensor"):
-            wanted.check(bad)
-    for shape, dtype in (((0,), "float32"), ((1,) * 9, "float32"), ((1,), "text")):
-        with pytest.raises(ImageError, match="bad-contract"):
-            TensorContract(shape=shape, dtype=dtype)
 
 
 # --- cameras
