@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import jsonschema
 import pytest
+from plugins import install
 
 from edgeslim.cli.console import Console
 
@@ -18,6 +21,10 @@ from edgeslim.cli.console import Console
 # threads that wait for each other on a busy machine are many times slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Whoever started the tests in the background may have left Ctrl-C ignored, and processes that tests start inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,6 +38,16 @@ def cifar_zip() -> Path:
             "no image archive here: set EDGESLIM_TEST_IMAGES to a zip of train/<class>/*.jpg, test/<class>/*.jpg"
         )
     return path
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the path in which the package of tests/plugin_package is installed."""
+    folder = install(tmp_path / "site")
+    monkeypatch.syspath_prepend(str(folder))
+    for name in [name for name in sys.modules if name.startswith("edgeslim_example_plugin")]:
+        monkeypatch.delitem(sys.modules, name)
+    return folder
 
 
 @functools.cache

@@ -27,15 +27,6 @@ from edgeslim.testing import check_network
 PACKAGE = "edgeslim-example-plugin"
 
 
-@pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = install(tmp_path / "site")
-    monkeypatch.syspath_prepend(str(folder))
-    for name in [name for name in sys.modules if name.startswith("edgeslim_example_plugin")]:
-        monkeypatch.delitem(sys.modules, name)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(tmp_path_factory.mktemp("plugin") / "site")

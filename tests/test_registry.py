@@ -24,15 +24,6 @@ from small_checkpoint import small_checkpoint
 PLUGIN = Origin(distribution="edgeslim-example-plugin", version="1.2.3")
 
 
-@pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = install(tmp_path / "site")
-    monkeypatch.syspath_prepend(str(folder))
-    for name in [name for name in sys.modules if name.startswith("edgeslim_example_plugin")]:
-        monkeypatch.delitem(sys.modules, name)
-    return folder
-
-
 def test_edgeslims_own_come_from_edgeslim() -> None:
     assert targets.REGISTRY.entry("litert").origin == OWN == Origin(distribution="edgeslim", version=__version__)
     assert targets.REGISTRY.entry("tflite").name == "litert"

@@ -157,11 +157,14 @@ def test_the_log_is_not_overwritten_unless_told(
 def test_ctrl_c_ends_with_the_summary(arguments: list[str], tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     command = [sys.executable, "-m", "edgeslim", *arguments, "--frames", "1000000", "--log", str(log), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    while not (log.is_file() and log.stat().st_size):
-        assert process.poll() is None
-    os.kill(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            while not (log.is_file() and log.stat().st_size):
+                assert process.poll() is None
+            os.kill(process.pid, signal.SIGINT)
+            out, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert json.loads(out)["frames"] == len(read_log(log)) > 0
 
