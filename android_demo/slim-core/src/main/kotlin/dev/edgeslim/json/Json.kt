@@ -1,8 +1,8 @@
 package dev.edgeslim.json
 
 /**
- * A JSON object as plain values: [String], [Long], [Double], [Boolean], [List], [Map] or null. Iterates in the order of
- * the text.
+ * A JSON object as plain values: [String], [Long], [Double], [Boolean], [List], [Map] or null; of a whole number beyond
+ * 64 bits [java.math.BigInteger]. Iterates in the order of the text.
  */
 public typealias JsonObject = Map<String, Any?>
 
@@ -226,16 +226,19 @@ internal class JsonParser(private val text: String, private val maxDepth: Int, p
             if (whole) fail("a number with a fraction or an exponent")
             return text.substring(start, at).toDouble()
         }
-        if (at - start > 18) { // more digits than 2^53 has; as a fraction it is refused wherever a whole number is due
-            if (whole) fail("a number beyond ±(2^53 - 1)")
-            return text.substring(start, at).toDouble()
-        }
+        if (at - start > 18) return large(text.substring(start, at))
         var value = 0L
         val negative = text[start] == '-'
         for (index in (if (negative) start + 1 else start) until at) value = value * 10 + (text[index] - '0')
         if (negative && value == 0L) canonical = false
         if (whole && value > MAX_WHOLE) fail("a number beyond ±(2^53 - 1)")
         return if (negative) -value else value
+    }
+
+    private fun large(digits: String): Any {
+        if (whole) fail("a number beyond ±(2^53 - 1)")
+        if (digits.length > MAX_DIGITS) fail("a number of ${digits.length} digits")
+        return digits.toLongOrNull() ?: java.math.BigInteger(digits)
     }
 
     private fun digits() {
@@ -245,6 +248,7 @@ internal class JsonParser(private val text: String, private val maxDepth: Int, p
 
     companion object {
         const val MAX_WHOLE: Long = (1L shl 53) - 1
+        private const val MAX_DIGITS = 4300
     }
 }
 
@@ -264,6 +268,7 @@ internal class JsonWriter(private val sorted: Boolean) {
             is Boolean -> out.append(value)
             is Int -> out.append(value)
             is Long -> out.append(value)
+            is java.math.BigInteger -> out.append(value)
             is Double -> out.append(number(value))
             is String -> quoted(value)
             is Map<*, *> -> members(value)

@@ -113,6 +113,9 @@ internal class Fields(value: Any?, private val where: String = "") {
         fun flagOf(value: Any?, where: String): Boolean = value as? Boolean ?: wrong(value, where, "true or false")
 
         fun wholeOf(value: Any?, where: String): Long {
+            if (value is java.math.BigInteger) {
+                throw StrictJsonException("$where is beyond the integers every reader holds exactly")
+            }
             val found = value as? Long ?: wrong(value, where, "a whole number")
             if (found > MAX_INT || found < -MAX_INT) {
                 throw StrictJsonException("$where is $found, beyond the integers every reader holds exactly")
@@ -133,6 +136,7 @@ internal class Fields(value: Any?, private val where: String = "") {
                 when (value) {
                     is Long -> value.toDouble()
                     is Double -> value
+                    is java.math.BigInteger -> value.toDouble()
                     else -> wrong(value, where, "a number")
                 }
             if (!(Math.abs(found) <= MAX_NUMBER)) throw StrictJsonException("$where is too large for a number")
