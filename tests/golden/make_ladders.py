@@ -153,9 +153,9 @@ def cases() -> Iterator[Case]:
     )
     yield (
         "too_close_by_a_microsecond",
-        "25.000 is not 1.25x faster than 31.249 ms",
+        "25.000 is not 1.25x faster than 31.249 ms: 24.000 is the next",
         table(
-            row("0500", 20.0),
+            row("0500", 24.0),
             row("0750", 25.0),
             row("1000", 31.249),
             values={"0500": 0.5, "0750": 0.6, "1000": 0.7},
@@ -164,9 +164,9 @@ def cases() -> Iterator[Case]:
     )
     yield (
         "just_far_enough",
-        "25.000 is 1.25x faster than 31.250 ms, and 20.000 than 25.000",
+        "25.000 is 1.25x faster than 31.250 ms; 24.000 is too close to 25.000",
         table(
-            row("0500", 20.0),
+            row("0500", 24.0),
             row("0750", 25.0),
             row("1000", 31.25),
             values={"0500": 0.5, "0750": 0.6, "1000": 0.7},
@@ -204,6 +204,30 @@ def cases() -> Iterator[Case]:
             row("0800", 30.001),
             row("1000", 31.5),
             values={"0500": 0.5, "0750": 0.6, "0800": 0.7, "1000": 0.8},
+        ),
+        {},
+    )
+    yield (
+        "put_back",
+        "of those leapt over, 0.1 more for 2 ms is worth more than 0.02 more for 4 ms",
+        table(
+            row("0500", 10.0),
+            row("0750", 26.0),
+            row("0800", 28.0),
+            row("1000", 30.0),
+            values={"0500": 0.5, "0750": 0.52, "0800": 0.6, "1000": 0.7},
+        ),
+        {},
+    )
+    yield (
+        "put_back_gains",
+        "0.004 more for 5.9 ms is too little to be put back, 0.01 more for 2 ms is not",
+        table(
+            row("0500", 10.0),
+            row("0750", 24.1),
+            row("0800", 28.0),
+            row("1000", 30.0),
+            values={"0500": 0.9, "0750": 0.904, "0800": 0.91, "1000": 0.92},
         ),
         {},
     )
@@ -262,6 +286,19 @@ def cases() -> Iterator[Case]:
             row("0900", 24.0),
             row("1000", 30.0),
             values={"0250": 0.796001, "0500": 0.8, "0750": 0.81, "0900": 0.811, "1000": 0.812},
+        ),
+        {},
+    )
+    yield (
+        "errors_add_little",
+        "an error of 9.99 gains too little on 10.0 where the widest has 8.0: late is as bad as 12.0",
+        table(
+            row("0250", 6.0),
+            row("0500", 12.0),
+            row("1000", 30.0),
+            metric="mae",
+            larger=False,
+            values={"0250": 10.0, "0500": 9.99, "1000": 8.0},
         ),
         {},
     )
