@@ -3,7 +3,7 @@
     python profiling/controller_score.py [--record]               30 seeds, built-in table, about 10 minutes
     python profiling/controller_score.py --seeds 4                a quick look
     python profiling/controller_score.py --table FILE --widest-ms 30 --load-ms 300 --within 1.5
-    python profiling/controller_score.py --thinning --seeds 10    by value against from the widest down
+    python profiling/controller_score.py --thinning --seeds 10    by value against from the top, about 15 minutes
     python profiling/controller_score.py --queue --seeds 2        where narrower is not faster
 
 ``--widest-ms`` scales a table from a fast machine so that its widest net is as tight in a frame as on a phone; energy
@@ -174,22 +174,21 @@ def compare_thinnings(seeds: int, jobs: int) -> None:
     for name, work in cases:
         for policy in ("balanced", "quality"):
             for room in ROOMS:
-                pairs = in_turns(work, room, policy, jobs)
-                differences = [value.score - top.score for top, value in pairs]
+                tops, values = zip(*in_turns(work, room, policy, jobs), strict=True)
+                differences = [value.score - top.score for top, value in zip(tops, values, strict=True)]
                 error = statistics.stdev(differences) / len(differences) ** 0.5
-                top, value = (statistics.fmean(row.score for row in rows) for rows in zip(*pairs, strict=True))
-                late, switches = (
-                    " → ".join(
-                        f"{statistics.fmean(getattr(row, field) for row in rows) * times:.2f}"
-                        for rows in zip(*pairs, strict=True)
-                    )
-                    for field, times in (("miss_rate", 100), ("switches_per_min", 1))
-                )
                 print(
-                    f"{name:32s} {policy:9s} {room:10s} {top:6.2f} {value:6.2f} {value - top:+.2f} ± {error:.2f}, "
-                    f"{late} % late, {switches} switches per minute",
+                    f"{name:32s} {policy:9s} {room:10s} score {_change(tops, values, 'score')}, "
+                    f"{statistics.fmean(differences):+.3f} ± {error:.3f}; "
+                    f"late {_change(tops, values, 'miss_rate', 100)} %; "
+                    f"switches per minute {_change(tops, values, 'switches_per_min')}",
                     flush=True,
                 )
+
+
+def _change(before: Sequence[Row], after: Sequence[Row], field: str, times: int = 1) -> str:
+    means = (times * statistics.fmean(getattr(row, field) for row in rows) for rows in (before, after))
+    return " → ".join(f"{mean:.2f}" for mean in means)
 
 
 def show_queue(seeds: int, jobs: int) -> None:
