@@ -138,7 +138,7 @@ def _names(texts: list[bytes], offsets: bytes, resources: bytes) -> dict[int, by
     """Place among ``texts`` of each name that the compiler drew → its stable name."""
     listed, stored = _Reader(offsets), _Reader(resources)
     found: dict[int, bytes] = {}
-    taken = set(texts)
+    taken: set[bytes] = set()
     external = listed.varint()
     group = 0
     while not listed.done:
