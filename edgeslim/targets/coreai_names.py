@@ -6,8 +6,9 @@
        strings          ─► how many, lengths from the last to the first, texts    ┘
 
 The compiler calls a constant ``resource_<hash of its bytes>``, and LLVM seeds that hash anew in every process. The name
-is a key only: nothing compares it with the bytes when a file is loaded. Here it becomes ``resource_`` and 20 digits of
-the SHA-256 of the same bytes, so that equal names go on meaning equal constants. Everything else stays, byte for byte.
+is a key only: it is "never recomputed on load" (coreai-torch 0.4.3, ``debugging/graph_match.py``). Here it becomes
+``resource_`` and the first 8 bytes of the SHA-256 of the same bytes in 20 digits, so that equal names go on meaning equal
+constants; constants with equal bytes get ``_1``, ``_2`` … behind it. Everything else stays, byte for byte.
 
 MLIR bytecode: https://mlir.llvm.org/docs/BytecodeFormat/. One version of it is understood, any other is refused.
 """
@@ -28,7 +29,7 @@ _ALIGNED = 0x80  # beside the section's number
 _PADDING = 0xCB
 _BLOB = 0  # kind of resource; the others are a truth value and a string
 _DRAWN = re.compile(rb"resource_[0-9]+(_[0-9]+)?")  # the last part: MLIR's own, where a name was taken
-_DIGITS = 20  # of 2**64, which is what the compiler's own names count to
+_DIGITS = 20  # of the largest number in 8 bytes, which is what the compiler's own names count to
 
 
 def with_stable_names(program: bytes) -> bytes:
