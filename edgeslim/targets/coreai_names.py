@@ -7,8 +7,8 @@
 
 The compiler calls a constant ``resource_<hash of its bytes>``, and LLVM seeds that hash anew in every process. The name
 is a key only: it is "never recomputed on load" (coreai-torch 0.4.3, ``debugging/graph_match.py``). Here it becomes
-``resource_`` and the first 8 bytes of the SHA-256 of the same bytes in 20 digits, so that equal names go on meaning equal
-constants; constants with equal bytes get ``_1``, ``_2`` … behind it. Everything else stays, byte for byte.
+``resource_`` and the first 8 bytes of the SHA-256 of the same bytes, in 20 digits, so that equal names go on meaning
+equal constants; where several have equal bytes, the later ones get ``_1``, ``_2`` … behind it. Nothing else changes.
 
 MLIR bytecode: https://mlir.llvm.org/docs/BytecodeFormat/. One version of it is understood, any other is refused.
 """
