@@ -1,4 +1,4 @@
-"""``edgeslim evaluate``: loss and accuracy of every net of a checkpoint, or of a bundle's artifacts in their runtime."""
+"""``edgeslim evaluate``: loss and accuracy of the nets of a checkpoint, or of a bundle's artifacts in their runtime."""
 
 from __future__ import annotations
 
@@ -52,9 +52,14 @@ def command(
     console: Console,
     **options: Any,
 ) -> None:
-    """Measure every net, or every artifact of a bundle, on the test images: loss, top-1 and top-5, or what the task of the net measures."""
+    """Measure every net, or every artifact of a bundle, on the test images.
+
+    That gives loss, top-1 and top-5, or what the task of the net measures.
+    """
     if plot is not None:
         check_free(plot, overwrite=overwrite)
+    from edgeslim.deploy.evaluate import score_rows
+
     scores: Sequence[Score]
     if _is_bundle(source):
         if write:
@@ -68,8 +73,6 @@ def command(
                 "--target and --artifact are for bundles: a checkpoint is measured in PyTorch", hint="leave it out"
             )
         title, images, scores = _checkpoint(source, widths, batch_size, device, options, write=write, console=console)
-    from edgeslim.deploy.evaluate import score_rows
-
     report = EvaluateReport(data=images.name, images=len(images), rows=score_rows(scores))
     console.result(report, _table(console, title, scores))
     if plot is not None:
@@ -192,7 +195,7 @@ def _resolved(bundle: SlimBundle, widths: list[Width | str] | None) -> list[Net]
 
 def _table(console: Console, title: str, scores: Sequence[Score]) -> Table:
     measured = tuple(scores[0].values)
-    table = console.artifact_table(
+    return console.artifact_table(
         title,
         ("net", "MACs", *map(measured_head, measured), "agreement %", "also called"),
         (
@@ -205,6 +208,5 @@ def _table(console: Console, title: str, scores: Sequence[Score]) -> Table:
             )
             for one in scores
         ),
+        note="agreement: share of the answers that the widest net gives too",
     )
-    console.say("agreement: share of the answers that the widest net gives too")
-    return table

@@ -161,6 +161,7 @@ class RunRow:
     label: str
     """Its name for people."""
     frames: int
+    """That it ran."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +173,7 @@ class DroppedRow:
     label: str
     """Its name for people."""
     reason: Reason = field(metadata=BESIDE)
+    """Why not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +181,9 @@ class RunReport:
     """What a run adds up to. Latencies are of the runtime's call alone; null: no frame ran."""
 
     bundle: Path
+    """The file."""
     target: str
+    """Name of the runtime that was used."""
     table: Path | None
     """The latency table that was used; null: one that could not be kept."""
     policy: str
@@ -197,9 +201,13 @@ class RunReport:
     switches: int
     """How often another artifact took over."""
     p50_ms: float | None
+    """Half of the frames took no longer."""
     p95_ms: float | None
+    """95 of 100 took no longer."""
     p99_ms: float | None
+    """99 of 100 took no longer."""
     mean_ms: float | None
+    """Mean latency."""
     prepare_ms: float | None
     """Mean time from image file to input."""
     rows: tuple[RunRow, ...]
@@ -207,6 +215,7 @@ class RunReport:
     ladder: tuple[Rung, ...]
     """From narrow to wide."""
     dropped: tuple[DroppedRow, ...]
+    """Artifacts that the ladder does not use, and why: ``code`` and ``params`` of core/reasons.py."""
     events: tuple[SessionEvent, ...]
     """What else happened, oldest first, at most 256."""
     log: Path | None
