@@ -343,7 +343,11 @@ def _present(console: Console, report: RunReport) -> None:
     console.say(
         f"{report.frames} frames, {report.misses} later than {report.budget_ms:.1f} ms less preparation, "
         f"{report.switches} switches"
-        + (f"; p50 {report.p50_ms:.2f} ms, p99 {report.p99_ms:.2f} ms" if report.p50_ms and report.p99_ms else "")
+        + (
+            f"; p50 {report.p50_ms:.2f} ms, p99 {report.p99_ms:.2f} ms"
+            if report.p50_ms is not None and report.p99_ms is not None
+            else ""
+        )
     )
     console.result(report, table)
     if report.log is not None and report.table is not None:
