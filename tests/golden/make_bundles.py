@@ -24,7 +24,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "core")]
 
 import breakages_halves  # noqa: E402, F401  (adds to BREAKAGES)
 import input_bundle  # noqa: E402
+import integer_bundle  # noqa: E402
 import layout_bundle  # noqa: E402
+import limit_bundle  # noqa: E402
 import small_bundle  # noqa: E402
 from breakages import BREAKAGES  # noqa: E402
 from raw_bundle import Raw  # noqa: E402
@@ -38,7 +40,9 @@ GOOD: dict[str, Callable[[], Any]] = {
     "tiny-i8": partial(small_bundle.builder, weights="i8", int8=True),  # integers that are the masters
     "tiny-blocks": partial(small_bundle.builder, filler=30_000),  # templates of several blocks, with a base
     "tiny-layouts": layout_bundle.builder,  # corners of cuts, layouts and halves
+    "tiny-integers": integer_bundle.builder,  # corners of integers and of groups
     "tiny-inputs": partial(input_bundle.builder, filler=0),  # corners of the manifest
+    "tiny-limits": limit_bundle.builder,  # as large, as many and as long as it may be
 }
 OUT = HERE / "bundles"
 SPIKE = "spike-"  # what make_spike_bundles.py writes is left alone
