@@ -1,4 +1,4 @@
-"""A made-up bundle for the corners of FORMAT.md §5: ties, saturation, dead channels, groups that are lost, shared steps.
+"""A made-up bundle for the corners of FORMAT.md §5: ties, saturation, dead channels, lost groups, shared steps.
 
 nets       1000 · lost (the middle group of three is left out, and one by a part that spans groups) · floats (no quant)
 variants   executorch-int8-8: every constant that a net has; litert-int8-8: integers alone, by rows too
@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from layout_bundle import placed
+from layout_bundle import Pieces, placed
 from small_bundle import INFO, Contents, size, variant
 
 from edgeslim.core.constants import Fold, Kind, NetConstants, Quant, shape_of
@@ -197,7 +197,7 @@ def sources() -> list[MasterSource]:
     ]
 
 
-def first(numbers: Sequence[float], count: int) -> np.ndarray:
+def first(numbers: Sequence[float] | np.ndarray, count: int) -> np.ndarray:
     return np.resize(np.array(numbers, np.float32), count)
 
 
@@ -271,7 +271,7 @@ def builder() -> tuple[BundleBuilder, Contents]:
         net = made.constants(name)
         for target, only_integers in (("executorch", False), ("litert", True)):
             one = variant(target, precision="int8")
-            files = {f"model{one.suffix}": [b"head", *segments(net, only_integers=only_integers)]}
+            files: dict[str, Pieces] = {f"model{one.suffix}": [b"head", *segments(net, only_integers=only_integers)]}
             packed, there = placed(net, files)
             made.add_artifact(one, name, packed, macs=1)
             contents[f"{one.id}/{name}"] = there
