@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeslim.core.bundle import SlimBundle
     from edgeslim.core.manifest import Net
     from edgeslim.data.images import ImageSet
-    from edgeslim.deploy.evaluate import ArtifactScore, WidthScore
+    from edgeslim.deploy.evaluate import Score
 
 
 @click.command("evaluate")
@@ -54,7 +54,7 @@ def command(
     """Measure every width on the test images: loss, top-1 and top-5, or what the task of the net measures."""
     if plot is not None:
         check_free(plot, overwrite=overwrite)
-    scores: Sequence[WidthScore | ArtifactScore]
+    scores: Sequence[Score]
     if _is_bundle(source):
         if write:
             raise UsageError("--write keeps accuracies in a checkpoint, not in a bundle", hint="evaluate CKPT --write")
@@ -100,7 +100,7 @@ def _checkpoint(
     *,
     write: bool,
     console: Console,
-) -> tuple[str, ImageSet, list[WidthScore]]:
+) -> tuple[str, ImageSet, list[Score]]:
     from edgeslim.deploy.calibration.calibrate import CalibratedModel
     from edgeslim.deploy.evaluate import evaluate_checkpoint, with_accuracies
     from edgeslim.models.checkpoint import load_checkpoint
@@ -136,9 +136,10 @@ def _checkpoint(
     for one in scores:
         if one.misfits:
             worst = max(one.misfits, key=lambda fit: max(fit.shift, fit.spread))
+            width = one.widths[0]
             console.warn(
-                f"width {one.width}: statistics of {len(one.misfits)} BatchNorms do not fit these images ({worst}); "
-                f"edgeslim calibrate {path} --data DATA --widths {one.width}"
+                f"width {width}: statistics of {len(one.misfits)} BatchNorms do not fit these images ({worst}); "
+                f"edgeslim calibrate {path} --data DATA --widths {width}"
             )
             for fit in one.misfits:
                 console.detail(f"  {fit}")
@@ -155,7 +156,7 @@ def _bundle(
     threads: int,
     options: dict[str, Any],
     console: Console,
-) -> tuple[str, ImageSet, list[ArtifactScore]]:
+) -> tuple[str, ImageSet, list[Score]]:
     from edgeslim.cli.bundle_options import chosen_nets, target_name
     from edgeslim.core.addressing import artifacts as addressed
     from edgeslim.core.bundle import SlimBundle
@@ -186,11 +187,11 @@ def _resolved(bundle: SlimBundle, widths: list[Width | str] | None) -> list[Net]
     return None if widths is None else [bundle.resolve(width) for width in widths]
 
 
-def _rows(scores: Sequence[WidthScore | ArtifactScore]) -> list[dict[str, Any]]:
+def _rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
     """One row per asked width; other names of a net repeat its row."""
     rows = []
     for score in scores:
-        names: tuple[Width | None, ...] = _names(score) or (None,)
+        names: tuple[Width | None, ...] = score.widths or (None,)
         for name in names:
             row: dict[str, Any] = {
                 "permille": None if name is None else name.permille,
@@ -200,30 +201,22 @@ def _rows(scores: Sequence[WidthScore | ArtifactScore]) -> list[dict[str, Any]]:
                 "value": score.value,
                 **score.values,
             }
-            rows.append({**row, "artifact": score.artifact} if hasattr(score, "artifact") else row)
+            rows.append(row if score.artifact is None else {**row, "artifact": score.artifact})
     return sorted(rows, key=lambda row: (row["permille"] or 0, row.get("artifact", "")))
 
 
-def _names(score: WidthScore | ArtifactScore) -> tuple[Width, ...]:
-    from edgeslim.deploy.evaluate import ArtifactScore
-
-    return score.widths if isinstance(score, ArtifactScore) else (score.width, *score.aliases)
-
-
-def _table(title: str, scores: Sequence[WidthScore | ArtifactScore]) -> Table:
+def _table(title: str, scores: Sequence[Score]) -> Table:
     table = Table(title=title)
     measured = tuple(scores[0].values)
     for head in ("net", "MACs", *map(measured_head, measured), "agreement %", "also called"):
         table.add_column(head, justify="right")
     for one in scores:
-        names = _names(one)
-        label = getattr(one, "artifact", None) or f"{names[0]}x"
         table.add_row(
-            label,
+            one.artifact or one.label,
             f"{one.macs:,}",
             *(measured_text(name, one.values[name]) for name in measured),
             "" if one.agreement is None else f"{100 * one.agreement:.1f}",
-            " ".join(f"{name}x" for name in names[1:]),
+            " ".join(f"{name}x" for name in one.widths[1:]),
         )
     table.caption = "agreement: share of the answers that the widest net gives too"
     return table

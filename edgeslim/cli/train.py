@@ -23,7 +23,7 @@ from edgeslim.files import check_free, sha256_file
 
 if TYPE_CHECKING:
     from edgeslim.data.images import ImageSet
-    from edgeslim.deploy.evaluate import WidthScore
+    from edgeslim.deploy.evaluate import Score
     from edgeslim.models.slimmable import SlimmableModel
     from edgeslim.models.spec import ModelSpec
     from edgeslim.models.warm_start import Source, WarmStart
@@ -252,7 +252,9 @@ def _finish(trainer: Trainer, o: dict[str, Any], ladder: tuple[Width, ...], cons
         )
     scores = evaluate_checkpoint(calibrated, test, ladder, device=trainer.device)
     with_accuracies(calibrated, scores, test).save(o["out"], overwrite=o["overwrite"])
-    rows = [{"permille": one.width.permille, "metric": one.metric, "value": one.value, **one.values} for one in scores]
+    rows = [
+        {"permille": one.widths[0].permille, "metric": one.metric, "value": one.value, **one.values} for one in scores
+    ]
     console.result({"checkpoint": str(o["out"]), "epochs": trainer.config.epochs, "rows": rows}, _table(scores))
     console.next_commands(
         f"edgeslim evaluate {o['out']} --data {o['data']} --plot spectrum.png",
@@ -260,9 +262,9 @@ def _finish(trainer: Trainer, o: dict[str, Any], ladder: tuple[Width, ...], cons
     )
 
 
-def _table(scores: list[WidthScore]) -> Table:
+def _table(scores: list[Score]) -> Table:
     measured = tuple(scores[0].values)
     table = Table("width", *map(measured_head, measured))
     for one in scores:
-        table.add_row(str(one.width), *(measured_text(name, one.values[name]) for name in measured))
+        table.add_row(str(one.widths[0]), *(measured_text(name, one.values[name]) for name in measured))
     return table

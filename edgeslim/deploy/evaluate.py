@@ -1,10 +1,10 @@
 """What the task measures of every width, of a checkpoint or of a bundle's rebuilt files.
 
     CalibratedModel ─► static net of a width ─┐
-    SlimBundle ─► rebuilt file ─► runtime ────┴─► measure ─► WidthScore ─► with_accuracies ─► Checkpoint
+    SlimBundle ─► rebuilt file ─► runtime ────┴─► measure ─► Score ─► with_accuracies ─► Checkpoint
 
 Each net is measured once, whatever the number of names asked for it. The nets of a checkpoint are also watched while
-they run: a BatchNorm whose statistics do not fit is named (``WidthScore.misfits``).
+they run: a BatchNorm whose statistics do not fit is named (``Score.misfits``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import label_of
 from edgeslim.core.manifest import Variant, artifact_id
-from edgeslim.core.width import Width
+from edgeslim.core.width import Width, net_id
 from edgeslim.data.images import ImageSet
 from edgeslim.deploy.calibration.calibrate import CalibratedModel, prepared_for
 from edgeslim.deploy.calibration.check import NormFit, fits, watched
@@ -40,22 +40,25 @@ from edgeslim.tasks.evaluation import measure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WidthScore:
-    """How good one net is: what the task measured, and which of these values (``metric``) says so.
+class Score:
+    """How good one net, or one ``artifact`` in its runtime, is: what the task measured, and which of these values
+    (``metric``) says so.
 
-    ``aliases``: other asked widths that are the same net. ``agreement``: share of images on which it answers as the
-    widest trained width does, where that was measured too. ``misfits``: BatchNorms with statistics that do not fit.
+    ``net``: the id that a bundle gives it. ``widths``: the asked ones that are this net, narrowest first; none of a
+    vector of channels. ``agreement``: share of images on which it answers as the widest trained width does, where that
+    was measured too. ``misfits``: BatchNorms with statistics that do not fit.
     """
 
-    width: Width
-    aliases: tuple[Width, ...]
+    net: str
+    widths: tuple[Width, ...]
+    artifact: str | None = None
+    precision: str = "fp32"
     macs: int
     values: Mapping[str, float]
     metric: str
     larger_is_better: bool
     agreement: float | None
     misfits: tuple[NormFit, ...] = ()
-    precision: str = "fp32"
 
     @property
     def value(self) -> float:
@@ -63,32 +66,7 @@ class WidthScore:
 
     @property
     def label(self) -> str:
-        return f"{self.width}x"
-
-    @property
-    def net(self) -> str:
-        """The id that a bundle gives this net."""
-        return f"{self.width.permille:04d}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArtifactScore:
-    """How good one artifact is in its runtime, as in ``WidthScore``."""
-
-    artifact: str
-    net: str
-    widths: tuple[Width, ...]
-    label: str
-    precision: str
-    macs: int
-    values: Mapping[str, float]
-    metric: str
-    larger_is_better: bool
-    agreement: float | None
-
-    @property
-    def value(self) -> float:
-        return self.values[self.metric]
+        return label_of(self.net)
 
 
 def evaluate_checkpoint(
@@ -99,7 +77,7 @@ def evaluate_checkpoint(
     batch_size: int = 128,
     device: torch.device | str = "cpu",
     on_width: Callable[[Width], None] = lambda width: None,
-) -> list[WidthScore]:
+) -> list[Score]:
     """Score every net among ``widths``, ascending; images are prepared as the checkpoint says.
 
     Raises:
@@ -113,7 +91,7 @@ def evaluate_checkpoint(
     for width in nets:
         model.check(width)
     task, data = task_of(checkpoint), prepared_for(checkpoint, data).decoded()
-    scores: list[WidthScore] = []
+    scores: list[Score] = []
     widest: Tensor | None = None
     for width in sorted(nets, reverse=True):
         net = model.static(width)
@@ -126,9 +104,9 @@ def evaluate_checkpoint(
         if checkpoint.spec.high in (width, *nets[width]):
             widest = answers
         scores.append(
-            WidthScore(
-                width=width,
-                aliases=nets[width],
+            Score(
+                net=net_id(width.permille),
+                widths=(width, *nets[width]),
                 macs=macs,
                 values=values,
                 metric=metric.primary,
@@ -148,7 +126,7 @@ def evaluate_bundle(
     *,
     threads: int = 1,
     on_artifact: Callable[[str], None] = lambda artifact: None,
-) -> list[ArtifactScore]:
+) -> list[Score]:
     """Rebuild every artifact, by id, run it in its runtime, score it; narrow nets first.
 
     Raises:
@@ -158,7 +136,7 @@ def evaluate_bundle(
     """
     found = {artifact_id(v.id, a.net): (v, a) for v, a in map(bundle.find, artifacts)}
     task, data = task_of_bundle(bundle.manifest), data.decoded()
-    scores: list[ArtifactScore] = []
+    scores: list[Score] = []
     widest: dict[str, Tensor] = {}
     for identifier, (variant, artifact) in sorted(found.items(), key=lambda one: one[1][1].macs, reverse=True):
         net = bundle.resolve(artifact.net)
@@ -176,11 +154,10 @@ def evaluate_bundle(
         if bundle.manifest.high in net.widths and answers is not None:
             widest[variant.id] = answers
         scores.append(
-            ArtifactScore(
+            Score(
                 artifact=identifier,
                 net=net.id,
                 widths=tuple(map(Width, net.widths)),
-                label=label_of(net.id),
                 precision=variant.precision,
                 macs=artifact.macs,
                 values=values,
@@ -193,11 +170,11 @@ def evaluate_bundle(
     return scores[::-1]
 
 
-def with_accuracies(model: CalibratedModel, scores: Sequence[WidthScore], data: ImageSet) -> Checkpoint:
+def with_accuracies(model: CalibratedModel, scores: Sequence[Score], data: ImageSet) -> Checkpoint:
     """The checkpoint with ``scores`` kept with their nets; ``pack`` takes them from there."""
     return model.checkpoint().with_accuracies(
         {
-            one.width: {
+            one.widths[0]: {
                 "data": data.name,
                 "split": data.split,
                 "images": len(data),

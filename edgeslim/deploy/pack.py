@@ -118,7 +118,6 @@ def pack(
     if options.keep_artifacts is not None:
         check_free(options.keep_artifacts, overwrite=options.overwrite)
     plan = make_plan(loaded, options)
-    earlier = None if options.into is None else SlimBundle.open(options.into)
     info = bundle_info(
         plan.checkpoint,
         sizes=plan.input_sizes,
@@ -128,7 +127,11 @@ def pack(
         checkpoint_sha256=content_sha256(plan.checkpoint),
     )
     log = path.with_name(path.name + ".log")
-    with tempfile.TemporaryDirectory(prefix="edgeslim-pack-") as name, _logged(log, plan, options.jobs):
+    with (
+        contextlib.nullcontext() if options.into is None else SlimBundle.open(options.into) as earlier,
+        tempfile.TemporaryDirectory(prefix="edgeslim-pack-") as name,
+        _logged(log, plan, options.jobs),
+    ):
         with ThreadPoolExecutor(1) as beside:  # the workers take seconds to start
             building = beside.submit(_builder, plan, info)
             exported = _export(plan, options, Path(name), log, progress)
@@ -147,8 +150,6 @@ def pack(
             content = merge(BundleContent.of(earlier), content)
         kept = () if options.keep_artifacts is None else _keep(exported, options.keep_artifacts, options.overwrite)
         size = write_bundle(content, path, overwrite=overwrite)
-    if earlier is not None:
-        earlier.close()
     return _report(path, size, content, plan, exported, kept)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeslim.deploy.evaluate import ArtifactScore, WidthScore
+from edgeslim.deploy.evaluate import Score
 from edgeslim.files import write_atomically
 
 _INCHES = (4.6, 3.4)  # on a phone 360 points wide the smallest text is still about 9 points high
@@ -14,7 +14,7 @@ _SHARES = {"top1": "top-1 accuracy, %", "top5": "top-5 accuracy, %"}  # metrics 
 _LABEL_SHARE = 0.1  # of the axis; points nearer to each other share one label
 
 
-def write_spectrum(scores: Sequence[WidthScore | ArtifactScore], title: str, path: Path, *, overwrite: bool) -> None:
+def write_spectrum(scores: Sequence[Score], title: str, path: Path, *, overwrite: bool) -> None:
     """Draw what the task measures against multiply-adds, a point per net, as a PNG.
 
     Raises:

@@ -69,21 +69,20 @@ def test_top5_of_four_classes_is_certain(model: CalibratedModel) -> None:
 def test_every_width_in_the_nets_own_normalisation(model: CalibratedModel) -> None:
     data = small_images(40, split="test", seed=3)
     rows = evaluate_checkpoint(model, data, [FULL, HALF, Width(501)], batch_size=7)
-    assert [(row.width, row.aliases) for row in rows] == [(HALF, (Width(501),)), (FULL, ())]
+    assert [row.widths for row in rows] == [(HALF, Width(501)), (FULL,)]
     images, labels = next(data.prepared_as(CONTRACT).batches(40))
     with torch.no_grad():
         answers = {width: model.slice(width)(images) for width in (HALF, FULL)}
     for row in rows:
-        logits = answers[row.width]
+        width = row.widths[0]
+        logits = answers[width]
         assert row.values["loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
         assert row.values["top1"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
-        assert row.macs == count(model.static(row.width), row.width, 16).macs
+        assert row.macs == count(model.static(width), width, 16).macs
         assert row.misfits == ()
         same = (logits.argmax(1) == answers[FULL].argmax(1)).float().mean().item()
         assert row.agreement == pytest.approx(same)
-        assert evaluate(model.static(row.width), data.prepared_as(CONTRACT))["loss"] == pytest.approx(
-            row.values["loss"]
-        )
+        assert evaluate(model.static(width), data.prepared_as(CONTRACT))["loss"] == pytest.approx(row.values["loss"])
 
 
 def test_agreement_is_unknown_without_the_widest(model: CalibratedModel) -> None:

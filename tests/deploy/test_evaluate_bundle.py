@@ -12,7 +12,7 @@ from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import Width
 from edgeslim.deploy.calibration.calibrate import CalibratedModel, calibrate
-from edgeslim.deploy.evaluate import ArtifactScore, WidthScore, evaluate_bundle, evaluate_checkpoint
+from edgeslim.deploy.evaluate import Score, evaluate_bundle, evaluate_checkpoint
 from edgeslim.deploy.pack import pack
 from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.errors import DataError, UsageError
@@ -45,8 +45,8 @@ def artifacts(variant: str) -> list[str]:
     return [f"{variant}/{net}" for net in ("0500", "1000")]
 
 
-def compare(found: list[ArtifactScore], wanted: list[WidthScore]) -> None:
-    assert [(row.widths, row.macs) for row in found] == [((w.width, *w.aliases), w.macs) for w in wanted]
+def compare(found: list[Score], wanted: list[Score]) -> None:
+    assert [(row.widths, row.macs) for row in found] == [(w.widths, w.macs) for w in wanted]
     for row, other in zip(found, wanted, strict=True):
         assert row.values == pytest.approx(other.values, rel=1e-4)
         assert (row.value, row.agreement) == (other.value, other.agreement)

@@ -49,9 +49,9 @@ def checkpoint() -> Checkpoint:
     return Checkpoint.from_model(model.eval(), input=ImageContract.imagenet(3, 32, 32, crop="1"))
 
 
-@pytest.fixture(scope="module", params=["litert", "coreml"])
+@pytest.fixture(scope="module", params=["litert", "coreai"])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """Eight artifacts of one runtime where it has two precisions, else four."""
+    """Eight artifacts where the runtime has two precisions (Core AI, in Apple's interpreter on Linux), else four."""
     name = request.param
     info = targets.get(name).info
     try:
