@@ -398,7 +398,7 @@ public data class LatencyTable(
         }
     }
 
-    /** Canonical JSON but for the order of digits in numbers: sorted keys, one row per line. */
+    /** Canonical JSON: sorted keys, one row per line. */
     public fun toJson(): String {
         val header =
             mapOf(

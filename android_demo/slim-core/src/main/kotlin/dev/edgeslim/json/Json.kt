@@ -277,9 +277,22 @@ internal class JsonWriter(private val sorted: Boolean) {
         }
     }
 
+    /** As Python writes it: `300.0`, `0.0001`, `1e-05`, `1e+16`. */
     private fun number(value: Double): String {
         require(!value.isNaN() && !value.isInfinite()) { "$value has no JSON" }
-        return value.toString()
+        if (value == 0.0) return if (1 / value < 0) "-0.0" else "0.0"
+        val exact = java.math.BigDecimal(value.toString()).stripTrailingZeros()
+        val digits = exact.unscaledValue().abs().toString()
+        val exponent = digits.length - exact.scale() - 1 // of the first digit
+        val sign = if (value < 0) "-" else ""
+        if (exponent !in -4..15) {
+            val fraction = if (digits.length > 1) "." + digits.substring(1) else ""
+            val power = Math.abs(exponent).toString().padStart(2, '0')
+            return "$sign${digits[0]}${fraction}e${if (exponent < 0) '-' else '+'}$power"
+        }
+        if (exponent < 0) return "${sign}0." + "0".repeat(-exponent - 1) + digits
+        val padded = digits.padEnd(exponent + 2, '0')
+        return sign + padded.substring(0, exponent + 1) + "." + padded.substring(exponent + 1)
     }
 
     private fun items(values: Iterable<*>) {
