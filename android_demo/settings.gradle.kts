@@ -17,4 +17,4 @@ dependencyResolutionManagement {
 
 rootProject.name = "edgeslim-android"
 
-include(":slim-core")
+include(":slim-core", ":slim-desktop")

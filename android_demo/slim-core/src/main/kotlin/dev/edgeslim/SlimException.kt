@@ -1,5 +1,7 @@
 package dev.edgeslim
 
+import dev.edgeslim.json.StrictJson
+
 /**
  * Base of everything that edgeslim refuses on purpose.
  *
@@ -22,6 +24,24 @@ public open class SlimException(message: String, public val hint: String? = null
     /** What was met and what was expected. */
     override val message: String
         get() = super.message!!
+
+    /** Stable, for programs: the kind of error, or the broken rule. */
+    public open val name: String
+        get() = javaClass.simpleName.removeSuffix("Exception").lowercase(java.util.Locale.ROOT)
+
+    /** The rule of FORMAT.md, PIXELS.md or of policies that was broken; null where it is none of these. */
+    public open val brokenRule: String?
+        get() = null
+
+    /** `{"error": {"name", "message", "hint", "rule"}}`, as the command lines of all languages print it. */
+    public fun toJson(): String {
+        val found = LinkedHashMap<String, Any?>()
+        found["name"] = brokenRule ?: name
+        found["message"] = message
+        found["hint"] = hint
+        if (brokenRule != null) found["rule"] = brokenRule
+        return StrictJson.canonical(mapOf("error" to found))
+    }
 }
 
 /** A bad argument: no such artifact, several that fit, what cannot be read. */

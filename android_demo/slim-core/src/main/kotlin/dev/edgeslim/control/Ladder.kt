@@ -1,5 +1,9 @@
 package dev.edgeslim.control
 
+import dev.edgeslim.json.Fields
+import dev.edgeslim.json.StrictJson
+import dev.edgeslim.json.StrictJsonException
+
 /**
  * One artifact on a ladder.
  *
@@ -69,7 +73,67 @@ constructor(
         return copy(rungs = rungs - gone, dropped = dropped + DroppedArtifact(artifact, gone.label, reason))
     }
 
+    /** `{"metric", "energy_estimated", "rungs", "dropped", "notes"}`; reasons as codes with parameters and sentence. */
+    public fun toJson(): String {
+        fun reason(reason: Reason) = reason.json() + mapOf("sentence" to reason.sentence())
+        return StrictJson.canonical(
+            mapOf(
+                "metric" to metric,
+                "energy_estimated" to energyEstimated,
+                "rungs" to
+                    rungs.map {
+                        mapOf(
+                            "artifact" to it.artifact,
+                            "t_us" to it.timeUs,
+                            "energy_uj" to it.energyUj,
+                            "worth" to it.worth,
+                            "label" to it.label,
+                        )
+                    },
+                "dropped" to dropped.map { mapOf("artifact" to it.artifact, "label" to it.label) + reason(it.reason) },
+                "notes" to notes.map(::reason),
+            )
+        )
+    }
+
     public companion object {
+        /**
+         * The ladder in [text], as [toJson] writes it; all but the rungs may be missing.
+         *
+         * @throws TableException anything else.
+         */
+        @JvmStatic
+        public fun fromJson(text: String): Ladder =
+            try {
+                with(Fields(StrictJson.parse(text))) {
+                    Ladder(
+                            rungs = list("rungs", ::rung),
+                            metric = if (has("metric")) text("metric") else "top1",
+                            energyEstimated = has("energy_estimated") && flag("energy_estimated"),
+                            dropped = if (has("dropped")) list("dropped", ::droppedArtifact) else emptyList(),
+                            notes = if (has("notes")) list("notes", Reason::read) else emptyList(),
+                        )
+                        .also { finish() }
+                }
+            } catch (error: StrictJsonException) {
+                throw TableException("not a ladder: ${error.message}", hint = "`slim ladder` makes one of a table")
+            }
+
+        private fun rung(value: Any?, where: String): Rung =
+            with(Fields(value, where)) {
+                Rung(text("artifact"), whole("t_us"), whole("energy_uj"), whole("worth"), text("label")).also {
+                    finish()
+                }
+            }
+
+        private fun droppedArtifact(value: Any?, where: String): DroppedArtifact {
+            val document = Fields.objectOf(value, where)
+            return with(Fields(document.filterKeys { it == "artifact" || it == "label" }, where)) {
+                val reason = Reason.read(document.filterKeys { it != "artifact" && it != "label" }, where)
+                DroppedArtifact(text("artifact"), text("label"), reason)
+            }
+        }
+
         /** One minute in microseconds. */
         public const val MAX_TIME_US: Long = 60_000_000
 

@@ -11,7 +11,10 @@ import dev.edgeslim.json.StrictJsonException
  * @property rule its name, the same in every language.
  */
 public class PolicyException(public val rule: String, message: String, hint: String? = null) :
-    SlimException(message, hint)
+    SlimException(message, hint) {
+    override val brokenRule: String
+        get() = rule
+}
 
 /** One field of a policy: [length] numbers (0: a plain one) from [low] to [high]. */
 internal enum class PolicyField(

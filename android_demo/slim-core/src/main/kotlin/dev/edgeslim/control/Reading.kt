@@ -1,6 +1,10 @@
 package dev.edgeslim.control
 
 import dev.edgeslim.control.Signals.Companion.UNKNOWN
+import dev.edgeslim.json.Fields
+import dev.edgeslim.json.JsonObject
+import dev.edgeslim.json.StrictJson
+import dev.edgeslim.json.StrictJsonException
 
 /**
  * Everything the controller knows before one frame. Mutable, so that a frame allocates nothing; [copy] keeps one.
@@ -44,6 +48,65 @@ constructor(
         batteryPermille = signals.batteryPermille
         charging = signals.charging
         lowPower = signals.lowPower
+    }
+
+    internal fun json(): JsonObject =
+        mapOf(
+            "now_us" to nowUs,
+            "deadline_us" to deadlineUs,
+            "observed_us" to observedUs,
+            "observed_rung" to observedRung,
+            "status" to status,
+            "headroom_milli" to headroomMilli,
+            "forecast_milli" to forecastMilli,
+            "battery_permille" to batteryPermille,
+            "charging" to charging,
+            "low_power" to lowPower,
+            "power_mw" to powerMw,
+            "inferences_per_ks" to inferencesPerKs,
+            "user_cap" to userCap,
+            "user_min" to userMin,
+        )
+
+    /** Canonical JSON with every member. */
+    public fun toJson(): String = StrictJson.canonical(json())
+
+    public companion object {
+        /**
+         * The reading in [text]: an object of them, or a frame of a log that has one as its `reading`. What may be
+         * unknown may be missing.
+         *
+         * @throws TableException anything else.
+         */
+        @JvmStatic
+        public fun fromJson(text: String): Reading =
+            try {
+                val document = StrictJson.parse(text)
+                val inner = (document as? Map<*, *>)?.let { if (it.containsKey("reading")) it["reading"] else it }
+                with(Fields(inner ?: document)) {
+                    fun wholeOr(name: String, other: Long) = if (has(name)) whole(name) else other
+                    fun intOr(name: String, other: Int) = if (has(name)) int(name) else other
+                    Reading(
+                            nowUs = whole("now_us"),
+                            deadlineUs = whole("deadline_us"),
+                            observedUs = wholeOr("observed_us", -1),
+                            observedRung = intOr("observed_rung", UNKNOWN),
+                            status = intOr("status", UNKNOWN),
+                            headroomMilli = intOr("headroom_milli", UNKNOWN),
+                            forecastMilli = intOr("forecast_milli", UNKNOWN),
+                            batteryPermille = intOr("battery_permille", UNKNOWN),
+                            charging = has("charging") && flag("charging"),
+                            lowPower = has("low_power") && flag("low_power"),
+                            powerMw = intOr("power_mw", UNKNOWN),
+                            inferencesPerKs = intOr("inferences_per_ks", 0),
+                            userCap = intOr("user_cap", UNKNOWN),
+                            userMin = intOr("user_min", 0),
+                        )
+                        .also { finish() }
+                }
+            } catch (error: StrictJsonException) {
+                throw TableException("not a reading: ${error.message}")
+            }
     }
 }
 
@@ -93,6 +156,24 @@ public data class Decision(
             1 shl bit and CAPS != 0 -> Reason.of(CODES[bit], "cap" to capLabel)
             else -> Reason.of(CODES[bit])
         }
+
+    /** Every member, the reasons' codes, and the sentence made from them. */
+    public fun toJson(): String =
+        StrictJson.canonical(
+            mapOf(
+                "rung" to rung,
+                "artifact" to artifact,
+                "label" to label,
+                "skip" to skip,
+                "bits" to bits,
+                "previous" to previous,
+                "level" to level,
+                "cap" to cap,
+                "cap_label" to capLabel,
+                "reasons" to reasons.map { it.code },
+                "sentence" to sentence(),
+            )
+        )
 
     /** For people: `narrowed to 0.75x: thermal level 2 caps at 0.75x`. */
     public fun sentence(): String {

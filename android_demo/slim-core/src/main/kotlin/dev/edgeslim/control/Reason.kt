@@ -1,5 +1,9 @@
 package dev.edgeslim.control
 
+import dev.edgeslim.json.Fields
+import dev.edgeslim.json.JsonObject
+import dev.edgeslim.json.StrictJsonException
+
 /**
  * Why something was decided: a code with parameters. An app has a string per code; [sentence] is the English one.
  *
@@ -22,7 +26,17 @@ public data class Reason(val code: String, val params: Map<String, Any> = emptyM
         return out.append(text, at, text.length).toString()
     }
 
+    internal fun json(): JsonObject = mapOf("code" to code, "params" to params)
+
     public companion object {
+        internal fun read(value: Any?, where: String): Reason =
+            with(Fields(value, where)) {
+                val params =
+                    free("params").mapValues { (name, item) -> item ?: throw StrictJsonException("$name is null") }
+                if (has("sentence")) text("sentence")
+                Reason(text("code"), params).also { finish() }
+            }
+
         internal fun of(code: String, vararg params: Pair<String, Any>): Reason = Reason(code, mapOf(*params))
 
         /** Every code with its sentence, parameters in braces. */

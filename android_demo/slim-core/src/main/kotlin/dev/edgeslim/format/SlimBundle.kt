@@ -3,6 +3,7 @@ package dev.edgeslim.format
 import dev.edgeslim.UsageException
 import dev.edgeslim.WidthException
 import dev.edgeslim.control.Width
+import dev.edgeslim.json.StrictJson
 import java.io.Closeable
 import java.io.File
 import java.io.IOException
@@ -28,7 +29,13 @@ public class Addressed(public val variant: Variant, public val artifact: Artifac
 }
 
 /** An artifact that stands at [path] now, a file or a directory. */
-public class RebuiltArtifact(public val path: File, public val id: String, public val files: List<FileEntry>)
+public class RebuiltArtifact(public val path: File, public val id: String, public val files: List<FileEntry>) {
+    /** `{"path", "artifact", "files": [{"path", "bytes", "sha256"}]}`. */
+    public fun toJson(): String {
+        val listed = files.map { mapOf("path" to it.path, "bytes" to it.bytes, "sha256" to it.sha256) }
+        return StrictJson.canonical(mapOf("path" to path.path, "artifact" to id, "files" to listed))
+    }
+}
 
 /**
  * An open bundle, valid by construction: every rule about header and manifest was checked, and no weight has been read.

@@ -9,7 +9,10 @@ import dev.edgeslim.format.CanonicalJson
  * @property rule `bad-contract`, `bad-buffer`, `bad-image` or `too-large`.
  */
 public class ImageException(public val rule: String, message: String, hint: String? = null) :
-    SlimException(message, hint)
+    SlimException(message, hint) {
+    override val brokenRule: String
+        get() = rule
+}
 
 /** Order of an input's channels; [text] stands in bundles. */
 public enum class ChannelOrder(public val text: String, public val channels: Int) {
