@@ -14,6 +14,7 @@ import dev.edgeslim.json.StrictJson
  * ├── PolicyException    a policy breaks a rule; `rule` names it
  * ├── TableException     an unusable latency table
  * ├── JobException       an unusable benchmark job or event
+ * ├── HostException      not possible on this device: nothing of the bundle can be loaded
  * └── OutputException    the result cannot be written
  * ```
  *
@@ -54,3 +55,6 @@ public class WidthException(message: String, hint: String? = null) : UsageExcept
 /** A result that cannot be written: it exists, the folder is missing or read-only, the disk is full. */
 public class OutputException(message: String, hint: String? = null, cause: Throwable? = null) :
     SlimException(message, hint, cause)
+
+/** Not possible on this device: no artifact of the bundle can be loaded, or all have failed. */
+public class HostException(message: String, hint: String? = null) : SlimException(message, hint)
