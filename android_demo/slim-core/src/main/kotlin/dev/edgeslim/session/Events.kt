@@ -47,7 +47,11 @@ internal class EventLog(private val clock: Clock, private val listener: ((Sessio
             if (kept.size == MOST) kept.removeFirst()
             kept.addLast(event)
         }
-        listener?.invoke(event)
+        try {
+            listener?.invoke(event)
+        } catch (error: Exception) { // a fault of the app: it must not cost an artifact
+            error.printStackTrace()
+        }
     }
 
     /** Oldest first. */

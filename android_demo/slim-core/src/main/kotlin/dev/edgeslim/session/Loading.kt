@@ -35,7 +35,7 @@ internal object LoadingThread : Loader {
     private fun run(job: () -> Unit) {
         try {
             job()
-        } catch (error: Exception) { // a fault of ours, or of a listener; the thread serves other sessions too
+        } catch (error: Exception) { // a fault of ours; the thread serves other sessions too
             error.printStackTrace()
         }
     }

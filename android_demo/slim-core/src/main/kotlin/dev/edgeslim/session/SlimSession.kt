@@ -195,13 +195,13 @@ internal constructor(
     private fun readyFor(decision: Decision): LoadedArtifact? {
         val following = prefetch.next(decision, reading.nowUs, maxOf(Prefetch.LEAD_US, 3 * pool.longestLoadUs))
         val beside = opened.gaps?.offer() ?: if (following >= 0) controller.ladder.rungs[following].artifact else null
+        // First what runs now, then what is wanted: the loader, making room, never drops what runs.
+        val chosen = pool.pick(decision.artifact)
         if (wanted?.first != decision.artifact || wanted?.second != beside) {
             wanted = Pair(decision.artifact, beside)
             pool.want(listOfNotNull(decision.artifact, beside))
         }
-        pool.pick(decision.artifact)?.let {
-            return it
-        }
+        if (chosen != null) return chosen
         if (!pool.awaitAny() && !pool.hasNews) {
             throw pool.refusal ?: HostException("${decision.label} cannot be loaded")
         }
