@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import signal
 import time
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -23,6 +21,7 @@ from edgeslim.cli.run_view import RunView
 from edgeslim.core.latency import LatencyStatistics
 from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.errors import PolicyError, UsageError
+from edgeslim.host.interrupt import Interrupt
 from edgeslim.runtime.deployment import ArtifactPlan
 from edgeslim.runtime.events import SessionEvent
 from edgeslim.runtime.frame_log import FrameLog
@@ -100,7 +99,7 @@ def command(
         tally = Tally(session=session, budget_ms=budget_ms)
         prepare = Preparation()
         names = itertools.islice(itertools.cycle(files), frames or len(files))
-        with contextlib.suppress(KeyboardInterrupt), CtrlC() as stop:
+        with contextlib.suppress(KeyboardInterrupt), Interrupt() as stop:
             _run(session, prepare, names, fps, tally, view, log, stop)
         document = tally.document()
     _present(console, document, bundle, log_path)
@@ -125,28 +124,6 @@ def chosen_policy(text: str | None) -> Policy | str | None:
             f"there is no preset and no file {text!r}",
             hint=f"presets are {', '.join(PRESETS)}",
         ) from None
-
-
-class CtrlC:
-    """Inside the block the first Ctrl-C only sets ``asked``, so that the frame under way is finished, counted and
-    logged; the second interrupts as ever. Where Ctrl-C is ignored (a job in the background of a script) it stays so."""
-
-    asked = False
-
-    def __enter__(self) -> CtrlC:
-        self._heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if self._heard:
-            signal.signal(signal.SIGINT, self._hear)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._heard:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -247,7 +224,7 @@ def _run(
     tally: Tally,
     view: RunView,
     log: FrameLog | None,
-    stop: CtrlC,
+    stop: Interrupt,
 ) -> None:
     """Frame by frame until ``stop`` is asked for; with ``fps`` each at its time, and those that the controller skips
     are left out."""
@@ -269,7 +246,7 @@ def _run(
         due_s += period_s * result.skip
 
 
-def _sleep_until(due_s: float, stop: CtrlC) -> None:
+def _sleep_until(due_s: float, stop: Interrupt) -> None:
     while not stop.asked and (left_s := due_s - time.monotonic()) > 0:
         time.sleep(min(left_s, 0.1))
 
