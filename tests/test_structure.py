@@ -31,8 +31,12 @@ ALLOWED = {
     "testing": {"core", "deploy", "errors", "models", "targets"},
     "runtime": {"core", "errors", "files", "host", "targets"},
     "simulate": {"core", "errors", "files"},
+    "verbs": {
+        "bench", "core", "data", "deploy", "errors", "files", "host", "models", "press", "registry", "runtime",
+        "simulate", "targets", "tasks", "training",
+    },
     "demo": {"core", "errors", "files", "targets"},
-}
+}  # fmt: skip
 ALLOWED["cli"] = set(ALLOWED)
 
 # what Kotlin and Swift mirror may lean on; every entry has an everyday counterpart in both

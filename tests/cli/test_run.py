@@ -20,8 +20,8 @@ import edgeslim
 from edgeslim.cli import run
 from edgeslim.cli.console import Console
 from edgeslim.cli.main import main
-from edgeslim.cli.run import CtrlC
 from edgeslim.cli.run_view import RunView
+from edgeslim.host.interrupt import Interrupt
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.deploy.pack import pack
@@ -171,7 +171,7 @@ def test_ctrl_c_ends_with_the_summary(arguments: list[str], tmp_path: Path) -> N
 
 def test_the_first_ctrl_c_lets_the_frame_be_finished() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with CtrlC() as stop:
+    with Interrupt() as stop:
         asked = [stop.asked]
         signal.raise_signal(signal.SIGINT)
         asked.append(stop.asked)
@@ -184,7 +184,7 @@ def test_the_first_ctrl_c_lets_the_frame_be_finished() -> None:
 def test_an_ignored_ctrl_c_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with CtrlC() as stop:
+        with Interrupt() as stop:
             signal.raise_signal(signal.SIGINT)
             assert not stop.asked
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
