@@ -5,7 +5,7 @@
                               └► words + hint on stderr (or {"error": …} on stdout with --json), exit code
 
 Exit codes: 0 done, 1 internal, 2 usage or bad input, 3 extra missing, 4 verification failed,
-5 not possible on this host, 6 no such device.
+5 not possible on this host, 6 no such device; 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import click
 
 from edgeslim.core.strict_json import LEFT_OUT
-from edgeslim.errors import EdgeslimError, MissingExtraError, did_you_mean
+from edgeslim.errors import EdgeslimError, MissingExtraError, StoppedError, did_you_mean
 
 # verb → one line; the file is cli/<verb>.py and holds a click command named ``command``.
 VERBS = {
@@ -47,6 +47,7 @@ EXTRA_OF_MODULE = {
     "matplotlib": "plot",
     "psutil": "bench",
     "PIL": "images",
+    "tensorboard": "tensorboard",
 }
 
 
@@ -129,7 +130,7 @@ def _fail(error: EdgeslimError, *, as_json: bool) -> int:
         rule = getattr(error, "rule", None)
         _print(Failure(name=error.name, message=error.message, hint=error.hint, rule=rule))
     else:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"{'stopped' if isinstance(error, StoppedError) else 'error'}: {error}", err=True)
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
     return error.exit_code

@@ -9,8 +9,8 @@ from typing import Any
 
 
 class Interrupt:
-    """Inside the block the first Ctrl-C only sets ``asked``, so that the step under way is finished and kept; the second
-    interrupts as ever. With ``terminates`` a SIGTERM asks as well, and never interrupts.
+    """Inside the block the first Ctrl-C only sets ``asked``, so that the step under way is finished and kept; the
+    second interrupts as ever. With ``terminates`` a SIGTERM asks as well, and never interrupts.
 
     Where Ctrl-C is ignored (a job in the background of a script), or handled by somebody else, it stays so; a thread
     that is not the main one hears nothing.

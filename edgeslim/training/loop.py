@@ -45,6 +45,7 @@ from edgeslim.training.watch import (
     Watcher,
 )
 
+
 class Trainer:
     """Trains ``model`` on ``data``; everything it does follows from ``config`` and the step number.
 

@@ -1,6 +1,6 @@
 """What a training run tells those who watch it, as values.
 
-    Trainer ─► Progress (by the clock) ─► EpochDone (with its Validation) ─► … ─► Saved (by the clock)
+Trainer ─► Progress (by the clock) ─► EpochDone (with its Validation) ─► … ─► Saved (by the clock)
 """
 
 from __future__ import annotations
@@ -97,6 +97,16 @@ class Saved:
 
 TrainEvent = Progress | EpochDone | Saved
 Watcher = Callable[[TrainEvent], None]
+
+
+def both(one: Watcher, other: Watcher) -> Watcher:
+    """Tells the one, then the other."""
+
+    def tell(event: TrainEvent) -> None:
+        one(event)
+        other(event)
+
+    return tell
 
 
 class EpochLosses:

@@ -35,7 +35,9 @@ def parse_trained(text: str, *, listed: bool) -> tuple[Width, ...]:
             f"this network is trained over a range of widths, lo:hi, and {text!r} is none", hint=_as_range(text)
         )
     if widths[-1] > WIDEST:
-        raise WidthError(f"width {widths[-1]} is above {WIDEST}x, the widest that is trained", hint=_as_share(widths, text))
+        raise WidthError(
+            f"width {widths[-1]} is above {WIDEST}x, the widest that is trained", hint=_as_share(widths, text)
+        )
     return widths
 
 
@@ -43,7 +45,9 @@ def _as_range(text: str) -> str:
     """What somebody who gave a list or a step may have meant."""
     widths = parse_widths(text)
     if len(widths) == 1:
-        return f"--alone {widths[0]} trains a net of this one width; --widths {DEFAULT_RANGE[0]}:{widths[0]} all up to it"
+        return (
+            f"--alone {widths[0]} trains a net of this one width; --widths {DEFAULT_RANGE[0]}:{widths[0]} all up to it"
+        )
     return f"--widths {widths[0]}:{widths[-1]} --ladder {text}"
 
 

@@ -1,14 +1,15 @@
 """``edgeslim.train``: data ─► slimmable net ─► calibrated checkpoint with its accuracy per width.
 
-    TrainOptions ─► _Run (data, spec, config: what is about to be done) ─► Trainer ─► calibrate ─► evaluate ─► us.pt
-                                                                  ▲          │ Ctrl-C, SIGTERM
-                                                                  └─ resume ◄┘ StoppedError: where, and how to go on
+TrainOptions ─► _Run (data, spec, config: what is about to be done) ─► Trainer ─► calibrate ─► evaluate ─► us.pt
+                                                              ▲          │ Ctrl-C, SIGTERM
+                                                              └─ resume ◄┘ StoppedError: where, and how to go on
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,9 +25,10 @@ from edgeslim.data.named import load_data
 from edgeslim.deploy.calibration.calibrate import calibrate
 from edgeslim.deploy.evaluate import evaluate_checkpoint, score_rows, with_accuracies
 from edgeslim.deploy.reports import TrainReport
-from edgeslim.errors import CheckpointError, OutputError, StoppedError, UsageError
+from edgeslim.errors import OutputError, StoppedError, UsageError
 from edgeslim.files import check_free, sha256_file
 from edgeslim.host.interrupt import Interrupt
+from edgeslim.models.builder import halvings_left_out
 from edgeslim.models.count import count
 from edgeslim.models.devices import pick
 from edgeslim.models.registry import make_spec, network, skeleton
@@ -43,7 +45,7 @@ from edgeslim.training.resume import RunFiles
 from edgeslim.training.sandwich import Sandwich
 from edgeslim.training.start import fresh
 from edgeslim.training.teachers import EmaTeacher, Teacher, teacher_from_file
-from edgeslim.training.watch import Validation
+from edgeslim.training.watch import Validation, both
 from edgeslim.training.widths import DEFAULT_RANGE, even_ladder, parse_trained
 from edgeslim.verbs.train_events import Note, Resumed, Tail, TrainPlan, TrainVerbWatcher
 
@@ -78,6 +80,8 @@ def train(
         MissingExtraError: TensorBoard is asked for and not installed.
         StoppedError: by Ctrl-C or SIGTERM; the hint is the command that goes on.
     """
+    if not 0 <= options.save_seconds < math.inf:
+        raise UsageError(f"--save-seconds is at least 0 and finite, got {options.save_seconds}")
     path = Path(out)
     files = RunFiles(out=path)
     check_free(path, overwrite=overwrite)
@@ -113,13 +117,15 @@ def train(
         watch(run.plan(trainer))
         if resume:
             found = trainer.resume()
-            watch(Resumed(step=trainer.step, steps=trainer.steps) if found else Note(text=f"no {files.resume}: a new run"))
+            watch(
+                Resumed(step=trainer.step, steps=trainer.steps) if found else Note(text=f"no {files.resume}: a new run")
+            )
         if options.tensorboard is not None and ranks.first:
             from edgeslim.training.tensorboard import TensorBoard
 
             board = TensorBoard(Path(options.tensorboard), first_step=trainer.step)
             stack.callback(board.close)
-            trainer.watch = lambda event: (board(event), watch(event))[1]
+            trainer.watch = both(board, watch)
         if ranks.first:
             options.write(files.args, path)
         with Interrupt(terminates=True) as asked:
@@ -268,6 +274,7 @@ class _Run:
             input_size=data.input_size,
             input_channels=data.in_channels,
             asked_size=o.input_size is not None,
+            halvings_left_out=halvings_left_out(spec.input_size) if spec.package == "edgeslim" else 0,
             config=self.config,
             steps_per_epoch=trainer.source.steps_per_epoch,
             device=str(self.device),
@@ -340,7 +347,7 @@ def _finish(
     trainer: Trainer, run: _Run, asked: Interrupt, go_on: str, watch: TrainVerbWatcher, *, overwrite: bool
 ) -> TrainReport:
     """Calibrate, measure, write the checkpoint."""
-    ladder, done = run.ladder, 0
+    ladder = run.ladder
 
     def advance(tail: Tail) -> None:
         watch(tail)
@@ -354,9 +361,7 @@ def _finish(
         return lambda net: advance(Tail(what=what, done=next(counted, len(ladder)), of=len(ladder)))
 
     calib, test = run.split("calib", run.options.calib_images), run.split("test", run.options.test_images)
-    calibrated = calibrate(
-        trainer.checkpoint(), calib, ladder, device=trainer.device, on_net=counting("calibrating")
-    )
+    calibrated = calibrate(trainer.checkpoint(), calib, ladder, device=trainer.device, on_net=counting("calibrating"))
     scores = evaluate_checkpoint(calibrated, test, ladder, device=trainer.device, on_width=counting("measuring"))
     with_accuracies(calibrated, scores, test).save(run.files.out, overwrite=overwrite)
     run.files.resume.unlink(missing_ok=True)

@@ -38,6 +38,8 @@ class TrainPlan:
     input_channels: int
     asked_size: bool
     """Whether somebody asked for this input size."""
+    halvings_left_out: int
+    """Of the network, so that small images keep their resolution for longer."""
     config: TrainConfig
     steps_per_epoch: int
     device: str

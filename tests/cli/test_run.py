@@ -21,12 +21,12 @@ from edgeslim.cli import run
 from edgeslim.cli.console import Console
 from edgeslim.cli.main import main
 from edgeslim.cli.run_view import RunView
-from edgeslim.host.interrupt import Interrupt
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.deploy.pack import pack
 from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.errors import PolicyError, UsageError
+from edgeslim.host.interrupt import Interrupt
 from edgeslim.runtime.session import SlimSession
 from edgeslim.simulate.replay import read_log
 
