@@ -224,11 +224,13 @@ class _Fitting(ProgressColumn):
         super().__init__()
         self._field = field
 
-    def render(self, task: Task) -> _Texts:
-        return _Texts(task.fields.get(self._field, ()))
+    def render(self, task: Task) -> WholeTexts:
+        return WholeTexts(task.fields.get(self._field, ()))
 
 
-class _Texts:
+class WholeTexts:
+    """As many of ``texts`` as fit into the line, none of them cut."""
+
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts
 

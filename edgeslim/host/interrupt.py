@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -12,14 +13,14 @@ class Interrupt:
     """Inside the block the first Ctrl-C only sets ``asked``, so that the step under way is finished and kept; the
     second interrupts as ever. With ``terminates`` a SIGTERM asks as well, and never interrupts.
 
-    Where Ctrl-C is ignored (a job in the background of a script), or handled by somebody else, it stays so; a thread
-    that is not the main one hears nothing.
+    ``on_ask`` is called once, in the main thread. Where Ctrl-C is ignored (a job in the background of a script), or
+    handled by somebody else, it stays so; a thread that is not the main one hears nothing.
     """
 
     asked = False
 
-    def __init__(self, *, terminates: bool = False) -> None:
-        self._terminates = terminates
+    def __init__(self, *, terminates: bool = False, on_ask: Callable[[], None] = lambda: None) -> None:
+        self._terminates, self._on_ask = terminates, on_ask
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -37,4 +38,6 @@ class Interrupt:
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        if not self.asked:
+            self.asked = True
+            self._on_ask()

@@ -25,22 +25,22 @@ class TensorBoard:
         except ModuleNotFoundError as error:
             raise MissingExtraError("tensorboard", "tensorboard") from error
         make: Any = SummaryWriter
-        self._writer = make(str(folder), purge_step=first_step or None)
+        self.writer = make(str(folder), purge_step=first_step or None)
 
     def __call__(self, event: TrainEvent) -> None:
         match event:
             case Progress():
                 for line in event.lines:
-                    self._writer.add_scalar("lr", line.lr, line.step)
+                    self.writer.add_scalar("lr", line.lr, line.step)
                     for name, loss in line.losses.items():
-                        self._writer.add_scalar(f"loss/{name_of(name)}", loss, line.step)
+                        self.writer.add_scalar(f"loss/{name_of(name)}", loss, line.step)
             case EpochDone(validation=found) if found is not None:
                 for name, values in found.values.items():
                     for measured, value in values.items():
-                        self._writer.add_scalar(f"{measured}/{name_of(name)}", value, event.step)
+                        self.writer.add_scalar(f"{measured}/{name_of(name)}", value, event.step)
 
     def close(self) -> None:
-        self._writer.close()
+        self.writer.close()
 
 
 def name_of(net: str) -> str:

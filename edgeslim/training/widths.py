@@ -53,7 +53,7 @@ def _as_range(text: str) -> str:
 
 def _as_share(widths: tuple[Width, ...], text: str) -> str | None:
     """Percent as widths, where that makes some: ``35:100`` → ``0.35:1.0``."""
-    if any(width.permille % 100 for width in widths) or widths[-1].permille > 100 * WIDEST.permille:
+    if any(width.permille % 1000 for width in widths) or widths[-1].permille > 100 * WIDEST.permille:
         return None
     return f"did you mean --widths {(':' if ':' in text else ',').join(str(Width(w.permille // 100)) for w in widths)}?"
 

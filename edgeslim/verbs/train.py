@@ -100,11 +100,12 @@ def train(
         if run.start is not None:
             for text in _said(warm_start(model, run.start)):
                 watch(Note(text=text))
+        teacher = _teacher(options.teacher, model, run.train_images)
         trainer = Trainer(
             model.to(device),
             run.train_images,
             run.config,
-            teacher=_teacher(options.teacher, model, run.train_images),
+            teacher=teacher,
             ranks=ranks,
             files=files,
             device=device,
@@ -128,7 +129,8 @@ def train(
             trainer.watch = both(board, watch)
         if ranks.first:
             options.write(files.args, path)
-        with Interrupt(terminates=True) as asked:
+        stopping = Note(text="stopping at the end of this step; Ctrl-C again stops at once, with what was saved before")
+        with Interrupt(terminates=True, on_ask=lambda: watch(stopping)) as asked:
             _train(trainer, asked, _go_on(files, options, overwrite=overwrite))
             if not ranks.first:
                 return _report(run, trainer, [])
