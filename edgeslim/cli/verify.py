@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 
 from edgeslim import targets
-from edgeslim.cli.bundle_options import chosen_nets, target_name
 from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.data_options import DATA_HELP
-from edgeslim.core.bundle import SlimBundle
-from edgeslim.deploy.reports import VerifyReport, VerifyRow
+from edgeslim.deploy.reports import VerifyRow
 from edgeslim.errors import VerificationError
-
-if TYPE_CHECKING:
-    from edgeslim.data.images import ImageSet
+from edgeslim.verbs.verify import VerifyOptions, verify
 
 
 @click.command()
@@ -49,23 +45,20 @@ def command(
     console: Console,
 ) -> None:
     """Rebuild every file of BUNDLE, check its hash, run it in its runtime, compare it with the folded PyTorch net."""
-    from edgeslim.deploy.verify import verify
-
-    with SlimBundle.open(bundle) as opened:
-        manifest = opened.manifest
-        rows = verify(
-            opened,
-            targets_wanted=None if wanted is None else [target_name(manifest, name) for name in wanted.split(",")],
-            widths=chosen_nets(opened, widths),
-            artifacts=artifacts or None,
-            data=None if data is None else _images(data, opened),
-            count=count,
-            min_sqnr_db=min_sqnr,
-            threads=threads,
-            on_row=lambda row: console.detail(f"{row.artifact}: {_verdict(row)}"),
-        )
+    options = VerifyOptions(
+        targets=None if wanted is None else tuple(wanted.split(",")),
+        widths=widths,
+        artifacts=artifacts,
+        data=data,
+        images=count,
+        min_sqnr_db=min_sqnr,
+        strict=strict,
+        threads=threads,
+    )
+    found = verify(bundle, options, on_row=lambda row: console.detail(f"{row.artifact}: {_verdict(row)}"))
+    rows = found.rows
     wrong = [row for row in rows if not row.ok or (strict and not row.checked)]
-    console.result(VerifyReport(ok=not wrong, rows=tuple(rows)), _table(console, bundle, rows))
+    console.result(found, _table(console, bundle, rows))
     if wrong:
         names = ", ".join(f"{row.artifact}: {_verdict(row)}" for row in wrong)
         console.warn(f"{bundle} is not verified: {names}")
@@ -79,14 +72,6 @@ def command(
         console.next_commands(f"edgeslim bench {bundle} -o table.json")
 
 
-def _images(data: str, bundle: SlimBundle) -> ImageSet:
-    from edgeslim.data.named import load_data
-    from edgeslim.deploy.verify import image_of
-
-    contract = image_of(bundle, bundle.manifest.inputs[-1].id)
-    return load_data(data, "test", input_size=contract.height, in_channels=contract.channels)
-
-
 def _verdict(row: VerifyRow) -> str:
     if not row.hash_ok:
         return "rebuilt bytes have another hash"
@@ -95,7 +80,7 @@ def _verdict(row: VerifyRow) -> str:
     return f"{row.sqnr_db:.1f} dB" + ("" if row.ok else ", too far from PyTorch")
 
 
-def _table(console: Console, bundle: Path, rows: list[VerifyRow]) -> Table:
+def _table(console: Console, bundle: Path, rows: Sequence[VerifyRow]) -> Table:
     def cells(row: VerifyRow) -> tuple[str, ...]:
         figures = ("", "", "")
         if row.sqnr_db is not None and row.max_abs_error is not None and row.agreement is not None:

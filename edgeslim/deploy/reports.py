@@ -28,6 +28,8 @@ class CalibrateReport:
     """Hash of these images."""
     widths: tuple[int, ...]
     """Permille of every net that was calibrated, each by its smallest name."""
+    aliases: Mapping[str, tuple[int, ...]]
+    """Permille of the other asked names of each, by the smallest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

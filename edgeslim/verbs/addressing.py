@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from edgeslim import targets
-from edgeslim.cli.console import resolve_widths
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.manifest import SlimManifest
-from edgeslim.core.width import Width
+from edgeslim.core.width import Width, parse_widths
 
 
 def target_name(manifest: SlimManifest, name: str) -> str:
@@ -28,4 +27,4 @@ def chosen_nets(bundle: SlimBundle, text: str | None) -> list[Width | str] | Non
     if any(part in labels for part in parts):
         return [part if part in labels else Width.parse(part) for part in parts]
     manifest = bundle.manifest
-    return list(resolve_widths(text, (Width(manifest.low), Width(manifest.high))))
+    return list(parse_widths(text, trained=(Width(manifest.low), Width(manifest.high))))
