@@ -30,6 +30,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long modules begin first, so that at the end no core waits for the other (``--no-loadscope-reorder``)."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def cifar_zip() -> Path:
     """A zip of real 32 px JPEG images in ``train/<class>/`` and ``test/<class>/`` folders, where there is one."""

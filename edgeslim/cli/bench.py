@@ -139,6 +139,7 @@ class CompareReport:
     b: Path
     """The second."""
     found: Comparison = field(metadata=BESIDE)
+    """Rows of both, and what only one has."""
 
 
 def _compare(console: Console, pair: tuple[Path, Path], anyway: bool) -> None:

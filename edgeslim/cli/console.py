@@ -67,20 +67,21 @@ class Console:
             for table in tables:
                 self.results.print(table)
 
-    def artifact_table(self, title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    def artifact_table(
+        self, title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, note: str = ""
+    ) -> Table:
         """Rows that begin with an artifact's id, which is never cut: where it is narrow, the last columns are left out
         instead, and an id that does not fit even so goes on in the next line."""
         cells = [tuple(row) for row in rows]
         wide = [max(map(len, column)) + 3 for column in zip(heads, *cells, strict=True)]
         fitting = next((n for n in range(len(heads), 1, -1) if sum(wide[:n]) < self.results.width), 1)
-        table = Table(title=title)
+        missing = f"not shown for want of room: {', '.join(heads[fitting:])}" if fitting < len(heads) else ""
+        table = Table(title=title, caption="\n".join(filter(None, (note, missing))) or None)
         table.add_column(heads[0], overflow="fold")
         for head in heads[1:fitting]:
             table.add_column(head, justify="right", no_wrap=True)
         for row in cells:
             table.add_row(*row[:fitting])
-        if fitting < len(heads):
-            table.caption = f"not shown for want of room: {', '.join(heads[fitting:])}"
         return table
 
     def progress(self, *extra: str) -> Progress:

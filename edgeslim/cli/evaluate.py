@@ -47,8 +47,10 @@ def command(
     console: Console,
     **options: Any,
 ) -> None:
-    """Measure every net, or every artifact of a bundle, on the test images: loss, top-1 and top-5, or what its task
-    measures."""
+    """Measure every net, or every artifact of a bundle, on the test images.
+
+    That gives loss, top-1 and top-5, or what the task of the net measures.
+    """
     asked = EvaluateOptions(
         images=DataOptions(**options),
         widths=widths,

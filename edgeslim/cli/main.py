@@ -117,6 +117,7 @@ class ErrorReport:
     """What stands in the place of a result."""
 
     error: Failure
+    """Why there is none."""
 
 
 def _print(failure: Failure) -> None:

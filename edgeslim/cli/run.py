@@ -138,6 +138,7 @@ class RunRow:
     label: str
     """Its name for people."""
     frames: int
+    """That it ran."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +150,7 @@ class DroppedRow:
     label: str
     """Its name for people."""
     reason: Reason = field(metadata=BESIDE)
+    """Why not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +158,9 @@ class RunReport:
     """What a run adds up to. Latencies are of the runtime's call alone; null: no frame ran."""
 
     bundle: Path
+    """The file."""
     target: str
+    """Name of the runtime that was used."""
     table: Path | None
     """The latency table that was used; null: one that could not be kept."""
     policy: str
@@ -174,9 +178,13 @@ class RunReport:
     switches: int
     """How often another artifact took over."""
     p50_ms: float | None
+    """Half of the frames took no longer."""
     p95_ms: float | None
+    """95 of 100 took no longer."""
     p99_ms: float | None
+    """99 of 100 took no longer."""
     mean_ms: float | None
+    """Mean latency."""
     prepare_ms: float | None
     """Mean time from image file to input."""
     rows: tuple[RunRow, ...]
@@ -184,6 +192,7 @@ class RunReport:
     ladder: tuple[Rung, ...]
     """From narrow to wide."""
     dropped: tuple[DroppedRow, ...]
+    """Artifacts that the ladder does not use, and why: ``code`` and ``params`` of core/reasons.py."""
     events: tuple[SessionEvent, ...]
     """What else happened, oldest first, at most 256."""
     log: Path | None
@@ -311,7 +320,11 @@ def _present(console: Console, report: RunReport) -> None:
     console.say(
         f"{report.frames} frames, {report.misses} later than {report.budget_ms:.1f} ms less preparation, "
         f"{report.switches} switches"
-        + (f"; p50 {report.p50_ms:.2f} ms, p99 {report.p99_ms:.2f} ms" if report.p50_ms and report.p99_ms else "")
+        + (
+            f"; p50 {report.p50_ms:.2f} ms, p99 {report.p99_ms:.2f} ms"
+            if report.p50_ms is not None and report.p99_ms is not None
+            else ""
+        )
     )
     console.result(report, table)
     if report.log is not None and report.table is not None:

@@ -60,7 +60,7 @@ _LIMITS: tuple[tuple[str, type, dict[str, Any]], ...] = (  # of fields whose nam
 
 def schema_of(cls: type) -> dict[str, Any]:
     """The shape that ``strict_json.decode`` accepts for ``cls``, and ``encode`` gives."""
-    hints, words = get_type_hints(cls), _words(cls)
+    hints, words = get_type_hints(cls), words_of(cls)
     properties: dict[str, Any] = {}
     required: list[str] = []
     others: Any = False
@@ -75,7 +75,7 @@ def schema_of(cls: type) -> dict[str, Any]:
         if "left_out" in field.metadata:
             kind = _without_none(kind)
         about = {"description": words[field.name]} if field.name in words else {}
-        properties[field.name] = about | _kind(kind, field.name)
+        properties[field.name] = _kind(kind, field.name) | about
         if _is_required(field):
             required.append(field.name)
     return {
@@ -125,7 +125,7 @@ def _limits(kind: type, name: str) -> dict[str, Any]:
     return next(matching, {})
 
 
-def _words(cls: type) -> dict[str, str]:
+def words_of(cls: type) -> dict[str, str]:
     """Field → the text that stands below it, in ``cls`` and what it is derived from."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__[:-1]):

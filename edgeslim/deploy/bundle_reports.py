@@ -34,11 +34,13 @@ class PlannedRow:
     """One artifact that ``pack --dry-run`` would make."""
 
     target: str
+    """Name of the runtime it is for."""
     permille: int | None
     """Smallest width of its net; null: a vector of channels."""
     net: str
     """Id of its net."""
     precision: str
+    """Of its numbers: fp32, fp16, w8 or int8."""
     input: str
     """Id of its input: pixels of a side, or ``<height>x<width>``."""
 
@@ -184,6 +186,7 @@ class NetRow:
     macs_at: Mapping[str, int]
     """Multiply-adds by the id of the input."""
     params: int
+    """After BatchNorms are folded."""
     top1: float | None
     """Accuracy, 0 to 1; null: not measured, or not the same for all its artifacts."""
     fold_bytes: int
@@ -212,7 +215,9 @@ class TrainedRange:
     """Widths in permille, both included."""
 
     low: int
+    """The narrowest."""
     high: int
+    """The widest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,13 +225,17 @@ class PartBytes:
     """Bytes of a bundle by kind of part; they add up to the file."""
 
     header: int
+    """Where every part lies."""
     weights: int
     """The full-size masters, once for all artifacts."""
     folds: int
     """BatchNorm statistics of every net."""
     templates: int
+    """What exporters add to the constants of each artifact."""
     recipes: int
+    """Where each artifact takes its constants from."""
     manifest: int
+    """What this report tells, labels and policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +247,7 @@ class InspectReport:
     bytes: int
     """Of the whole file."""
     format_version: int
+    """Of FORMAT.md."""
     model: ModelInfo
     """Which network this is."""
     task: str
@@ -249,6 +259,7 @@ class InspectReport:
     labels: int | None
     """How many classes have names; null: none has."""
     trained: TrainedRange
+    """Widths that the network was trained over, permille."""
     widths: tuple[NetRow, ...]
     """The nets that have a width, from narrow to wide."""
     nets: tuple[NetRow, ...]
@@ -256,6 +267,7 @@ class InspectReport:
     targets: Mapping[str, tuple[InspectRow, ...]]
     """Artifacts by target."""
     parts: PartBytes
+    """Bytes by kind of part; they add up to the file."""
 
     @classmethod
     def of(cls, bundle: SlimBundle) -> InspectReport:
@@ -297,5 +309,6 @@ class CheckReport:
     """What ``inspect --check`` found right; anything wrong is an error document."""
 
     ok: Literal[True] = field(default=True, metadata=IN_TEXT)
+    """Everything is what the manifest says."""
     depth: Literal["parts", "files"]
     """Every part was read and hashed, or also every file rebuilt and hashed."""

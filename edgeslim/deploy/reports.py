@@ -103,6 +103,7 @@ class VerifyRow:
     """One artifact, rebuilt and compared. Without the right bytes nothing was run, and the figures are null."""
 
     target: str
+    """Name of the runtime it is for."""
     artifact: str
     """Its id."""
     permille: int | None
@@ -110,6 +111,7 @@ class VerifyRow:
     net: str
     """Id of its net."""
     precision: str
+    """Of its numbers: fp32, fp16, w8 or int8."""
     runtime: str | None
     """What it ran in (``coreml-mil``: the saved program, evaluated operation by operation); null: it did not run."""
     hash_ok: bool

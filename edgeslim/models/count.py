@@ -28,13 +28,18 @@ from edgeslim.models.slimmable import SlimmableModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCount:
-    """One step that has weights or costs multiply-adds; ``out_shape`` without the batch."""
+    """One step that has weights or costs multiply-adds."""
 
     name: str
+    """Its place in the network."""
     kind: str
+    """conv, linear, batchnorm …"""
     macs: int
+    """Multiply-adds of one image."""
     params: int
+    """Its own."""
     out_shape: tuple[int, ...]
+    """Without the batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

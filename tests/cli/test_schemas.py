@@ -10,15 +10,20 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jsonschema
 import pytest
 
 import edgeslim
-from edgeslim.cli import schemas
+from edgeslim.cli import bench, run, schemas, simulate
+from edgeslim.cli import main as main_module
 from edgeslim.cli.main import VERBS, main
 from edgeslim.core.strict_json import BESIDE, IN_TEXT, LEFT_OUT, encode
+from edgeslim.demo import steps
+from edgeslim.deploy import bundle_reports, reports
+from edgeslim.models import count
 
 PACKAGE = Path(edgeslim.__file__).parent
 SCHEMAS = sorted(PACKAGE.rglob("*.schema.json"))
@@ -57,6 +62,18 @@ def objects(schema: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(schema, list):
         for value in schema:
             yield from objects(value)
+
+
+REPORTING = [reports, bundle_reports, bench, run, simulate, main_module, steps, count]
+
+
+@pytest.mark.parametrize("module", REPORTING, ids=lambda module: module.__name__)
+def test_every_field_of_a_report_says_what_it_is(module: ModuleType) -> None:
+    names = ("Report", "Row", "Failure", "StepDone", "LayerCount", "TrainedRange", "PartBytes")
+    classes = [cls for name, cls in vars(module).items() if name.endswith(names) and cls.__module__ == module.__name__]
+    assert classes
+    for cls in classes:
+        assert schemas.words_of(cls).keys() == {field.name for field in dataclasses.fields(cls)}, cls
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
