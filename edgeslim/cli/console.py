@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import click
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from edgeslim.cli.printable import SafeConsole, json_line, one_line
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.errors import WidthError
 
@@ -29,22 +29,25 @@ class Console:
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
-    words: RichConsole = field(default_factory=lambda: RichConsole(stderr=True, highlight=False))
-    results: RichConsole = field(default_factory=lambda: RichConsole(highlight=False))
+    words: RichConsole = field(default_factory=lambda: SafeConsole(stderr=True))
+    results: RichConsole = field(default_factory=SafeConsole)
 
     def say(self, text: str) -> None:
         """A line for people."""
         if not self.quiet:
-            self.words.print(text, markup=False, soft_wrap=True)
+            self._line(text)
 
     def detail(self, text: str) -> None:
         """A line only ``--verbose`` shows."""
         if self.verbose:
-            self.words.print(text, markup=False, soft_wrap=True)
+            self._line(text)
 
     def warn(self, text: str) -> None:
         """A line that is shown even with ``--quiet``."""
-        self.words.print(f"warning: {text}", markup=False, soft_wrap=True)
+        self._line(f"warning: {text}")
+
+    def _line(self, text: str) -> None:
+        self.words.print(one_line(text), soft_wrap=True)
 
     def next_commands(self, *commands: str) -> None:
         """What one would type now, ready to paste."""
@@ -56,16 +59,15 @@ class Console:
     def result(self, document: Any, table: Any = None) -> None:
         """The verb's result: one JSON document with ``--json``, else the rich renderable ``table``."""
         if self.as_json:
-            json.dump(document, sys.stdout, ensure_ascii=False, allow_nan=False)
-            sys.stdout.write("\n")
+            sys.stdout.write(json_line(document) + "\n")
         elif table is not None:
             self.results.print(table)
 
     def progress(self, *extra: str) -> Progress:
         """A progress bar on stderr; disabled when quiet or not a terminal. ``extra``: more task fields to show."""
-        fields = [TextColumn(f"{{task.fields[{name}]}}") for name in extra]
+        fields = [TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in extra]
         return Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from edgeslim.cli.bundle_options import artifact_row, file_rows
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.option_types import PATH
 from edgeslim.core.bundle import Depth, SlimBundle
 from edgeslim.core.header import FORMAT_VERSION
 from edgeslim.core.manifest import Net, SlimManifest, artifact_id
@@ -18,7 +19,7 @@ from edgeslim.core.width import Width
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PATH)
 @click.option(
     "--check",
     "depth",

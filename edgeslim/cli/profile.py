@@ -10,6 +10,7 @@ import click
 
 from edgeslim import models
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
+from edgeslim.cli.option_types import PIXELS, Whole
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     help=f"a checkpoint (same as the argument), or a network: {', '.join(models.names())}",
 )
 @click.option("--widths", type=WIDTHS, help="widths, lo:hi:step or a number of them [default: the published ladder]")
-@click.option("--input-size", type=click.IntRange(min=4), help="pixels of the square input [default: the net's own]")
-@click.option("--classes", type=click.IntRange(min=1), help="classes of a network named here [default: 1000]")
+@click.option("--input-size", type=PIXELS, help="pixels of the square input [default: the net's own]")
+@click.option("--classes", type=Whole(1, 10_000_000), help="classes of a network named here [default: 1000]")
 @click.option("--layers", is_flag=True, help="count every layer too")
 @common_options
 def command(

@@ -10,22 +10,21 @@ from rich.table import Table
 
 from edgeslim.cli.bundle_options import artifact_row, chosen_nets, target_name
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.option_types import PATH
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyTable
-from edgeslim.files import sha256_file
+from edgeslim.files import check_free, sha256_file
 from edgeslim.press.build import BundleContent, write_bundle
 from edgeslim.press.combine import subset, with_prior
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PATH)
 @click.option("--target", "targets", help="targets to keep, separated by commas [all]")
 @click.option("--widths", help="widths, or labels of nets, to keep: 0.35,0.5,1.0 [all]")
 @click.option("--artifact", "artifacts", multiple=True, help="keep only this one, by its id (repeatable)")
-@click.option(
-    "--table", type=click.Path(path_type=Path), help="a measured latency table that travels along, as a first guess"
-)
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="the smaller bundle")
+@click.option("--table", type=PATH, help="a measured latency table that travels along, as a first guess")
+@click.option("-o", "--out", type=PATH, required=True, help="the smaller bundle")
 @click.option("--overwrite", is_flag=True, help="replace an existing bundle")
 @common_options
 def command(
@@ -40,6 +39,7 @@ def command(
     console: Console,
 ) -> None:
     """Keep only some targets and nets of BUNDLE; the weights stay whole."""
+    check_free(out, overwrite=overwrite)
     with SlimBundle.open(bundle) as opened:
         manifest = opened.manifest
         content = subset(

@@ -17,6 +17,7 @@ from edgeslim import models, tasks
 from edgeslim.cli.console import WIDTH, WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import DATA_HELP, device_option
 from edgeslim.cli.measured import measured_head, measured_text
+from edgeslim.cli.option_types import COUNT, PATH, SEED, WORKERS, Number, Whole
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 from edgeslim.files import check_free, sha256_file
@@ -36,38 +37,38 @@ if TYPE_CHECKING:
 @click.option("--model", help=f"network: {', '.join(models.names())}  [default: that of --init]")
 @click.option("--data", default="digits", show_default=True, help=DATA_HELP)
 @click.option("--task", default="classify", show_default=True, help=f"what it learns: {tasks.words()}")
-@click.option("--data-root", type=click.Path(path_type=Path), help="where downloaded sets are kept")
+@click.option("--data-root", type=PATH, help="where downloaded sets are kept")
 @click.option("--download", is_flag=True, help="fetch the data set if it is missing")
-@click.option("--images", type=click.IntRange(1), help="train on so many images only")
-@click.option("--workers", type=click.IntRange(0), default=2, show_default=True, help="processes that decode photos")
+@click.option("--images", type=COUNT, help="train on so many images only")
+@click.option("--workers", type=WORKERS, default=2, show_default=True, help="processes that decode photos")
 @click.option("--widths", help="trained range lo:hi; for an s_ network a list  [default: 0.25:1.0]")
 @click.option("--ladder", type=WIDTHS, help="widths to calibrate, and to draw from  [default: 4 over the range]")
-@click.option("--input-size", type=click.IntRange(8), help="pixels per side  [default: the data set's]")
+@click.option("--input-size", type=Whole(8, 16_384), help="pixels per side  [default: the data set's]")
 @click.option("--norm", type=click.Choice(["batch", "none"]), default="batch", show_default=True)
 @click.option("--init", help="start from a checkpoint FILE, or torchvision:NAME")
 @click.option(
     "--teacher", default="none", show_default=True, help="soft targets from: ema, a checkpoint FILE, or the net"
 )
-@click.option("--epochs", type=click.IntRange(1))
-@click.option("--batch-size", type=click.IntRange(2), help="over all processes")
+@click.option("--epochs", type=Whole(1, 1_000_000))
+@click.option("--batch-size", type=Whole(2, 1 << 20), help="over all processes")
 @click.option("--optimizer", type=click.Choice(["sgd", "adamw"]), default="sgd", show_default=True)
-@click.option("--lr", type=float, help="peak learning rate")
+@click.option("--lr", type=Number(0, 1000, above=True), help="peak learning rate")
 @click.option("--schedule", type=click.Choice(["cosine", "linear"]), default="cosine", show_default=True)
-@click.option("--warmup", type=float, default=1.0, show_default=True, help="epochs")
-@click.option("--weight-decay", type=float)
-@click.option("--label-smoothing", type=float, help="of the widest")
-@click.option("--clip", type=float, default=5.0, show_default=True, help="largest gradient norm, 0: none")
-@click.option("--jitter", type=float, default=0.0, show_default=True, help="colour jitter")
-@click.option("--n-widths", type=click.IntRange(1), help="widths per step  [default: 4; s_ networks: all]")
+@click.option("--warmup", type=Number(0, 1_000_000), default=1.0, show_default=True, help="epochs")
+@click.option("--weight-decay", type=Number(0, 100))
+@click.option("--label-smoothing", type=Number(0, 0.999), help="of the widest")
+@click.option("--clip", type=Number(0, 1e9), default=5.0, show_default=True, help="largest gradient norm, 0: none")
+@click.option("--jitter", type=Number(0, 1), default=0.0, show_default=True, help="colour jitter")
+@click.option("--n-widths", type=Whole(1, 1000), help="widths per step  [default: 4; s_ networks: all]")
 @click.option("--sample", type=click.Choice(["ladder", "continuous"]), help="[default: ladder where one is given]")
 @click.option("--no-distill", is_flag=True, help="hard labels for every width (ablation)")
 @click.option("--plain-distill", is_flag=True, help="soft targets as in the paper, however wrong the teacher is")
 @click.option("--no-bounds", is_flag=True, help="all widths random: no widest, no narrowest (ablation)")
 @click.option("--alone", type=WIDTH, help="a net of this one width (baseline)")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @device_option
-@click.option("--save-seconds", type=float, default=60.0, show_default=True, help="between two resume files")
-@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="checkpoint to write")
+@click.option("--save-seconds", type=Number(0.1, 1e6), default=60.0, show_default=True, help="between two resume files")
+@click.option("--out", "-o", type=PATH, required=True, help="checkpoint to write")
 @click.option("--resume", is_flag=True, help="go on with a killed run")
 @click.option("--overwrite", is_flag=True)
 @common_options
@@ -83,13 +84,15 @@ def command(*, console: Console, **o: Any) -> None:
     from edgeslim.training.start import fresh
 
     check_free(o["out"], overwrite=o["overwrite"])
+    files = RunFiles(out=o["out"])
+    for beside in (files.log, files.resume):
+        check_free(beside, overwrite=True)
     device = pick(o["device"])
     keep_freed_memory()
     data = load_data(o["data"], "train", images=o["images"], **_source(o))
     start = open_source(o["init"]) if o["init"] else None
     spec = _spec(o, data, start)
     ladder = _ladder(o, spec)
-    files = RunFiles(out=o["out"])
     with joined(device) as ranks:
         console.quiet = console.quiet or not ranks.first
         model = fresh(spec, o["seed"])
