@@ -271,11 +271,6 @@ def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
             hint='pip install --upgrade "edgeslim[train]"',
         )
     check_names(_FIELDS, document, what)
-    if document["content_sha256"] != content_sha256({k: v for k, v in document.items() if k != "content_sha256"}):
-        raise CheckpointError(
-            f"{what} is damaged: its content has another hash than when it was written",
-            hint="copy the file again, or take an earlier one",
-        )
     try:
         spec = ModelSpec.from_json(document["spec"])
         state_dict = checked_state_dict(spec, document["state_dict"], what)
@@ -290,13 +285,19 @@ def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
         raise CheckpointError(f"{what}: task and task_package are text")
     if not all(isinstance(value, str | None) for value in hashes):
         raise CheckpointError(f"{what}: a hash is text or nothing")
+    contract, labels = _input(document["input"], spec, what), _labels(document["labels"], what)
+    if document["content_sha256"] != content_sha256({k: v for k, v in document.items() if k != "content_sha256"}):
+        raise CheckpointError(
+            f"{what} is damaged: its content has another hash than when it was written",
+            hint="copy the file again, or take an earlier one",
+        )
     return Checkpoint(
         spec=spec,
         state_dict=state_dict,
         statistics=statistics,
         accuracies=accuracies,
-        input=_input(document["input"], spec, what),
-        labels=_labels(document["labels"], what),
+        input=contract,
+        labels=labels,
         task=document["task"],
         task_package=document["task_package"],
         provenance=provenance,
@@ -386,4 +387,4 @@ def _plain(value: Any, what: str) -> Any:
         return [_plain(item, what) for item in value]
     if isinstance(value, Mapping) and all(isinstance(key, str | int) for key in value):
         return {key: _plain(item, f"{what}.{key}") for key, item in value.items()}
-    raise CheckpointError(f"{what}: expected plain finite values, got {value!r}"[:300])
+    raise CheckpointError(f"{what}: expected plain finite values, got {_short(value)}")

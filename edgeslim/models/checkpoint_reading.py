@@ -15,7 +15,7 @@ from edgeslim.errors import CheckpointError, did_you_mean
 from edgeslim.models.registry import skeleton
 from edgeslim.models.selection import Selection
 from edgeslim.models.spec import ModelSpec
-from edgeslim.models.torch_file import check_file, check_values
+from edgeslim.models.torch_file import COPY_AGAIN, NO_PYTORCH_FILE, check_file, check_values
 
 StatisticsByNet = dict[Selection, dict[str, tuple[Tensor, Tensor]]]
 """Net → BatchNorm name → (mean, population variance)."""
@@ -43,8 +43,8 @@ def read_document(path: Path) -> Any:
     except Exception as error:  # torch.load answers damage with a dozen kinds of exception
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"cannot read {path}: truncated, damaged or no PyTorch file ({reason})",
-            hint="copy the file again and compare its size with the original's",
+            f"cannot read {path}: {NO_PYTORCH_FILE} ({reason})",
+            hint=COPY_AGAIN,
         ) from error
     check_values(document, str(path), size_bytes)
     return document
@@ -59,8 +59,8 @@ def _refused_pickle(path: Path, error: pickle.UnpicklingError) -> CheckpointErro
             hint="where you trust it, write only the weights: torch.save({'model': state_dict}, 'weights.pt')",
         )
     return CheckpointError(
-        f"cannot read {path}: truncated, damaged or no PyTorch file",
-        hint="copy the file again and compare its size with the original's",
+        f"cannot read {path}: {NO_PYTORCH_FILE}",
+        hint=COPY_AGAIN,
     )
 
 

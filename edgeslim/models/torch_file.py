@@ -29,7 +29,11 @@ from edgeslim.files import open_file
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _PICKLE_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save before 1.6, as most published files have it
-_ALLOCATORS = (b"builtins\nbytearray\n", b"__builtin__\nbytearray\n")  # allowed by torch; take any number of bytes
+_NEVER_NEEDED = (  # torch allows them: room for any number of bytes, and tensors that are not what they hold
+    b"builtins\nbytearray\n", b"__builtin__\nbytearray\n", b"\n_rebuild_sparse_tensor\n", b"\n_rebuild_qtensor\n",
+    b"\n_rebuild_nested_tensor\n", b"\n_rebuild_meta_tensor_no_storage\n", b"\n_rebuild_wrapper_subclass\n",
+    b"\n_rebuild_device_tensor_from_numpy\n", b"\n_rebuild_device_tensor_from_cpu_tensor\n",
+)  # fmt: skip
 _CHUNK_BYTES = 1 << 20
 _MAX_DEPTH = 64
 _MAX_VALUES = 500_000
@@ -37,7 +41,8 @@ _MAX_INT = 1 << 63
 _SHARED = 4  # times that tensors may share their bytes with others (tied weights, an averaged copy)
 _SMALL_BYTES = 1 << 16
 
-_COPY_AGAIN = "copy the file again and compare its size with the original's"
+NO_PYTORCH_FILE = "truncated, damaged or no PyTorch file"
+COPY_AGAIN = "copy the file again and compare its size with the original's"
 
 
 def check_file(path: Path) -> int:
@@ -54,7 +59,7 @@ def check_file(path: Path) -> int:
                 _check_zip(path, stream, size)
             elif head != _PICKLE_MAGIC:
                 raise CheckpointError(
-                    f"cannot read {path}: it begins with {head[:9]!r}, which is no PyTorch file", hint=_what_else(head)
+                    f"cannot read {path}: {NO_PYTORCH_FILE} (it begins with {head[:9]!r})", hint=_what_else(head)
                 )
             _check_pickles(path, stream, size)
     except OSError as error:
@@ -79,7 +84,7 @@ def _check_zip(path: Path, stream: BinaryIO, size: int) -> None:
                     hint="unpack it and write it again with torch.save",
                 )
             if sum(member.file_size for member in members) > size:
-                raise CheckpointError(f"{path} is damaged: its members claim more bytes than it has", hint=_COPY_AGAIN)
+                raise CheckpointError(f"{path} is damaged: its members claim more bytes than it has", hint=COPY_AGAIN)
             for member in members:
                 with archive.open(member) as data:
                     while data.read(_CHUNK_BYTES):
@@ -87,14 +92,14 @@ def _check_zip(path: Path, stream: BinaryIO, size: int) -> None:
     except CheckpointError:
         raise
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise CheckpointError(f"cannot read {path}: truncated or damaged ({error})", hint=_COPY_AGAIN) from error
+        raise CheckpointError(f"cannot read {path}: {NO_PYTORCH_FILE} ({error})", hint=COPY_AGAIN) from error
 
 
 def _check_pickles(path: Path, stream: BinaryIO, size: int) -> None:
     with mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as content:
-        if any(content.find(name) >= 0 for name in _ALLOCATORS):
+        if any(content.find(name) >= 0 for name in _NEVER_NEEDED):
             raise CheckpointError(
-                f"{path} holds pickled objects besides tensors, so it is refused",
+                f"{path} holds pickled objects besides tensors that are dense and on the CPU, so it is refused",
                 hint="where you trust it, write only the weights: torch.save({'model': state_dict}, 'weights.pt')",
             )
 
