@@ -90,7 +90,8 @@ _DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFErr
 def _archive(root: Path) -> zipfile.ZipFile:
     """Raises ``DataError``: it is no zip archive, or no file at all."""
     try:
-        return zipfile.ZipFile(os.fdopen(open_file(root), "rb"))
+        os.close(open_file(root))
+        return zipfile.ZipFile(root)
     except _DAMAGE as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{root} is neither a folder nor a zip archive: {reason}", hint=LAYOUT_HINT) from error
