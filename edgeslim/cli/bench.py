@@ -16,8 +16,10 @@ from edgeslim.bench.desk.devices.base import Device
 from edgeslim.bench.table import report
 from edgeslim.bench.table.compare import Comparison, compare
 from edgeslim.bench.table.csv_view import to_csv
+from edgeslim.bench.table.plots import PICTURES, write_plots
 from edgeslim.bench.table.table_file import TableFile
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
+from edgeslim.cli.option_types import PATH, SEED, Number, Whole, Wholes
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.events import Event, Note, Progress, RowDone, Sink
 from edgeslim.core.job import BURST_LIMIT_S, SUSTAINED_RUNS, SUSTAINED_SECONDS, Cell, Job
@@ -27,14 +29,15 @@ from edgeslim.core.quality import quality
 from edgeslim.core.strict_json import BESIDE
 from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, HostError, TableError, UsageError
-from edgeslim.files import check_free, sha256_file, write_atomically
+from edgeslim.files import check_folder, check_free, sha256_file, write_atomically
 
 _BURST_RUNS, _BURST_SECONDS = 50, 3.0
 _SUSTAINED_LIMIT_S = 600.0
+_TIME = Number(0, 86_400)
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path), required=False)
+@click.argument("bundle", type=PATH, required=False)
 @click.option("--target", "targets", help="targets to measure, a,b; default: all in the bundle that the device can run")
 @click.option("--widths", type=WIDTHS, help="only artifacts of these widths; default: every artifact")
 @click.option("--artifact", "artifacts", multiple=True, help="measure exactly this one, by id; may be repeated")
@@ -44,49 +47,53 @@ _SUSTAINED_LIMIT_S = 600.0
 )
 @click.option("--board-python", default="python3", show_default=True, help="ssh: the Python there that has the runtime")
 @click.option("--kind", type=click.Choice(["burst", "sustained"]), default="burst", show_default=True)
-@click.option("--threads", default="1", show_default=True, help="thread counts, 1,2")
-@click.option("--runs", type=int, help=f"least samples per row; default {_BURST_RUNS}, sustained {SUSTAINED_RUNS}")
+@click.option("--threads", type=Wholes(1, 1024), default="1", show_default=True, help="thread counts, 1,2")
 @click.option(
-    "--seconds", type=float, help=f"least seconds per row; default {_BURST_SECONDS:g}, sustained {SUSTAINED_SECONDS:g}"
+    "--runs",
+    type=Whole(1, 10_000_000),
+    help=f"least samples per row; default {_BURST_RUNS}, sustained {SUSTAINED_RUNS}",
 )
 @click.option(
-    "--limit", type=float, help=f"most seconds per row; default {BURST_LIMIT_S:g}, sustained {_SUSTAINED_LIMIT_S:g}"
+    "--seconds",
+    type=_TIME,
+    help=f"least seconds per row; default {_BURST_SECONDS:g}, sustained {SUSTAINED_SECONDS:g}",
+)
+@click.option(
+    "--limit",
+    type=_TIME,
+    help=f"most seconds per row; default {BURST_LIMIT_S:g}, sustained {_SUSTAINED_LIMIT_S:g}",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=SEED,
     default=0,
     show_default=True,
     help="of the order in which they take turns",
 )
 @click.option(
     "--retries",
-    type=click.IntRange(min=0),
+    type=Whole(0, 100),
     default=1,
     show_default=True,
     help="how often a disturbed row is measured again",
 )
 @click.option("--rerun", is_flag=True, help="measure everything twice; rows that do not repeat within 5 % do not count")
-@click.option("--cool-wait", type=float, default=300.0, show_default=True, help="seconds to wait for a hot device")
+@click.option("--cool-wait", type=_TIME, default=300.0, show_default=True, help="seconds to wait for a hot device")
 @click.option(
     "--hang-after",
-    type=float,
+    type=Number(1, 86_400),
     default=60.0,
     show_default=True,
     help="seconds of silence after which a runtime counts as hung",
 )
-@click.option(
-    "--prior", type=click.Path(path_type=Path), help="another device's table: time two artifacts here and scale it"
-)
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="the table, written after every row")
+@click.option("--prior", type=PATH, help="another device's table: time two artifacts here and scale it")
+@click.option("-o", "--out", type=PATH, help="the table, written after every row")
 @click.option("--resume", is_flag=True, help="go on with the table at --out: measure only what it lacks")
 @click.option("--overwrite", is_flag=True, help="replace files that are there")
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="write the rows as CSV too")
-@click.option("--plots", type=click.Path(path_type=Path), help="write pictures (PNG) into this folder")
-@click.option("--show", type=click.Path(path_type=Path), help="show a table that was measured before")
-@click.option(
-    "--compare", "pair", type=(click.Path(path_type=Path), click.Path(path_type=Path)), help="compare two tables"
-)
+@click.option("--csv", "csv_path", type=PATH, help="write the rows as CSV too")
+@click.option("--plots", type=PATH, help="write pictures (PNG) into this folder")
+@click.option("--show", type=PATH, help="show a table that was measured before")
+@click.option("--compare", "pair", type=(PATH, PATH), help="compare two tables")
 @click.option("--anyway", is_flag=True, help="with --compare: also other files, other kinds")
 @common_options
 def command(
@@ -108,6 +115,10 @@ def command(
         )
     if csv_path is not None:
         check_free(csv_path, overwrite=overwrite or options["resume"])
+    if plots is not None:
+        check_folder(plots)
+        for name in PICTURES:
+            check_free(plots / name, overwrite=overwrite or options["resume"])
     if pair is not None:
         _compare(console, pair, anyway)
         return
@@ -160,8 +171,6 @@ def _present(
             file.write(to_csv(table).encode())
         console.say(f"wrote {csv_path}")
     if plots is not None:
-        from edgeslim.bench.table.plots import write_plots
-
         for path in write_plots(table, ladders, plots, overwrite=overwrite):
             console.say(f"wrote {path}")
     console.result(table, report.table_view(table, ladders))
@@ -196,7 +205,7 @@ def _measure(
     variant: str | None,
     names: Sequence[str],
     board_python: str,
-    threads: str,
+    threads: Sequence[int],
     rerun: bool,
     prior: Path | None,
     out: Path | None,
@@ -211,11 +220,10 @@ def _measure(
         raise UsageError("--resume needs the table to go on with", hint="name it with -o TABLE.json")
     options = devices.DeviceOptions(board_python=board_python)
     chosen = [devices.get(name, options) for name in names or ("host",)]
-    counts = _threads(threads)
     with SlimBundle.open(path) as bundle:
         bundle.check()
         asked: dict[str, Any] = {
-            "targets": targets, "widths": widths, "artifacts": artifacts, "threads": counts, "variant": variant,
+            "targets": targets, "widths": widths, "artifacts": artifacts, "threads": threads, "variant": variant,
         }  # fmt: skip
         plans = [(device, _cells(console, bundle, device, **asked)) for device in chosen]
         worth = quality(bundle)
@@ -278,16 +286,6 @@ def _target(name: str) -> str:
     from edgeslim import targets
 
     return targets.get(name.strip()).info.name
-
-
-def _threads(text: str) -> tuple[int, ...]:
-    try:
-        counts = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        raise UsageError(f"cannot read threads {text!r}", hint="write counts like 1,2") from None
-    if counts[0] < 1:
-        raise UsageError(f"cannot use {counts[0]} threads: at least 1")
-    return tuple(counts)
 
 
 def _own_path(out: Path | None, device: Device, devices_asked: int) -> Path | None:

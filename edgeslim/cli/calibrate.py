@@ -10,7 +10,7 @@ from rich.table import Table
 
 from edgeslim.cli.console import WIDTHS, Console, common_options
 from edgeslim.cli.data_options import data_options, device_option
-from edgeslim.cli.sizes import BYTES
+from edgeslim.cli.option_types import BYTES, PATH
 from edgeslim.core.width import Width
 from edgeslim.deploy.reports import CalibrateReport
 from edgeslim.verbs.calibrate import CalibrateOptions, calibrate
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 @click.command("calibrate")
-@click.argument("checkpoint", metavar="CKPT", type=click.Path(path_type=Path))
+@click.argument("checkpoint", metavar="CKPT", type=PATH)
 @data_options(split="calib", images="images to calibrate with  [default: 512]")
 @click.option("--widths", type=WIDTHS, help="any widths of the trained range  [default: those it has, else its ladder]")
 @click.option("--memory", type=BYTES, help="for activations, such as 500M  [default: half of what is free, at most 4G]")
 @click.option("--model", help="network of a published state dict, where its keys do not tell")
 @click.option("--trained-widths", type=WIDTHS, help="widths of a published state dict's statistics")
 @device_option
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="checkpoint to write  [default: CKPT itself]")
+@click.option("-o", "--out", type=PATH, help="checkpoint to write  [default: CKPT itself]")
 @click.option("--overwrite", is_flag=True, help="replace an existing checkpoint")
 @common_options
 def command(

@@ -12,6 +12,7 @@ from rich.table import Table
 from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.data_options import data_options, device_option
 from edgeslim.cli.measured import measured_head, measured_text
+from edgeslim.cli.option_types import PATH, THREADS, Whole
 from edgeslim.verbs.data import DataOptions
 from edgeslim.verbs.evaluate import EvaluateOptions, measured
 
@@ -20,15 +21,15 @@ if TYPE_CHECKING:
 
 
 @click.command("evaluate")
-@click.argument("source", metavar="CKPT|BUNDLE", type=click.Path(path_type=Path))
+@click.argument("source", metavar="CKPT|BUNDLE", type=PATH)
 @data_options(split="test", images="measure on so many only, evenly spread")
 @click.option("--widths", help="[default: those with statistics; all of a bundle]")
 @click.option("--artifact", "artifacts", multiple=True, help="of a bundle: one artifact by its id (repeatable)")
 @click.option("--target", help="runtime that a bundle's files run in  [default: its only target]")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="of a bundle's runtime")
-@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="of a checkpoint")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="of a bundle's runtime")
+@click.option("--batch-size", type=Whole(1, 1 << 20), default=128, show_default=True, help="of a checkpoint")
 @device_option
-@click.option("--plot", type=click.Path(path_type=Path), help="PNG of accuracy against multiply-adds")
+@click.option("--plot", type=PATH, help="PNG of accuracy against multiply-adds")
 @click.option("--write", is_flag=True, help="keep the accuracies in the checkpoint; pack takes them from there")
 @click.option("--overwrite", is_flag=True, help="replace an existing plot")
 @common_options

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from edgeslim import models
 from edgeslim.cli.console import WIDTHS, Console, common_options
+from edgeslim.cli.option_types import PIXELS, Whole
 from edgeslim.core.width import Width
 from edgeslim.verbs.profile import ProfileOptions, profile
 
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 @click.option("--widths", type=WIDTHS, help="widths, lo:hi:step or a number of them [default: the published ladder]")
 @click.option(
     "--input-size",
-    type=click.IntRange(min=4),
+    type=PIXELS,
     help="pixels of the square input; a network named here is built for it: up to 32 px without its first 2 halvings, "
     "up to 16 px without 3 [default: the net's own; 224]",
 )
-@click.option("--classes", type=click.IntRange(min=1), help="classes of a network named here [default: 1000]")
+@click.option("--classes", type=Whole(1, 10_000_000), help="classes of a network named here [default: 1000]")
 @click.option("--layers", is_flag=True, help="count every layer too")
 @common_options
 def command(

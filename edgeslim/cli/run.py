@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import time
 from array import array
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from rich.table import Table
 
 from edgeslim import targets
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.option_types import COUNT, PATH, THREADS, Number, Whole
 from edgeslim.cli.run_view import RunView
 from edgeslim.core.ladder import Rung
 from edgeslim.core.latency import LatencyStatistics
@@ -36,28 +38,26 @@ _DEFAULT_FPS = 30.0
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PATH)
 @click.option("--target", help=f"{targets.words()}; default: the preferred one of those that run here")
 @click.option("--variant", "variants", multiple=True, help="only this precision and input (fp16-224); may be repeated")
-@click.option("--images", type=click.Path(path_type=Path), required=True, help="folder of images, taken in turn")
-@click.option(
-    "--table", type=click.Path(path_type=Path), help="latencies of this device; default: measured at first use"
-)
+@click.option("--images", type=PATH, required=True, help="folder of images, taken in turn")
+@click.option("--table", type=PATH, help="latencies of this device; default: measured at first use")
 @click.option("--policy", help=f"{', '.join(PRESETS)}, or a JSON file; default: the bundle's own, else balanced")
-@click.option("--budget-ms", type=float, help="time per frame; default: what --fps leaves, else 33.3")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="frames per second; default: without a pause")
-@click.option("--frames", type=click.IntRange(min=1), help="how many; default: every image once")
 @click.option(
-    "--log", "log_path", type=click.Path(path_type=Path), help="a JSON object per frame, for simulate --replay"
+    "--budget-ms", type=Number(0, 3_600_000, above=True), help="time per frame; default: what --fps leaves, else 33.3"
 )
+@click.option("--fps", type=Number(0, 100_000, above=True), help="frames per second; default: without a pause")
+@click.option("--frames", type=COUNT, help="how many; default: every image once")
+@click.option("--log", "log_path", type=PATH, help="a JSON object per frame, for simulate --replay")
 @click.option("--overwrite", is_flag=True, help="replace the log if it is there")
-@click.option("--sysfs", type=click.Path(path_type=Path), help="read heat and battery below here instead of /sys")
-@click.option("--threads", type=click.IntRange(min=1), help="of the runtime; default: those of the table, else up to 4")
-@click.option("--max-loaded", type=click.IntRange(min=1), default=2, show_default=True, help="artifacts kept in memory")
+@click.option("--sysfs", type=PATH, help="read heat and battery below here instead of /sys")
+@click.option("--threads", type=THREADS, help="of the runtime; default: those of the table, else up to 4")
+@click.option("--max-loaded", type=Whole(1, 1000), default=2, show_default=True, help="artifacts kept in memory")
 @click.option(
     "--first-use", type=click.Choice(["now", "gaps"]), default="now", show_default=True, help="when to measure"
 )
-@click.option("--cache-dir", type=click.Path(path_type=Path), help="where rebuilt files are kept")
+@click.option("--cache-dir", type=PATH, help="where rebuilt files are kept")
 @common_options
 def command(
     *,
@@ -78,8 +78,6 @@ def command(
 ) -> None:
     """Run BUNDLE over --images: wide while the device is cool and in time, narrower when it is not."""
     files = image_files(images)
-    if budget_ms is not None and not budget_ms > 0:
-        raise UsageError(f"a budget of {budget_ms} ms is no time", hint="--budget-ms 33")
     budget_ms = budget_ms or 1000 / (fps or _DEFAULT_FPS)
     view = RunView(console, budget_ms)
     with contextlib.ExitStack() as stack:
@@ -117,16 +115,13 @@ def chosen_policy(text: str | None) -> Policy | str | None:
     if text is None or text in PRESETS:
         return text
     path = Path(text)
-    try:
-        return Policy.from_json(path.read_bytes())
-    except OSError as error:
-        if path.suffix or path.exists():
-            raise UsageError(f"cannot read the policy {path}: {error.strerror}") from None
+    if not path.suffix and not os.path.lexists(path):
         raise PolicyError(
             "policy-unknown-preset",
             f"there is no preset and no file {text!r}",
             hint=f"presets are {', '.join(PRESETS)}",
-        ) from None
+        )
+    return Policy.read(path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

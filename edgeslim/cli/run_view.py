@@ -10,6 +10,7 @@ from types import TracebackType
 import numpy as np
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from edgeslim.cli.console import Console
 from edgeslim.core.ladder import Rung
@@ -77,7 +78,7 @@ class RunView:
         counts = session.counts
         table = Table(show_header=False, title=f"{session.bundle.path.name} on {session.target}", title_justify="left")
         recent = sorted(self._recent)
-        table.add_row("rung", "  ".join(self._marked(rung, result) for rung in session.ladder.rungs))
+        table.add_row("rung", Text("  ").join(self._marked(rung, result) for rung in session.ladder.rungs))
         table.add_row(
             "latency",
             f"{result.latency_us / 1000:6.2f} ms   median {recent[len(recent) // 2] / 1000:.2f} ms   "
@@ -91,11 +92,10 @@ class RunView:
         table.add_row("answer", f"{name.name}: {_answer(session, result)}")
         return table
 
-    def _marked(self, rung: Rung, result: FrameResult) -> str:
-        text = rung.label
+    def _marked(self, rung: Rung, result: FrameResult) -> Text:
         if rung.artifact == result.artifact:
-            return f"[bold reverse] {text} [/]"
-        return f"[bold]{text}[/]" if rung.artifact in self._session.loaded else f"[dim]{text}[/]"
+            return Text(f" {rung.label} ", "bold reverse")
+        return Text(rung.label, "bold" if rung.artifact in self._session.loaded else "dim")
 
     def _heat(self, result: FrameResult) -> str:
         reading = result.reading

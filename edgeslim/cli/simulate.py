@@ -12,13 +12,14 @@ from rich.table import Table
 
 from edgeslim import targets
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.option_types import PATH, SEED, THREADS, Number, Whole
 from edgeslim.core.ladder import Ladder, ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.core.reasons import sentence
 from edgeslim.core.worth import STAND_INS
 from edgeslim.errors import UsageError
-from edgeslim.files import check_free
+from edgeslim.files import check_folder, check_free
 from edgeslim.simulate import policies
 from edgeslim.simulate.engine import Setting, simulate
 from edgeslim.simulate.oracle import best_oracle
@@ -34,35 +35,31 @@ _MOST_FRAMES = 3_000_000  # 28 hours at 30 frames per second; a run keeps about 
 
 
 @click.command()
-@click.argument("table", type=click.Path(path_type=Path), required=False)
+@click.argument("table", type=PATH, required=False)
 @click.option("--table", "named", help="'builtin' (the default), or the path of a table from bench")
 @click.option("--target", help=f"which rows of the table: {targets.words()}")
 @click.option("--precision", help="which rows of the table: fp32, fp16")
-@click.option("--threads", type=click.IntRange(min=1), help="which rows of the table")
+@click.option("--threads", type=THREADS, help="which rows of the table")
 @click.option("--device", help="which rows of the table: a device's model")
 @click.option("--context", help="which rows of the table: app, shell, process")
 @click.option("--anyway", "doubtful", is_flag=True, help="use rows of the table that do not count, too")
 @click.option("--scenario", "where", default="room", show_default=True, help=", ".join(SCENARIOS))
-@click.option(
-    "--replay", "log", type=click.Path(path_type=Path), help="recorded frames (run --log) instead of a scenario"
-)
+@click.option("--replay", "log", type=PATH, help="recorded frames (run --log) instead of a scenario")
 @click.option(
     "--policy", default="all", show_default=True, help="all, or names a,b: see --list; or a policy's JSON file"
 )
 @click.option("--list", "only_list", is_flag=True, help="print scenarios and policies, and stop")
-@click.option("--minutes", type=click.FloatRange(0.05, 24 * 60), default=30.0, show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="of the noise")
-@click.option("--fps", type=click.IntRange(1, 1000), help="frames per second; default: the scenario's")
-@click.option(
-    "--load-ms", type=click.FloatRange(0, 60_000), default=0.0, show_default=True, help="time to load an artifact"
-)
+@click.option("--minutes", type=Number(0.05, 24 * 60), default=30.0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="of the noise")
+@click.option("--fps", type=Whole(1, 1000), help="frames per second; default: the scenario's")
+@click.option("--load-ms", type=Number(0, 60_000), default=0.0, show_default=True, help="time to load an artifact")
 @click.option(
     "--widest-ms",
-    type=click.FloatRange(0.1, 10_000),
+    type=Number(0.1, 10_000),
     help="reckon with a device on which the widest takes so long; default: the table's own, or 0.9 of a frame if that "
     "always fits",
 )
-@click.option("--plot", type=click.Path(path_type=Path, file_okay=False), help="a folder for one picture per policy")
+@click.option("--plot", type=PATH, help="a folder for one picture per policy")
 @click.option("--overwrite", is_flag=True, help="replace pictures that are there")
 @common_options
 def command(
@@ -121,7 +118,7 @@ def command(
             f"{minutes:g} minutes at {setting.scenario.fps} frames per second are more than {_MOST_FRAMES} frames"
         )
     if plot:
-        plot.mkdir(parents=True, exist_ok=True)
+        check_folder(plot)
         for name in names:
             check_free(_picture(plot, name), overwrite=overwrite)
     runs = _run(names, rungs, setting, frames, console)
@@ -211,7 +208,7 @@ def _run(
 def _say_repeats(names: list[str], rungs: Ladder, frames: tuple[LoggedFrame, ...], console: Console) -> None:
     for name in names:
         if name in PRESETS or name.endswith(".json"):
-            found = PRESETS.get(name) or Policy.from_json(Path(name).read_bytes())
+            found = PRESETS.get(name) or Policy.read(Path(name))
             same = repeats(found, rungs, frames)
             console.say(f"{name} repeats {same} of {len(frames)} recorded decisions on the recorded readings")
 

@@ -7,18 +7,17 @@ from pathlib import Path
 import click
 
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.option_types import PATH
 from edgeslim.verbs.subset import SubsetOptions, subset
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PATH)
 @click.option("--target", "targets", help="targets to keep, separated by commas [all]")
 @click.option("--widths", help="keep artifacts of these widths, or labels of nets: 0.35,0.5,1.0 [all]")
 @click.option("--artifact", "artifacts", multiple=True, help="keep only this one, by its id (repeatable)")
-@click.option(
-    "--table", type=click.Path(path_type=Path), help="a measured latency table that travels along, as a first guess"
-)
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="the smaller bundle")
+@click.option("--table", type=PATH, help="a measured latency table that travels along, as a first guess")
+@click.option("-o", "--out", type=PATH, required=True, help="the smaller bundle")
 @click.option("--overwrite", is_flag=True, help="replace an existing bundle")
 @common_options
 def command(

@@ -11,25 +11,26 @@ from rich.table import Table
 from edgeslim import targets
 from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.data_options import DATA_HELP
+from edgeslim.cli.option_types import COUNT, PATH, THREADS, Number
 from edgeslim.deploy.reports import VerifyRow
 from edgeslim.errors import VerificationError
 from edgeslim.verbs.verify import VerifyOptions, verify
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PATH)
 @click.option("--target", "wanted", help="targets to verify, separated by commas [all]")
 @click.option("--widths", help="only artifacts of these widths, or labels of nets [all]")
 @click.option("--artifact", "artifacts", multiple=True, help="one artifact by its id (repeatable) [all]")
 @click.option("--data", help=f"images; {DATA_HELP} [seeded ones]")
-@click.option("--images", "count", type=click.IntRange(1), default=8, show_default=True, help="how many images")
+@click.option("--images", "count", type=COUNT, default=8, show_default=True, help="how many images")
 @click.option(
     "--min-sqnr",
-    type=float,
+    type=Number(-200, 1000),
     help="least SQNR in dB that is right [the target's: fp32 60; fp16 40, or what fp16 leaves of the net less 6]",
 )
 @click.option("--strict", is_flag=True, help="an artifact that cannot be run here counts as not verified")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="of the runtimes")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="of the runtimes")
 @common_options
 def command(
     *,

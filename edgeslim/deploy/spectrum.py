@@ -25,7 +25,7 @@ def write_spectrum(scores: Sequence[Score], title: str, path: Path, *, overwrite
     from matplotlib.figure import Figure
     from matplotlib.patheffects import withStroke
 
-    with matplotlib.rc_context({"font.size": 9}):
+    with matplotlib.rc_context({"font.size": 9, "text.parse_math": False}):
         figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()

@@ -27,7 +27,7 @@ class Interrupt:
         if threading.current_thread() is threading.main_thread():
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                 self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._hear)
-            if self._terminates and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            if self._terminates and signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, None):
                 self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._hear)
         return self
 

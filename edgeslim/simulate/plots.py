@@ -29,6 +29,8 @@ def write_plot(run: Run, path: Path, *, title: str, overwrite: bool) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
+    mpl.rcParams["text.parse_math"] = False  # a file's name is no formula
+
     figure, axes = plt.subplots(
         4, 1, sharex=True, figsize=_SIZE_INCHES, height_ratios=(3, 3, 2, 1), layout="constrained"
     )

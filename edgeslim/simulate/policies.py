@@ -185,7 +185,7 @@ def chooser(name: str, ladder: Ladder) -> Chooser:
     if name in PRESETS:
         return Controlled(ladder, PRESETS[name])
     if name.endswith(".json"):
-        return Controlled(ladder, _policy_file(Path(name)), name=Path(name).stem)
+        return Controlled(ladder, Policy.read(Path(name)), name=Path(name).stem)
     known = [*names(ladder), "fixed"]
     hint = did_you_mean(name, known) or f"policies are {', '.join(known)}, or a policy's JSON file"
     raise UsageError(f"there is no policy {name!r}", hint=hint)
@@ -197,10 +197,3 @@ def _rung(ladder: Ladder, name: str) -> int:
         if text in names:
             return names.index(text)
     raise UsageError(f"there is no rung {name!r}", hint=f"rungs are {', '.join(ladder.labels)}")
-
-
-def _policy_file(path: Path) -> Policy:
-    try:
-        return Policy.from_json(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"cannot read the policy {path}: {error.strerror}") from None

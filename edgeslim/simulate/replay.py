@@ -18,8 +18,9 @@ from edgeslim.core.ladder import Ladder
 from edgeslim.core.policy import Policy
 from edgeslim.core.reading import Reading
 from edgeslim.core.signals import UNKNOWN
-from edgeslim.core.strict_json import StrictJsonError, decode, parse
+from edgeslim.core.strict_json import MAX_TEXT_BYTES, StrictJsonError, decode, parse
 from edgeslim.errors import UsageError
+from edgeslim.files import read_file
 from edgeslim.simulate.policies import Chooser, Oracle
 from edgeslim.simulate.simulation import Run
 
@@ -53,10 +54,11 @@ def read_log(path: Path) -> tuple[LoggedFrame, ...]:
         UsageError: unreadable, empty, or a line that is no frame (with its number).
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_file(path, most_bytes=MAX_TEXT_BYTES).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(
-            f"cannot read the log {path}: {error}", hint="edgeslim run BUNDLE --log FILE writes one"
+            f"cannot read the log {path}: {reason}", hint="edgeslim run BUNDLE --log FILE writes one"
         ) from None
     frames = []
     for number, line in enumerate(lines, 1):

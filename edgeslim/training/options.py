@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from edgeslim.core.strict_json import StrictJsonError, decode, encode, parse
 from edgeslim.errors import UsageError, did_you_mean
-from edgeslim.files import write_atomically
+from edgeslim.files import read_file, write_atomically
 
 MAX_ARGS_BYTES = 1 << 20
 
@@ -83,14 +83,9 @@ def read_args(path: Path) -> dict[str, Any]:
     """
     hint = "edgeslim train writes one beside its checkpoint, such as us.args.json"
     try:
-        if not path.is_file():
-            raise UsageError(f"cannot read the options in {path}: it is no file", hint=hint)
-        with path.open("rb") as stream:
-            text = stream.read(MAX_ARGS_BYTES + 1)
+        text = read_file(path, most_bytes=MAX_ARGS_BYTES)
     except OSError as error:
         raise UsageError(f"cannot read the options in {path}: {error.strerror}", hint=hint) from None
-    if len(text) > MAX_ARGS_BYTES:
-        raise UsageError(f"{path} has more than {MAX_ARGS_BYTES} bytes, which no options have", hint=hint)
     try:
         document = parse(text)
         if not isinstance(document, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from edgeslim.core.manifest import artifact_id
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.deploy.reports import EvaluateReport
 from edgeslim.errors import CheckpointError, UsageError
-from edgeslim.files import check_free
+from edgeslim.files import check_free, open_file
 from edgeslim.verbs.addressing import chosen_nets, target_name
 from edgeslim.verbs.data import DataOptions
 from edgeslim.verbs.words import LOGGED, Words
@@ -98,7 +99,7 @@ def measured(source: Path, options: EvaluateOptions, *, words: Words, on_net: Ho
 def _is_bundle(path: Path) -> bool:
     """A safetensors file: after eight bytes of length its JSON begins."""
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(open_file(path), "rb") as file:
             return file.read(9)[8:] == b"{"
     except OSError as error:
         raise CheckpointError(

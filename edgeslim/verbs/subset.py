@@ -8,6 +8,7 @@ from pathlib import Path
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyTable
 from edgeslim.deploy.bundle_reports import PackReport, PackRow
+from edgeslim.files import check_free
 from edgeslim.press.build import BundleContent, write_bundle
 from edgeslim.press.combine import subset as chosen_content
 from edgeslim.press.combine import with_prior
@@ -35,6 +36,7 @@ def subset(bundle: str | Path, options: SubsetOptions) -> PackReport:
         UsageError, WidthError: it has no such target, net or artifact.
         OutputError: the result is there already, or cannot be written.
     """
+    check_free(options.out, overwrite=options.overwrite)
     with SlimBundle.open(bundle) as opened:
         content = chosen_content(
             BundleContent.of(opened),

@@ -85,6 +85,8 @@ def train(
     path = Path(out)
     files = RunFiles(out=path)
     check_free(path, overwrite=overwrite)
+    for beside in (files.log, files.resume, files.args, files.best):
+        check_free(beside, overwrite=True)
     if files.resume.exists() and not (resume or overwrite):
         raise OutputError(
             f"{files.resume} is the state of an unfinished run",

@@ -12,7 +12,7 @@ import torch
 
 from edgeslim import load_checkpoint
 from edgeslim.cli.main import main
-from edgeslim.cli.sizes import BYTES
+from edgeslim.cli.option_types import BYTES
 from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.data.named import load_data

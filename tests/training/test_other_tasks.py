@@ -129,7 +129,7 @@ def trainer(epochs: int, out: Path, losses: list[dict[str, float]]) -> Trainer:
         source=Blurred(),
         files=RunFiles(out=out),
         save_seconds=0.0,
-        report=lambda progress: losses.append(progress.losses),
+        watch=lambda progress: losses.append(progress.losses),
     )
 
 

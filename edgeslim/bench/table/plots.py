@@ -18,11 +18,12 @@ from edgeslim.bench.table.report import line_name, unit_of
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyRow, LatencyTable
 from edgeslim.core.worth import STAND_INS
-from edgeslim.files import write_atomically
+from edgeslim.files import check_folder, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+PICTURES = ("latency-width.png", "latency-time.png", "quality-latency.png")
 _SIZE_INCHES = (7.0, 4.4)
 _DPI = 130
 _LABEL_PLACES = ((8, -10), (-24, 7), (8, 7), (-24, -10))  # points; lines of one picture do not share one
@@ -42,13 +43,15 @@ def write_plots(table: LatencyTable, ladders: dict[str, Ladder], folder: Path, *
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    folder.mkdir(parents=True, exist_ok=True)
+    mpl.rcParams["text.parse_math"] = False  # a device's name is no formula
+
+    check_folder(folder)
     written = []
-    for name, draw in (("latency-width", _width), ("latency-time", _time), ("quality-latency", _quality)):
+    for name, draw in zip(PICTURES, (_width, _time, _quality), strict=True):
         figure, axes = plt.subplots(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
         try:
             if draw(axes, table, ladders):
-                path = folder / f"{name}.png"
+                path = folder / name
                 with write_atomically(path, overwrite=overwrite) as file:
                     figure.savefig(file, format="png")
                 written.append(path)

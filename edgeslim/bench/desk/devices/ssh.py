@@ -18,7 +18,6 @@ import queue
 import re
 import shlex
 import subprocess
-import tempfile
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
@@ -175,18 +174,19 @@ class _Link:
     """A running client: a thread writes, so that a stuck connection blocks no reading."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
             )
         except FileNotFoundError:
-            self._errors.close()
             raise HostError(f"there is no {command[0]!r} here", hint="apt install openssh-client") from None
         self._outbox: queue.Queue[bytes | Path | None] = queue.Queue()
         self._beat_s: float | None = None
         self._writer = threading.Thread(target=self._write, daemon=True)
         self._writer.start()
+        self._last_words = b""
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def __enter__(self) -> _Link:
         return self
@@ -201,7 +201,8 @@ class _Link:
             self._process.kill()
             self._process.wait()
         self._writer.join(timeout=5)
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
+        self._listener.join(timeout=5)
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
@@ -234,6 +235,14 @@ class _Link:
         except OSError:  # the client ended; what it said tells why
             return
 
+    def _listen(self) -> None:
+        """A board may say gigabytes on stderr; only its last words are kept."""
+        stderr = self._process.stderr
+        assert isinstance(stderr, io.BufferedReader)
+        with contextlib.suppress(OSError, ValueError):  # closed while we read
+            while chunk := stderr.read1(_CHUNK_BYTES):
+                self._last_words = (self._last_words + chunk)[-_LAST_WORDS_BYTES:]
+
     def events(self) -> Iterator[Event]:
         """Until the stream ends. Lines that are no events (a chatty login shell) are skipped."""
         assert isinstance(self._process.stdout, io.BufferedReader)
@@ -247,8 +256,8 @@ class _Link:
             code = self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             code = -1
-        self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - _LAST_WORDS_BYTES, 0))
-        return code, self._errors.read(_LAST_WORDS_BYTES).decode(errors="replace")
+        self._listener.join(timeout=5)
+        return code, self._last_words.decode(errors="replace")
 
 
 def _chunks(item: bytes | Path) -> Iterator[bytes]:
