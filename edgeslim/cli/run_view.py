@@ -19,6 +19,7 @@ from edgeslim.core.signals import UNKNOWN
 from edgeslim.runtime.events import SessionEvent
 from edgeslim.runtime.result import FrameResult
 from edgeslim.runtime.session import SlimSession
+from edgeslim.verbs.run import RunWatch
 
 _PERIOD_S = 0.125
 _WINDOW = 60  # frames that the shown latency is of
@@ -26,7 +27,7 @@ _LEVELS = ("none", "light", "moderate", "severe", "critical")
 _TROUBLE = {"lost", "left-out", "cache", "repaired"}
 
 
-class RunView:
+class RunView(RunWatch):
     """Shows a session while it runs; without a terminal only what goes wrong is said."""
 
     def __init__(self, console: Console, budget_ms: float) -> None:
@@ -52,11 +53,11 @@ class RunView:
         self._console.say(f"ladder: {rungs}")
         for item in session.ladder.dropped:
             self._console.detail(f"not used: {item.label}, {sentence(item.reason)}")
-
-    def __enter__(self) -> RunView:
         if self._console.words.is_terminal and not self._console.quiet:
             self._live = Live(console=self._console.words, auto_refresh=False, transient=True)
             self._live.start()
+
+    def __enter__(self) -> RunView:
         return self
 
     def __exit__(

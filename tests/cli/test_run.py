@@ -17,7 +17,6 @@ from PIL import Image
 from rich.console import Console as RichConsole
 
 import edgeslim
-from edgeslim.cli import run
 from edgeslim.cli.console import Console
 from edgeslim.cli.main import main
 from edgeslim.cli.run_view import RunView
@@ -29,6 +28,7 @@ from edgeslim.errors import PolicyError, UsageError
 from edgeslim.host.interrupt import Interrupt
 from edgeslim.runtime.session import SlimSession
 from edgeslim.simulate.replay import read_log
+from edgeslim.verbs import run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
 from small_checkpoint import small_checkpoint

@@ -172,7 +172,7 @@ def test_a_teacher_by_moving_average(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--model", "us_mobilenet_v1", "--widths", "0.35,0.5,1.0"], "width", "over a range of widths"),
         (["--model", "us_mobilenet_v1", "--save-seconds", "nan"], "usage", "--save-seconds"),
         (["--config", "missing.json"], "usage", "missing.json"),
-        (["--model", "us_mobilenet_v1", "--lr", "0"], "usage", "learning rate"),
+        (["--model", "us_mobilenet_v1", "--lr", "0"], "usage", "--lr"),
         (["--model", "us_mobilenet_v1", "--device", "toaster"], "usage", "no such device"),
         (["--model", "us_mobilenet_v1", "--teacher", "missing.pt"], "checkpoint", "missing.pt"),
         (["--model", "us_mobilenet_v1", "--init", "missing.pt"], "checkpoint", "missing.pt"),

@@ -24,6 +24,7 @@ from edgeslim.training.loop import Trainer
 from edgeslim.training.optim import OptimConfig
 from edgeslim.training.resume import RunFiles
 from edgeslim.training.sandwich import Sandwich
+from edgeslim.training.watch import Progress, TrainEvent
 
 STEPS = 40
 
@@ -120,6 +121,11 @@ def trainer(epochs: int, out: Path, losses: list[dict[str, float]]) -> Trainer:
         augment=Augment(padding=0, flip=False),
     )
     data = load_data("digits", "train", input_size=8, in_channels=1, images=16)
+
+    def watch(event: TrainEvent) -> None:
+        if isinstance(event, Progress):
+            losses.extend(dict(line.losses) for line in event.lines)
+
     return Trainer(
         model,
         data,
@@ -129,7 +135,7 @@ def trainer(epochs: int, out: Path, losses: list[dict[str, float]]) -> Trainer:
         source=Blurred(),
         files=RunFiles(out=out),
         save_seconds=0.0,
-        watch=lambda progress: losses.append(progress.losses),
+        watch=watch,
     )
 
 
