@@ -50,9 +50,10 @@ CACHES = {("run", "--cache-dir")}
 # What a verb does once everything is known to be right; none of it may begin.
 WORK = (
     "edgeslim.training.loop.Trainer.run", "edgeslim.deploy.calibration.calibrate.calibrate",
-    "edgeslim.deploy.evaluate.evaluate_checkpoint", "edgeslim.deploy.pack._export", "edgeslim.cli.subset.write_bundle",
-    "edgeslim.core.bundle.write_files", "edgeslim.bench.desk.collect.measure", "edgeslim.cli.simulate._run",
-    "edgeslim.cli.run.SlimSession", "edgeslim.demo.steps.run_all",
+    "edgeslim.deploy.evaluate.evaluate_checkpoint", "edgeslim.deploy.pack._export",
+    "edgeslim.verbs.subset.write_bundle",
+    "edgeslim.core.bundle.write_files", "edgeslim.bench.desk.collect.measure", "edgeslim.verbs.simulate._run",
+    "edgeslim.verbs.run.SlimSession", "edgeslim.demo.steps.run_all",
 )  # fmt: skip
 
 
