@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from edgeslim.bench.table import report
-from edgeslim.bench.table.compare import Comparison, compare
-from edgeslim.bench.table.csv_view import to_csv
-from edgeslim.bench.table.plots import PICTURES, write_plots
+from edgeslim.benchmark.table import report
+from edgeslim.benchmark.table.compare import Comparison, compare
+from edgeslim.benchmark.table.csv_view import to_csv
+from edgeslim.benchmark.table.plots import PICTURES, write_plots
 from edgeslim.cli.console import WIDTHS, Console, common_options
 from edgeslim.cli.option_types import PATH, SEED, Number, Whole, Wholes
 from edgeslim.core.events import Event, Note, Progress, RowDone, Sink

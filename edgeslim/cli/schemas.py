@@ -29,8 +29,8 @@ from edgeslim.demo.steps import DemoReport
 from edgeslim.deploy import bundle_reports, reports
 from edgeslim.models.count import ProfileReport
 from edgeslim.runtime.frame_log import FRAME_SCHEMA_FILE
-from edgeslim.simulate.replay import LoggedFrame
-from edgeslim.simulate.simulation import SimulationResult
+from edgeslim.simulation.replay import LoggedFrame
+from edgeslim.simulation.simulation import SimulationResult
 from edgeslim.verbs.run_report import RunReport
 
 REPORTS: dict[str, tuple[type, ...]] = {

@@ -14,9 +14,9 @@ from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.option_types import PATH, SEED, THREADS, Number, Whole
 from edgeslim.core.ladder import Ladder
 from edgeslim.errors import UsageError
-from edgeslim.simulate import policies
-from edgeslim.simulate.scenario import SCENARIOS
-from edgeslim.simulate.simulation import Row
+from edgeslim.simulation import policies
+from edgeslim.simulation.scenario import SCENARIOS
+from edgeslim.simulation.simulation import Row
 from edgeslim.verbs.simulate import SimulateOptions, rungs_of, simulate, title_of
 
 

@@ -1,4 +1,4 @@
-"""``edgeslim.bench``: latency tables from real devices."""
+"""``edgeslim.benchmark``: latency tables from real devices."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgeslim.bench.desk import collect, devices
-from edgeslim.bench.desk.cells import cells as cells_of
-from edgeslim.bench.desk.devices.base import Device
-from edgeslim.bench.table.table_file import TableFile
+from edgeslim.benchmark.desk import collect, devices
+from edgeslim.benchmark.desk.cells import cells as cells_of
+from edgeslim.benchmark.desk.devices.base import Device
+from edgeslim.benchmark.table.table_file import TableFile
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.events import Event, Sink
 from edgeslim.core.job import BURST_LIMIT_S, SUSTAINED_RUNS, SUSTAINED_SECONDS, Cell, Job
@@ -30,9 +30,9 @@ SUSTAINED_LIMIT_S = 600.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchOptions:
     """``targets`` (None: all in the bundle that the device can run), ``widths`` as text, ``artifacts`` by id,
-    ``variant``: what to measure; ``devices``: ``host``, ``ssh://user@board``, ``adb``, ``ios``; ``threads``: one row
-    for each; ``runs``, ``seconds``: least per row, ``limit``: most seconds per row (None: those of the kind); ``rerun``:
-    everything twice; ``cool_wait``, ``hang_after``: seconds; ``prior``: another device's table, to be scaled; ``out``:
+    ``variant``: what to measure; ``devices``: ``host``, ``ssh://user@board``, ``adb``, ``ios``; ``threads``: a row for
+    each; ``runs``, ``seconds``: least per row, ``limit``: most seconds per row (None: those of the kind); ``rerun``:
+    all of it twice; ``cool_wait``, ``hang_after``: seconds; ``prior``: another device's table, to be scaled; ``out``:
     the table, written after every row; ``resume``: measure only what it lacks."""
 
     targets: tuple[str, ...] | None = None

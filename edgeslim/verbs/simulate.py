@@ -1,4 +1,4 @@
-"""``edgeslim.simulate``: which rung a policy would choose, minute by minute, and what that is worth."""
+"""``edgeslim.simulation``: which rung a policy would choose, minute by minute, and what that is worth."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from edgeslim.core.reasons import sentence
 from edgeslim.core.worth import STAND_INS
 from edgeslim.errors import UsageError
 from edgeslim.files import check_folder, check_free
-from edgeslim.simulate import policies
-from edgeslim.simulate.engine import Setting
-from edgeslim.simulate.engine import simulate as run_scenario
-from edgeslim.simulate.oracle import best_oracle
-from edgeslim.simulate.replay import LoggedFrame, read_log, repeats, replay
-from edgeslim.simulate.scenario import SCENARIOS, scenario
-from edgeslim.simulate.simulation import Run, SimulationResult, ladder_used, summarise
-from edgeslim.simulate.tables import BUILTIN, at_speed
+from edgeslim.simulation import policies
+from edgeslim.simulation.engine import Setting
+from edgeslim.simulation.engine import simulate as run_scenario
+from edgeslim.simulation.oracle import best_oracle
+from edgeslim.simulation.replay import LoggedFrame, read_log, repeats, replay
+from edgeslim.simulation.scenario import SCENARIOS, scenario
+from edgeslim.simulation.simulation import Run, SimulationResult, ladder_used, summarise
+from edgeslim.simulation.tables import BUILTIN, at_speed
 from edgeslim.verbs.words import LOGGED, Words
 
 _ALWAYS_FITS = 4  # the hottest clock (1/2.2) and contention (1.8) together
@@ -35,9 +35,9 @@ Hook = Callable[[int, int], None]
 class SimulateOptions:
     """``target``, ``precision``, ``threads``, ``device``, ``context``: which rows of the table; ``doubtful``: those
     that do not count, too; ``scenario`` by name, or ``replay`` of a log of ``run``; ``policy``: ``all``, or names and
-    JSON files separated by commas; ``minutes``, ``seed`` of the noise, ``fps`` (None: the scenario's); ``load_ms``: time to
-    load an artifact; ``widest_ms``: reckon with a device on which the widest takes so long (None: the table's own, or
-    0.9 of a frame if that always fits); ``plot``: a folder for one picture per policy."""
+    JSON files separated by commas; ``minutes``, ``seed`` of the noise, ``fps`` (None: the scenario's); ``load_ms``:
+    time to load an artifact; ``widest_ms``: reckon with a device on which the widest takes so long (None: the table's
+    own, or 0.9 of a frame if that always fits); ``plot``: a folder for one picture per policy."""
 
     target: str | None = None
     precision: str | None = None
@@ -93,7 +93,7 @@ def simulate(
     runs = _run(names, rungs, setting, frames, on_policy)
     oracle = next((run for run in runs if run.policy == policies.ORACLE), None)
     if o.plot:
-        from edgeslim.simulate.plots import write_plot
+        from edgeslim.simulation.plots import write_plot
 
         for run in runs:
             title = f"{run.policy}, {title_of(o)}"

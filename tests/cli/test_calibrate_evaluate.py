@@ -69,7 +69,7 @@ def test_calibrate_says_what_it_did(uncalibrated: Path, tmp_path: Path, run: Any
 
 
 def test_results_are_the_same_whatever_the_memory(uncalibrated: Path, tmp_path: Path, run: Any) -> None:
-    statistics = []
+    statistics: list[Any] = []
     for memory in ("400k", "1GiB"):
         out = tmp_path / f"{memory}.pt"
         options = ["--data", "digits", "--widths", "0.5", "--images", 64, "--memory", memory, "-o", out]

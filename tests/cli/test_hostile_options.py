@@ -52,7 +52,7 @@ WORK = (
     "edgeslim.training.loop.Trainer.run", "edgeslim.deploy.calibration.calibrate.calibrate",
     "edgeslim.deploy.evaluate.evaluate_checkpoint", "edgeslim.deploy.pack._export",
     "edgeslim.verbs.subset.write_bundle",
-    "edgeslim.core.bundle.write_files", "edgeslim.bench.desk.collect.measure", "edgeslim.verbs.simulate._run",
+    "edgeslim.core.bundle.write_files", "edgeslim.benchmark.desk.collect.measure", "edgeslim.verbs.simulate._run",
     "edgeslim.verbs.run.SlimSession", "edgeslim.demo.steps.run_all",
 )  # fmt: skip
 

@@ -27,7 +27,7 @@ from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.errors import PolicyError, UsageError
 from edgeslim.host.interrupt import Interrupt
 from edgeslim.runtime.session import SlimSession
-from edgeslim.simulate.replay import read_log
+from edgeslim.simulation.replay import read_log
 from edgeslim.verbs import run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))

@@ -1,4 +1,4 @@
-"""The process that measures one cell: ``python -m edgeslim.bench.board.child``; talks as ``messages.py`` says.
+"""The process that measures one cell: ``python -m edgeslim.benchmark.board.child``; talks as ``messages.py`` says.
 
     stdin  ─► requests        stdout ─► replies (a copy of descriptor 1; what runtimes print goes to stderr, a log)
 
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from edgeslim.bench.board.messages import (
+from edgeslim.benchmark.board.messages import (
     MESSAGES,
     Block,
     Failed,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeslim.files import write_atomically
-from edgeslim.simulate.simulation import HOT_C, WARM_C, Run
+from edgeslim.simulation.simulation import HOT_C, WARM_C, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgeslim.bench.desk.devices.base import Device, DeviceOptions
+from edgeslim.benchmark.desk.devices.base import Device, DeviceOptions
 from edgeslim.errors import DeviceError
 from edgeslim.registry import Registry
 
@@ -17,10 +17,10 @@ REGISTRY: Registry[Callable[[str, DeviceOptions], Device]] = Registry(
     "device",
     "edgeslim.devices",
     {
-        "host": "edgeslim.bench.desk.devices.host:HostDevice",
-        "ssh": "edgeslim.bench.desk.devices.ssh:SshDevice",
-        "adb": "edgeslim.bench.desk.devices.adb:AdbDevice",
-        "ios": "edgeslim.bench.desk.devices.ios:IosDevice",
+        "host": "edgeslim.benchmark.desk.devices.host:HostDevice",
+        "ssh": "edgeslim.benchmark.desk.devices.ssh:SshDevice",
+        "adb": "edgeslim.benchmark.desk.devices.adb:AdbDevice",
+        "ios": "edgeslim.benchmark.desk.devices.ios:IosDevice",
     },
     error=DeviceError,
 )

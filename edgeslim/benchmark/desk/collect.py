@@ -10,10 +10,10 @@ import dataclasses
 import time
 from pathlib import Path
 
-from edgeslim.bench.desk.devices.base import Device
-from edgeslim.bench.table.compare import SAME
-from edgeslim.bench.table.report import row_line
-from edgeslim.bench.table.table_file import TableFile, row_key
+from edgeslim.benchmark.desk.devices.base import Device
+from edgeslim.benchmark.table.compare import SAME
+from edgeslim.benchmark.table.report import row_line
+from edgeslim.benchmark.table.table_file import TableFile, row_key
 from edgeslim.core.events import Event, Passport, RowDone, Sink
 from edgeslim.core.job import Cell, Job
 from edgeslim.core.latency import LatencyRow, LatencyTable

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeslim.bench.desk.devices.app import AppPlan, Command, carry_out, output_of
-from edgeslim.bench.desk.devices.base import DeviceOptions, running_on
+from edgeslim.benchmark.desk.devices.app import AppPlan, Command, carry_out, output_of
+from edgeslim.benchmark.desk.devices.base import DeviceOptions, running_on
 from edgeslim.core.events import Sink
 from edgeslim.core.job import Job
 from edgeslim.errors import DeviceError, HostError, InternalError

@@ -19,9 +19,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from edgeslim.bench.board import validity
-from edgeslim.bench.board.child_handle import Child, ChildError
-from edgeslim.bench.board.messages import (
+from edgeslim.benchmark.board import validity
+from edgeslim.benchmark.board.child_handle import Child, ChildError
+from edgeslim.benchmark.board.messages import (
     Block,
     Finish,
     Finished,
@@ -33,8 +33,8 @@ from edgeslim.bench.board.messages import (
     Warm,
     Warmed,
 )
-from edgeslim.bench.board.row import RowMaker, Tally
-from edgeslim.bench.board.schedule import groups, turns
+from edgeslim.benchmark.board.row import RowMaker, Tally
+from edgeslim.benchmark.board.schedule import groups, turns
 from edgeslim.core.events import Done, Note, Passport, Progress, RowDone, Sink
 from edgeslim.core.job import Cell, Job
 from edgeslim.core.latency import LatencyRow

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeslim.bench.table.report import line_name, unit_of
+from edgeslim.benchmark.table.report import line_name, unit_of
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyRow, LatencyTable
 from edgeslim.core.worth import STAND_INS

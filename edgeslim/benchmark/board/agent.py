@@ -1,4 +1,4 @@
-"""The part on the board: ``python -m edgeslim.bench.board.agent FOLDER``, started by ``bootstrap.py``.
+"""The part on the board: ``python -m edgeslim.benchmark.board.agent FOLDER``, started by ``bootstrap.py``.
 
     stdin   Order (one line) ─ bundle bytes ─ then a line now and then, so that silence means a lost host
     stdout  Ready, or Refused ─ events of the session (events.py)
@@ -18,7 +18,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeslim.bench.board.measuring import Session
+from edgeslim.benchmark.board.measuring import Session
 from edgeslim.core.events import EVENTS, Event, Ready, Refused
 from edgeslim.core.job import Job
 from edgeslim.core.wire import MAX_LINE_BYTES, Vocabulary

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeslim.bench.board.validity import p50_resampled
-from edgeslim.bench.table.table_file import RowKey, row_key
+from edgeslim.benchmark.board.validity import p50_resampled
+from edgeslim.benchmark.table.table_file import RowKey, row_key
 from edgeslim.core.latency import LatencyRow, LatencyTable
 from edgeslim.errors import TableError
 

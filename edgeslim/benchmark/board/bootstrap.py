@@ -89,7 +89,7 @@ def run(folder: str, agent_bytes: int) -> None:
     receive(agent_bytes, archive)
     search = os.pathsep.join(filter(None, (archive, os.environ.get("PYTHONPATH"))))
     environment = dict(os.environ, PYTHONPATH=search, TMPDIR=folder, PYTHONDONTWRITEBYTECODE="1")
-    agent = subprocess.Popen([sys.executable, "-P", "-m", "edgeslim.bench.board.agent", folder], env=environment)
+    agent = subprocess.Popen([sys.executable, "-P", "-m", "edgeslim.benchmark.board.agent", folder], env=environment)
     try:
         watch(agent)
     finally:

@@ -7,10 +7,10 @@ can know either. What it cannot know is the noise of the frame.
 from __future__ import annotations
 
 from edgeslim.core.ladder import Ladder
-from edgeslim.simulate.engine import Setting, simulate
-from edgeslim.simulate.policies import Oracle
-from edgeslim.simulate.replay import LoggedFrame, replay
-from edgeslim.simulate.simulation import Run, delivered_accuracy, miss_rate
+from edgeslim.simulation.engine import Setting, simulate
+from edgeslim.simulation.policies import Oracle
+from edgeslim.simulation.replay import LoggedFrame, replay
+from edgeslim.simulation.simulation import Run, delivered_accuracy, miss_rate
 
 MARGINS = (1.0, 1.03, 1.06, 1.09, 1.11, 1.14, 1.18, 1.24)
 MOST_MISSES = 0.01

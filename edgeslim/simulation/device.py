@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgeslim.core.signals import UNKNOWN
-from edgeslim.simulate.scenario import Scenario
+from edgeslim.simulation.scenario import Scenario
 
 # Open-circuit voltage of one lithium-ion cell at 0, 10, … 100 % charge.
 OCV_V = (3.30, 3.58, 3.66, 3.71, 3.75, 3.80, 3.87, 3.95, 4.04, 4.15, 4.32)

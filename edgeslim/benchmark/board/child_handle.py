@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from edgeslim.bench.board.messages import MESSAGES, Failed, Finish, Import, Message, Prepare, Turn, Warm
+from edgeslim.benchmark.board.messages import MESSAGES, Failed, Finish, Import, Message, Prepare, Turn, Warm
 
-COMMAND = (sys.executable, "-P", "-m", "edgeslim.bench.board.child")
+COMMAND = (sys.executable, "-P", "-m", "edgeslim.benchmark.board.child")
 _DOING = {
     Import: "loading its runtime's code",
     Prepare: "preparing",

@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeslim.bench.board import bootstrap
-from edgeslim.bench.board.measuring import Session
-from edgeslim.bench.desk.devices.base import DeviceOptions, running_on
+from edgeslim.benchmark.board import bootstrap
+from edgeslim.benchmark.board.measuring import Session
+from edgeslim.benchmark.desk.devices.base import DeviceOptions, running_on
 from edgeslim.core.events import Sink
 from edgeslim.core.job import Job
 from edgeslim.targets import runtimes

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeslim.bench.board.messages import Block
+from edgeslim.benchmark.board.messages import Block
 from edgeslim.core.job import SUSTAINED_RUNS, SUSTAINED_SECONDS, Job
 from edgeslim.core.passport import BatterySpan, ClockSpan, LoadSpan, RuntimeInfo, ThermalSpan
 from edgeslim.host.load import Load

@@ -21,8 +21,8 @@ from edgeslim.core.signals import UNKNOWN
 from edgeslim.core.strict_json import MAX_TEXT_BYTES, StrictJsonError, decode, parse
 from edgeslim.errors import UsageError
 from edgeslim.files import read_file
-from edgeslim.simulate.policies import Chooser, Oracle
-from edgeslim.simulate.simulation import Run
+from edgeslim.simulation.policies import Chooser, Oracle
+from edgeslim.simulation.simulation import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

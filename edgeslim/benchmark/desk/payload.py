@@ -11,8 +11,8 @@ from pathlib import Path
 
 import edgeslim
 
-_ROOMS = ("core", "host", "targets", "bench/board")
-_FILES = ("__init__.py", "errors.py", "files.py", "registry.py", "bench/__init__.py")
+_ROOMS = ("core", "host", "targets", "benchmark/board")
+_FILES = ("__init__.py", "errors.py", "files.py", "registry.py", "benchmark/__init__.py")
 _SUFFIXES = {".py", ".json"}
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeslim.core.ladder import Ladder
-from edgeslim.simulate.tables import percents
+from edgeslim.simulation.tables import percents
 
 WARM_C, HOT_C = 43.0, 45.0
 

@@ -13,10 +13,10 @@ from edgeslim.core.ladder import Ladder
 from edgeslim.core.power_budget import PowerBudget
 from edgeslim.core.reading import Reading
 from edgeslim.core.signals import UNKNOWN
-from edgeslim.simulate.device import Device, DeviceModel
-from edgeslim.simulate.policies import Chooser, Oracle
-from edgeslim.simulate.scenario import Scenario, trace
-from edgeslim.simulate.simulation import Run
+from edgeslim.simulation.device import Device, DeviceModel
+from edgeslim.simulation.policies import Chooser, Oracle
+from edgeslim.simulation.scenario import Scenario, trace
+from edgeslim.simulation.simulation import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

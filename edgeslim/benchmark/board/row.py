@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import edgeslim
-from edgeslim.bench.board import validity
-from edgeslim.bench.board.messages import Block, Prepared
+from edgeslim.benchmark.board import validity
+from edgeslim.benchmark.board.messages import Block, Prepared
 from edgeslim.core.job import Cell, Job
 from edgeslim.core.latency import LatencyRow, LatencyStatistics
 from edgeslim.core.passport import BatterySpan, ClockSpan, DeviceInfo, OsInfo, RuntimeInfo, ThermalSpan

@@ -24,10 +24,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from edgeslim.bench.board import bootstrap
-from edgeslim.bench.board.agent import ORDERS, Order
-from edgeslim.bench.desk.devices.base import DeviceOptions, lines_of, running_on
-from edgeslim.bench.desk.payload import agent_zip
+from edgeslim.benchmark.board import bootstrap
+from edgeslim.benchmark.board.agent import ORDERS, Order
+from edgeslim.benchmark.desk.devices.base import DeviceOptions, lines_of, running_on
+from edgeslim.benchmark.desk.payload import agent_zip
 from edgeslim.core.events import EVENTS, Done, Event, Ready, Refused, RowDone, Sink
 from edgeslim.core.job import Job
 from edgeslim.errors import DeviceError, EdgeslimError, HostError, InternalError

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from edgeslim.bench.desk.devices.base import lines_of
+from edgeslim.benchmark.desk.devices.base import lines_of
 from edgeslim.core.events import EVENTS, Done, Event, Refused, RowDone, Sink
 from edgeslim.errors import DeviceError
 

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeslim.bench.table.compare import Comparison
+from edgeslim.benchmark.table.compare import Comparison
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyRow, LatencyTable, Quality
 from edgeslim.core.reasons import sentence
