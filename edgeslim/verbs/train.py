@@ -131,7 +131,7 @@ def train(
             trainer.watch = both(board, watch)
         if ranks.first:
             options.write(files.args, path)
-        stopping = Note(text="stopping at the end of this step; Ctrl-C again stops at once, with what was saved before")
+        stopping = Note(text="stopping at the end of this step; Ctrl-C again stops at once")
         with Interrupt(terminates=True, on_ask=lambda: watch(stopping)) as asked:
             _train(trainer, asked, _go_on(files, options, overwrite=overwrite))
             if not ranks.first:

@@ -63,6 +63,7 @@ def test_calibrate_says_what_it_did(uncalibrated: Path, tmp_path: Path, run: Any
         "images": 40,
         "data_sha256": data.data_sha256,
         "widths": [250, 500, 1000],
+        "aliases": {"250": [], "500": [501], "1000": []},
     }
     assert f"edgeslim evaluate {out} --data digits --write" in words
     assert [width.permille for width in load_checkpoint(out).ladder] == [250, 500, 1000]

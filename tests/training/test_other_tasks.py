@@ -143,7 +143,7 @@ def test_another_task_from_another_source_with_nets_of_a_search(tmp_path: Path) 
     losses: list[dict[str, float]] = []
     run = trainer(4, tmp_path / "net.pt", losses)
     run.run()
-    assert set(losses[0]) == {"1000", "try-9", "250"}
+    assert set(losses[0]) == {"1000", "try-0", "250"}
     assert losses[-1]["1000"] < 0.8 * losses[0]["1000"]
     again = trainer(4, tmp_path / "net.pt", [])
     assert again.resume()
