@@ -26,11 +26,11 @@ ALLOWED = {
     "tasks": {"core", "data", "errors", "files", "models", "registry"},
     "training": {"core", "data", "errors", "files", "models", "tasks"},
     "targets": {"core", "errors", "files", "host", "registry"},
-    "deploy": {"core", "data", "errors", "files", "models", "press", "registry", "targets", "tasks"},
+    "deploy": {"core", "data", "errors", "files", "host", "models", "press", "registry", "targets", "tasks"},
     "benchmark": {"core", "errors", "files", "host", "registry", "targets"},
     "testing": {"core", "deploy", "errors", "models", "targets"},
     "runtime": {"core", "errors", "files", "host", "targets"},
-    "simulation": {"core", "errors", "files"},
+    "simulation": {"core", "errors", "files", "host"},
     "verbs": {
         "benchmark", "core", "data", "deploy", "errors", "files", "host", "models", "press", "registry", "runtime",
         "simulation", "targets", "tasks", "training",

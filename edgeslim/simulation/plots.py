@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeslim.files import write_atomically
+from edgeslim.host.pictures import names_as_they_are
 from edgeslim.simulation.simulation import HOT_C, WARM_C, Run
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _DPI = 110
 _POINTS = 4000  # more than a screen is wide
 
 
+@names_as_they_are()
 def write_plot(run: Run, path: Path, *, title: str, overwrite: bool) -> None:
     """One PNG with a panel per quantity.
 
@@ -28,8 +30,6 @@ def write_plot(run: Run, path: Path, *, title: str, overwrite: bool) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
-
-    mpl.rcParams["text.parse_math"] = False  # a file's name is no formula
 
     figure, axes = plt.subplots(
         4, 1, sharex=True, figsize=_SIZE_INCHES, height_ratios=(3, 3, 2, 1), layout="constrained"

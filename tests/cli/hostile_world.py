@@ -33,7 +33,7 @@ def make_world(folder: Path, *, model: str = "board") -> Path:
     (folder / "policy.json").write_text(PRESETS["quality"].to_json())
     (folder / "labels.txt").write_text("a\nb\nc\nd\n")
     pixels = np.zeros((16, 16, 3), np.uint8)
-    for place in ("images", *(f"data/{split}/{label}" for split in ("train", "test") for label in "ab")):
+    for place in ("images", *(f"data/{split}/{label}" for split in ("train", "test") for label in "abcd")):
         (folder / place).mkdir(parents=True)
         Image.fromarray(pixels).save(folder / place / "0.png")
     return folder

@@ -19,6 +19,7 @@ from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyRow, LatencyTable
 from edgeslim.core.worth import STAND_INS
 from edgeslim.files import check_folder, write_atomically
+from edgeslim.host.pictures import names_as_they_are
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +30,7 @@ _DPI = 130
 _LABEL_PLACES = ((8, -10), (-24, 7), (8, 7), (-24, -10))  # points; lines of one picture do not share one
 
 
+@names_as_they_are()
 def write_plots(table: LatencyTable, ladders: dict[str, Ladder], folder: Path, *, overwrite: bool) -> list[Path]:
     """Write those pictures for which the table has something to show.
 
@@ -42,8 +44,6 @@ def write_plots(table: LatencyTable, ladders: dict[str, Ladder], folder: Path, *
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
-
-    mpl.rcParams["text.parse_math"] = False  # a device's name is no formula
 
     check_folder(folder)
     written = []
