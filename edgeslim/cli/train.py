@@ -40,13 +40,11 @@ def _config(ctx: click.Context, param: click.Parameter, path: Path | None) -> Pa
 @click.option("--images", type=COUNT, help="train on so many images only  [default: all]")
 @click.option(
     "--val-images",
-    type=click.IntRange(0),
+    type=Whole(0, 1_000_000_000),
     help="held out of them, for a line per epoch and the best checkpoint; 0: none  [default: 1 in 20, at most 1000]",
 )
-@click.option("--calib-images", type=click.IntRange(1), help="for the result's statistics  [default: 512]")
-@click.option(
-    "--test-images", type=click.IntRange(1), help="to measure the result on  [default: all of the test split]"
-)
+@click.option("--calib-images", type=COUNT, help="for the result's statistics  [default: 512]")
+@click.option("--test-images", type=COUNT, help="to measure the result on  [default: all of the test split]")
 @click.option("--workers", type=WORKERS, default=2, show_default=True, help="processes that decode photos")
 @click.option("--widths", help="trained range lo:hi; for an s_ network a list  [default: 0.25:1.0; its own list]")
 @click.option(

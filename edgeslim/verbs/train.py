@@ -26,7 +26,7 @@ from edgeslim.deploy.calibration.calibrate import calibrate
 from edgeslim.deploy.evaluate import evaluate_checkpoint, score_rows, with_accuracies
 from edgeslim.deploy.reports import TrainReport
 from edgeslim.errors import OutputError, StoppedError, UsageError
-from edgeslim.files import check_free, sha256_file
+from edgeslim.files import check_folder, check_free, sha256_file
 from edgeslim.host.interrupt import Interrupt
 from edgeslim.models.builder import halvings_left_out
 from edgeslim.models.count import count
@@ -87,6 +87,8 @@ def train(
     check_free(path, overwrite=overwrite)
     for beside in (files.log, files.resume, files.args, files.best):
         check_free(beside, overwrite=True)
+    if options.tensorboard is not None:
+        check_folder(Path(options.tensorboard))
     if files.resume.exists() and not (resume or overwrite):
         raise OutputError(
             f"{files.resume} is the state of an unfinished run",

@@ -30,6 +30,7 @@ INPUTS: dict[tuple[str, str], dict[str, str | None]] = {
     ("subset", "--table"): {}, ("verify", "bundle"): {}, ("export", "bundle"): {}, ("bench", "bundle"): BENCH,
     ("bench", "--prior"): {**BENCH, "bundle": "net.slim"}, ("bench", "--show"): {}, ("simulate", "table"): {},
     ("simulate", "--replay"): {}, ("run", "bundle"): {}, ("run", "--table"): {"--cache-dir": "cache"},
+    ("train", "--config"): {},
     # text that may be a path
     ("profile", "source"): {}, ("train", "--init"): {}, ("train", "--teacher"): {},
     ("simulate", "--table"): {"table": None}, ("simulate", "--policy"): {}, ("run", "--policy"): {},
@@ -38,13 +39,17 @@ FOLDERS_READ = {("run", "--images"), ("run", "--sysfs")} | {
     (verb, "--data-root") for verb in ("train", "calibrate", "evaluate")
 }
 OUTPUTS: dict[tuple[str, str], dict[str, str | None]] = {
-    ("train", "--out"): {}, ("calibrate", "--out"): {}, ("evaluate", "--plot"): {}, ("pack", "--out"): {},
+    ("train", "--out"): {}, ("train", "--tensorboard"): {},
+    ("calibrate", "--out"): {}, ("evaluate", "--plot"): {}, ("pack", "--out"): {},
     ("pack", "--keep-artifacts"): {}, ("subset", "--out"): {}, ("export", "--out"): {},
     ("bench", "--out"): {**BENCH, "bundle": "net.slim"}, ("bench", "--csv"): {**BENCH, "bundle": "net.slim"},
     ("bench", "--plots"): {**BENCH, "bundle": "net.slim"}, ("simulate", "--plot"): {}, ("run", "--log"): {},
     ("demo", "--out"): {},
 }  # fmt: skip
-FOLDERS_WRITTEN = {("bench", "--plots"), ("simulate", "--plot"), ("demo", "--out"), ("pack", "--keep-artifacts")}
+FOLDERS_WRITTEN = {
+    ("train", "--tensorboard"), ("bench", "--plots"), ("simulate", "--plot"), ("demo", "--out"),
+    ("pack", "--keep-artifacts"),
+}  # fmt: skip
 CACHES = {("run", "--cache-dir")}
 
 # What a verb does once everything is known to be right; none of it may begin.
