@@ -1,4 +1,4 @@
-"""The fuzzer's corpus as a regression test; test_mutants.py makes new inputs without atheris."""
+"""The fuzzer's corpus as a regression test; test_input_mutants.py makes new inputs without atheris."""
 
 from __future__ import annotations
 
