@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mutants import CPU_S, KINDS, MEMORY_KB, Kind, run, warmed
+from input_mutants import CPU_S, KINDS, MEMORY_KB, Kind, run, warmed
 
 from edgeslim.errors import UsageError
 
@@ -37,7 +37,7 @@ def takes_long(data: bytes) -> None:
     raise UsageError("at last")
 
 
-_kept = []
+_kept: list[object] = []
 
 
 def takes_memory(data: bytes) -> None:
