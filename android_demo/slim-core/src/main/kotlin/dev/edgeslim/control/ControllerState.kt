@@ -36,12 +36,16 @@ public class ControllerState internal constructor() {
     internal var lastUs: Long = 0
     internal var beforeUs: Long = 0
 
-    // The rung that latency drove from, first of a descent (0: none), and what an inference took there. Flat: since
-    // then
-    // the latency fell by less than the table says; narrower is not faster here.
+    // The rung that latency drove from, first of a descent (0: none), and what an inference took there.
     internal var left: Int = 0
     internal var leftUs: Long = 0
+
+    // Since then the latency fell by less than half of what the table says, right after a switch or for long, and never
+    // by
+    // three quarters: narrower is not faster here. Since when it has been less than half, without a break (-1: it is
+    // more).
     internal var flat: Boolean = false
+    internal var flatSince: Long = -1
 
     /** When a back-off began, until when there is no widening, and how long that is. */
     internal class Backoff {
@@ -83,6 +87,7 @@ public class ControllerState internal constructor() {
             "left" to left.toLong(),
             "left_us" to leftUs,
             "flat" to bit(flat),
+            "flat_since" to flatSince,
         )
 
     private fun bit(value: Boolean) = if (value) 1L else 0L
@@ -135,6 +140,7 @@ public class ControllerState internal constructor() {
             state.left = int("left")
             state.leftUs = whole("left_us")
             state.flat = whole("flat") != 0L
+            state.flatSince = whole("flat_since")
             return state
         }
     }

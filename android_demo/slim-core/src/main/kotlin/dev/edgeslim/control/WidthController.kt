@@ -306,15 +306,23 @@ constructor(ladder: Ladder, public val policy: Policy = Policy.BALANCED, heirOf:
     /** Whether narrowing has helped since latency drove from a wider rung. */
     private fun judge(new: Int, now: Long, usable: Long) {
         val s = state
+        val t = times
         if (new >= s.left) {
             s.left = 0
             s.flat = false
+            s.flatSince = -1
             return
         }
-        val here = minOf((s.xi * times[new]) shr 20, Ladder.MAX_TIME_US)
+        val here = minOf((s.xi * t[new]) shr 20, Ladder.MAX_TIME_US)
         // After a minute no more than was allowed: what a spike took says nothing about the rest.
-        val there = if (now - s.lastSwitch < thermalHoldUs[0]) s.leftUs else minOf(s.leftUs, usable)
-        s.flat = 2 * here * times[s.left] >= there * (times[s.left] + times[new])
+        if (now - s.lastSwitch >= thermalHoldUs[0]) s.leftUs = minOf(s.leftUs, usable)
+        if (2 * here * t[s.left] < s.leftUs * (t[s.left] + t[new])) s.flatSince = -1
+        else if (s.flatSince < 0) s.flatSince = now
+        if (s.flat) {
+            s.flat = 4 * here * t[s.left] >= s.leftUs * (t[s.left] + 3 * t[new])
+        } else if (s.flatSince >= 0) { // a burst that comes later, and goes, says nothing about this narrowing
+            s.flat = now - s.lastSwitch < latencyHoldUs[0] || now - s.flatSince >= thermalHoldUs[0] shr 2
+        }
     }
 
     private fun skip(needed: Long, budget: Long): Int {

@@ -36,10 +36,60 @@ internal object Output {
 
     private fun parent(path: Path): Path = path.toAbsolutePath().parent
 
-    private fun checkFree(path: Path, overwrite: Boolean) {
-        if (!overwrite && exists(path)) throw OutputException("$path exists", hint = "allow it to be overwritten")
+    /**
+     * Whether [path] could be written, before the work whose result it will be. Throws [OutputException].
+     *
+     * @param ours the result is a directory of these files; only one that holds nothing else is replaced. Null: a file.
+     */
+    fun checkFree(path: Path, overwrite: Boolean, ours: Set<String>?) {
+        if (exists(path)) {
+            if (!overwrite) throw OutputException("$path exists", hint = "allow it to be overwritten")
+            if (ours == null) checkReplaceable(path) else checkOurs(path, ours)
+        }
         if (!Files.isDirectory(parent(path))) {
             throw OutputException("cannot write $path: no folder ${parent(path)}", hint = "make the folder first")
+        }
+    }
+
+    private fun checkReplaceable(path: Path) {
+        if (Files.isDirectory(path)) throw OutputException("cannot write $path: it is a directory")
+        if (!Files.isRegularFile(path) && !Files.isSymbolicLink(path)) {
+            throw OutputException("cannot replace $path: it is no regular file")
+        }
+    }
+
+    private fun checkOurs(path: Path, ours: Set<String>) {
+        if (!Files.isDirectory(path, LinkOption.NOFOLLOW_LINKS)) {
+            throw OutputException("cannot replace $path: it is not a directory")
+        }
+        foreign(path, ours)?.let {
+            throw OutputException(
+                "cannot replace $path: it holds $it, which is none of edgeslim's files",
+                hint = "choose another name, or remove it yourself",
+            )
+        }
+    }
+
+    /** A file (or link) in the directory [path] that is none of [ours]; null where there is none. */
+    private fun foreign(path: Path, ours: Set<String>): String? =
+        Files.walk(path).use { files ->
+            val names =
+                files
+                    .iterator()
+                    .asSequence()
+                    .filter { !Files.isDirectory(it, LinkOption.NOFOLLOW_LINKS) }
+                    .map { path.relativize(it).toString().replace(File.separatorChar, '/') }
+            names.firstOrNull { it !in ours }
+        }
+
+    /** Whether [bytes] more fit beside [path]: a bundle of a few kilobytes may rebuild to gigabytes. */
+    fun checkSpace(path: Path, bytes: Long) {
+        val free = parent(path).toFile().usableSpace
+        if (bytes > free) {
+            throw OutputException(
+                "cannot write $path: it has $bytes bytes, $free are free",
+                hint = "free some space or choose another folder",
+            )
         }
     }
 
@@ -48,8 +98,7 @@ internal object Output {
 
     /** A file that becomes [path] when it is committed. Throws [OutputException]. */
     fun file(path: Path, overwrite: Boolean): FileSink {
-        checkFree(path, overwrite)
-        if (Files.isDirectory(path)) throw OutputException("cannot write $path: it is a directory")
+        checkFree(path, overwrite, ours = null)
         try {
             removeLeftovers(path)
             return PartFile(path, overwrite)
@@ -142,18 +191,20 @@ internal object Output {
         return names.filter { it.startsWith(".${path.fileName}.") && it.endsWith(suffix) }.map(parent(path)::resolve)
     }
 
-    /** Fills a new directory by [fill] and puts it at [path], whole or not at all. Throws [OutputException]. */
-    fun directory(path: Path, overwrite: Boolean, fill: (Path) -> Unit) {
-        recover(path)
-        checkFree(path, overwrite)
+    /**
+     * Fills a new directory by [fill] and puts it at [path], whole or not at all. Throws [OutputException].
+     *
+     * @param ours the files it is made of, as paths inside it.
+     */
+    fun directory(path: Path, overwrite: Boolean, ours: Set<String>, fill: (Path) -> Unit) {
+        recover(path, ours)
+        checkFree(path, overwrite, ours)
         val part = beside(path, PART)
         try {
             Files.createDirectory(part)
             fill(part)
+            checkFree(path, overwrite, ours)
             if (exists(path)) {
-                if (!Files.isDirectory(path, LinkOption.NOFOLLOW_LINKS)) {
-                    throw OutputException("cannot replace $path: it is not a directory")
-                }
                 val old = beside(path, OLD)
                 Files.move(path, old, StandardCopyOption.ATOMIC_MOVE)
                 Files.move(part, path, StandardCopyOption.ATOMIC_MOVE)
@@ -165,15 +216,17 @@ internal object Output {
             throw refusal(path, error)
         } finally {
             remove(part.toFile())
-            recover(path)
+            recover(path, ours)
         }
     }
 
     /** Puts back a directory that a writer had moved aside and did not replace. */
-    private fun recover(path: Path) {
+    private fun recover(path: Path, ours: Set<String>) {
         if (exists(path)) return
-        val old = siblings(path, OLD).filter { Files.isDirectory(it) }.maxByOrNull { Files.getLastModifiedTime(it) }
-        if (old != null) Files.move(old, path, StandardCopyOption.ATOMIC_MOVE)
+        val old =
+            siblings(path, OLD).filter { Files.isDirectory(it, LinkOption.NOFOLLOW_LINKS) && foreign(it, ours) == null }
+        val last = old.maxByOrNull { Files.getLastModifiedTime(it) } ?: return
+        Files.move(last, path, StandardCopyOption.ATOMIC_MOVE)
     }
 
     /** Removes a file or a directory with all that is in it, following no link. */

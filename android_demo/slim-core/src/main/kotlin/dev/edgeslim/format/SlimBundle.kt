@@ -132,9 +132,14 @@ public class SlimBundle private constructor(private val stored: StoredTensors, p
     public fun rebuild(id: String, out: File, overwrite: Boolean = false): RebuiltArtifact {
         val chosen = artifact(id)
         checkSize(chosen)
+        val ours = if (chosen.variant.directory) chosen.artifact.files.mapTo(HashSet()) { it.path } else null
+        Output.checkFree(out.toPath(), overwrite, ours)
+        Output.checkSpace(out.toPath(), chosen.artifact.totalBytes)
         rebuilding(chosen) { rebuild ->
-            if (chosen.variant.directory) {
-                Output.directory(out.toPath(), overwrite) { folder -> rebuild.run { Output.inside(folder, it.path) } }
+            if (ours != null) {
+                Output.directory(out.toPath(), overwrite, ours) { folder ->
+                    rebuild.run { Output.inside(folder, it.path) }
+                }
             } else {
                 rebuild.run { Output.file(out.toPath(), overwrite) }
             }
@@ -287,6 +292,11 @@ public class SlimBundle private constructor(private val stored: StoredTensors, p
         /** As [open] of a file. */
         @JvmStatic
         public fun open(path: Path): SlimBundle {
+            if (
+                java.nio.file.Files.exists(path) && !java.nio.file.Files.isRegularFile(path)
+            ) { // a pipe would be waited for
+                throw UsageException("cannot read $path: it is no regular file")
+            }
             val channel =
                 try {
                     FileChannel.open(path, StandardOpenOption.READ)
