@@ -24,9 +24,10 @@ from edgeslim.files import check_free, sha256_file
 if TYPE_CHECKING:
     from edgeslim.data.images import ImageSet
     from edgeslim.deploy.evaluate import Score
+    from edgeslim.models.layouts import Source
     from edgeslim.models.slimmable import SlimmableModel
     from edgeslim.models.spec import ModelSpec
-    from edgeslim.models.warm_start import Source, WarmStart
+    from edgeslim.models.warm_start import WarmStart
     from edgeslim.training.config import TrainConfig
     from edgeslim.training.loop import Trainer
     from edgeslim.training.teachers import Teacher
