@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from edgeslim.cli.checkpoint_options import checkpoint_options, load_named
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import data_options, device_option, load
 from edgeslim.cli.sizes import BYTES
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 @data_options(split="calib", images="images to calibrate with  [default: 512]")
 @click.option("--widths", type=WIDTHS, help="any widths of the trained range  [default: those it has, else its ladder]")
 @click.option("--memory", type=BYTES, help="for activations, such as 500M  [default: half of what is free, at most 4G]")
-@click.option("--model", help="network of a published state dict, where its keys do not tell")
-@click.option("--trained-widths", type=WIDTHS, help="widths of a published state dict's statistics")
+@checkpoint_options
 @device_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="checkpoint to write  [default: CKPT itself]")
 @click.option("--overwrite", is_flag=True, help="replace an existing checkpoint")
@@ -36,7 +36,7 @@ def command(
     widths: str | None,
     memory: int | None,
     model: str | None,
-    trained_widths: str | None,
+    trained_widths: tuple[Width, ...] | None,
     device: str,
     out: Path | None,
     overwrite: bool,
@@ -53,16 +53,12 @@ def command(
     import torch.distributed as dist
 
     from edgeslim.deploy.calibration.calibrate import calibrate
-    from edgeslim.models.checkpoint import load_checkpoint
     from edgeslim.models.devices import pick
     from edgeslim.models.registry import default_ladder
     from edgeslim.training.distributed import joined
 
     chosen_device = pick(device)
-    given = None if trained_widths is None else resolve_widths(trained_widths, (Width(1), Width(1)))
-    loaded = load_checkpoint(checkpoint, model=model, widths=given)
-    for note in loaded.notes:
-        console.warn(note)
+    loaded = load_named(checkpoint, console, model=model, trained_widths=trained_widths)
     chosen = resolve_widths(widths, loaded.trained) if widths else loaded.ladder or default_ladder(loaded.spec)
     images = load(source, loaded.spec)
     with contextlib.ExitStack() as stack:

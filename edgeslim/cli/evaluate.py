@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from edgeslim.cli.checkpoint_options import checkpoint_options, load_named
 from edgeslim.cli.console import Console, common_options, resolve_widths
 from edgeslim.cli.data_options import data_options, device_option, load
 from edgeslim.cli.measured import measured_head, measured_text
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from edgeslim.core.manifest import Net
     from edgeslim.data.images import ImageSet
     from edgeslim.deploy.evaluate import Score
+    from edgeslim.models.checkpoint import Checkpoint
 
 
 @click.command("evaluate")
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 @data_options(split="test", images="measure on so many only, evenly spread")
 @click.option("--widths", help="[default: those with statistics; all of a bundle]")
 @click.option("--artifact", "artifacts", multiple=True, help="of a bundle: one artifact by its id (repeatable)")
+@checkpoint_options
 @click.option("--target", help="runtime that a bundle's files run in  [default: its only target]")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="of a bundle's runtime")
 @click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="of a checkpoint")
@@ -41,6 +44,8 @@ def command(
     source: Path,
     widths: str | None,
     artifacts: tuple[str, ...],
+    model: str | None,
+    trained_widths: tuple[Width, ...] | None,
     target: str | None,
     threads: int,
     batch_size: int,
@@ -60,13 +65,18 @@ def command(
             raise UsageError("--write keeps accuracies in a checkpoint, not in a bundle", hint="evaluate CKPT --write")
         if device != "auto":
             raise UsageError("--device is for checkpoints: a bundle's files run in their runtime", hint="leave it out")
+        if model is not None or trained_widths is not None:
+            raise UsageError("--model and --trained-widths are for published state dicts", hint="leave it out")
         title, images, scores = _bundle(source, widths, target, artifacts, threads, options, console)
     else:
         if target is not None or artifacts:
             raise UsageError(
                 "--target and --artifact are for bundles: a checkpoint is measured in PyTorch", hint="leave it out"
             )
-        title, images, scores = _checkpoint(source, widths, batch_size, device, options, write=write, console=console)
+        loaded = load_named(source, console, model=model, trained_widths=trained_widths)
+        title, images, scores = _checkpoint(
+            loaded, source, widths, batch_size, device, options, write=write, console=console
+        )
     rows = _rows(scores)
     console.result({"data": images.name, "images": len(images), "rows": rows}, _table(title, scores))
     if plot is not None:
@@ -79,11 +89,14 @@ def command(
         console.next_commands(f"edgeslim pack {source} --target all")
 
 
+_BUNDLE = b'{"__metadata__":{"format":"edgeslim"'
+
+
 def _is_bundle(path: Path) -> bool:
-    """A safetensors file: after eight bytes of length its JSON begins."""
+    """A safetensors file of ours: after eight bytes of length its JSON begins, and says so first."""
     try:
         with open(path, "rb") as file:
-            return file.read(9)[8:] == b"{"
+            return file.read(8 + len(_BUNDLE))[8:] == _BUNDLE
     except OSError as error:
         raise CheckpointError(
             f"cannot read {path}: {error.strerror or error}",
@@ -92,6 +105,7 @@ def _is_bundle(path: Path) -> bool:
 
 
 def _checkpoint(
+    checkpoint: Checkpoint,
     path: Path,
     widths: str | None,
     batch_size: int,
@@ -103,16 +117,12 @@ def _checkpoint(
 ) -> tuple[str, ImageSet, list[Score]]:
     from edgeslim.deploy.calibration.calibrate import CalibratedModel
     from edgeslim.deploy.evaluate import evaluate_checkpoint, with_accuracies
-    from edgeslim.models.checkpoint import load_checkpoint
     from edgeslim.models.devices import pick
 
     chosen_device = pick(device)
-    checkpoint = load_checkpoint(path)
-    for note in checkpoint.notes:
-        console.warn(note)
     if write and "imported_from" in checkpoint.provenance:
         raise UsageError(
-            f"{path} is a published file, which stays as it is",
+            f"{path} is a state dict, which stays as it is",
             hint=f"edgeslim calibrate {path} --data {options['data']} -o calibrated.pt, then evaluate that",
         )
     chosen = resolve_widths(widths, checkpoint.trained) if widths else checkpoint.ladder

@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 
 from edgeslim import targets
+from edgeslim.cli.checkpoint_options import checkpoint_options, load_named
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import DATA_HELP
 from edgeslim.core.width import Width
@@ -42,8 +43,7 @@ TARGETS_HELP = f"{targets.words()}, separated by commas; or all"
 @click.option("--calib-images", type=click.IntRange(1), help="how many of them")
 @click.option("--labels", type=click.Path(path_type=Path), help="class names, one per line")
 @click.option("--policy", type=click.Path(path_type=Path), help="controller policy (JSON) that travels in the bundle")
-@click.option("--model", help="network of a bare published state dict, where its keys do not tell")
-@click.option("--trained-widths", type=WIDTHS, help="widths of a published state dict's statistics")
+@checkpoint_options
 @click.option("--name", help="name of the net in the manifest [the network's]")
 @click.option("--model-version", help="its version [1]")
 @click.option("--author", help="its author")
@@ -70,7 +70,7 @@ def command(
     labels: Path | None,
     policy: Path | None,
     model: str | None,
-    trained_widths: str | None,
+    trained_widths: tuple[Width, ...] | None,
     jobs: int | None,
     keep_artifacts: Path | None,
     into: Path | None,
@@ -84,14 +84,10 @@ def command(
     from edgeslim.deploy.export_job import ExportJob
     from edgeslim.deploy.pack import default_jobs, pack
     from edgeslim.deploy.pack_plan import PackOptions, make_plan
-    from edgeslim.models.checkpoint import load_checkpoint
     from edgeslim.targets.base import InputOption
 
     names = _installed() if wanted == "all" else tuple(name.strip() for name in wanted.split(","))
-    given = None if trained_widths is None else resolve_widths(trained_widths, _no_range)
-    loaded = load_checkpoint(checkpoint, model=model, widths=given)
-    for note in loaded.notes:
-        console.warn(note)
+    loaded = load_named(checkpoint, console, model=model, trained_widths=trained_widths)
     path = out or into or checkpoint.with_suffix(".slim")
     spec = loaded.spec
     calibration = None
@@ -186,9 +182,6 @@ def _installed() -> tuple[str, ...]:
     if not there and missing is not None:
         raise missing
     return tuple(there)
-
-
-_no_range = (Width(1), Width(1000))
 
 
 def _read_labels(path: Path) -> list[str]:

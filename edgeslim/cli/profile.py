@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeslim import models
+from edgeslim.cli.checkpoint_options import load_named, trained_widths_option
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--widths", type=WIDTHS, help="widths, lo:hi:step or a number of them [default: the published ladder]")
 @click.option("--input-size", type=click.IntRange(min=4), help="pixels of the square input [default: the net's own]")
 @click.option("--classes", type=click.IntRange(min=1), help="classes of a network named here [default: 1000]")
+@trained_widths_option
 @click.option("--layers", is_flag=True, help="count every layer too")
 @common_options
 def command(
@@ -35,6 +37,7 @@ def command(
     widths: str | None,
     input_size: int | None,
     classes: int | None,
+    trained_widths: tuple[Width, ...] | None,
     layers: bool,
     console: Console,
 ) -> None:
@@ -46,9 +49,11 @@ def command(
     if asked is None or (source is not None and model is not None):
         raise click.UsageError("name one network or checkpoint, for example: edgeslim profile us_mobilenet_v2")
     if asked in models.names():
+        if trained_widths is not None:
+            raise UsageError("--trained-widths is for published state dicts", hint="leave it out")
         net, chosen = _network(asked, widths, input_size, classes)
     else:
-        net, chosen = _checkpoint(asked, widths, classes, console)
+        net, chosen = _checkpoint(asked, widths, classes, trained_widths, console)
     size = net.spec.input_size if input_size is None else input_size
     rows, unsupported = _rows(net, chosen, size, layers=layers)
     document = {"model": net.spec.name, "input_size": size, "rows": rows, "unsupported": unsupported}
@@ -74,19 +79,15 @@ def _network(
 
 
 def _checkpoint(
-    path: str, widths: str | None, classes: int | None, console: Console
+    path: str, widths: str | None, classes: int | None, trained_widths: tuple[Width, ...] | None, console: Console
 ) -> tuple[SlimmableModel, tuple[Width, ...]]:
-    from edgeslim.models.checkpoint import load_checkpoint
     from edgeslim.models.registry import default_ladder, network, skeleton
 
     if not Path(path).exists() and Path(path).name == path and not Path(path).suffix:
         network(path)  # raises: unknown name, with the nearest
     if classes is not None:
         raise UsageError("--classes is for a network's name: a checkpoint has its own classes", hint="leave it out")
-    named = None if widths is None or widths.strip().isdigit() else resolve_widths(widths, (Width(1), Width(1)))
-    checkpoint = load_checkpoint(path, widths=named)
-    for note in checkpoint.notes:
-        console.say(f"note: {note}")
+    checkpoint = load_named(path, console, trained_widths=trained_widths)
     chosen = resolve_widths(widths, checkpoint.trained) if widths else checkpoint.ladder
     return skeleton(checkpoint.spec), chosen or default_ladder(checkpoint.spec)
 

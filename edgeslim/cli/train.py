@@ -7,6 +7,7 @@ us.pt.resume      while the run is unfinished; ``--resume`` goes on from it
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import click
 from rich.table import Table
 
 from edgeslim import models, tasks
+from edgeslim.cli.checkpoint_options import trained_widths_option
 from edgeslim.cli.console import WIDTH, WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import DATA_HELP, device_option
 from edgeslim.cli.measured import measured_head, measured_text
@@ -45,7 +47,8 @@ if TYPE_CHECKING:
 @click.option("--ladder", type=WIDTHS, help="widths to calibrate, and to draw from  [default: 4 over the range]")
 @click.option("--input-size", type=click.IntRange(8), help="pixels per side  [default: the data set's]")
 @click.option("--norm", type=click.Choice(["batch", "none"]), default="batch", show_default=True)
-@click.option("--init", help="start from a checkpoint FILE, or torchvision:NAME")
+@click.option("--init", help="start from a checkpoint or state dict FILE, or torchvision:NAME")
+@trained_widths_option
 @click.option(
     "--teacher", default="none", show_default=True, help="soft targets from: ema, a checkpoint FILE, or the net"
 )
@@ -87,7 +90,9 @@ def command(*, console: Console, **o: Any) -> None:
     device = pick(o["device"])
     keep_freed_memory()
     data = load_data(o["data"], "train", images=o["images"], **_source(o))
-    start = open_source(o["init"]) if o["init"] else None
+    start = open_source(o["init"], widths=o["trained_widths"]) if o["init"] else None
+    if start is not None:
+        data = _as_seen(data, start, console)
     spec = _spec(o, data, start)
     ladder = _ladder(o, spec)
     files = RunFiles(out=o["out"])
@@ -96,7 +101,7 @@ def command(*, console: Console, **o: Any) -> None:
         model = fresh(spec, o["seed"])
         if start is not None:
             _say_start(warm_start(model, start), console)
-        teacher = _teacher(o["teacher"], model, data)
+        teacher = _teacher(o["teacher"], model, data, o["trained_widths"])
         trainer = Trainer(
             model.to(device),
             data,
@@ -201,8 +206,24 @@ def _config(o: dict[str, Any], spec: ModelSpec, data: ImageSet, ladder: tuple[Wi
 def _say_start(done: WarmStart, console: Console) -> None:
     if done.sorted_bundles:
         console.say(f"channels sorted by importance in {done.sorted_bundles} places")
-    for layer in done.fresh:
-        console.say(f"{layer} starts afresh")
+    for note in done.notes:
+        console.say(note)
+
+
+def _as_seen(data: ImageSet, start: Source, console: Console) -> ImageSet:
+    """The images as the weights that training starts from are used to see them."""
+    for note in start.notes:
+        console.say(note)
+    known = start.input
+    if known is None or known.channels != data.in_channels:
+        return data
+    contract = dataclasses.replace(data.contract, mean=known.mean, std=known.std, interpolation=known.interpolation)
+    if contract != data.contract:
+        console.say(
+            f"images as {start.what} saw them: {known.interpolation}, mean {', '.join(known.mean)}, "
+            f"standard deviation {', '.join(known.std)}"
+        )
+    return data.prepared_as(contract)
 
 
 def _teacher_name(name: str) -> str:
@@ -210,12 +231,14 @@ def _teacher_name(name: str) -> str:
     return {"none": "inplace", "ema": "ema"}.get(name) or sha256_file(Path(name))
 
 
-def _teacher(name: str, model: SlimmableModel, data: ImageSet) -> Teacher | None:
+def _teacher(
+    name: str, model: SlimmableModel, data: ImageSet, trained_widths: tuple[Width, ...] | None
+) -> Teacher | None:
     from edgeslim.training.teachers import EmaTeacher, teacher_from_file
 
     if name == "none":
         return None
-    return EmaTeacher(model, model.spec.high) if name == "ema" else teacher_from_file(name, data)
+    return EmaTeacher(model, model.spec.high) if name == "ema" else teacher_from_file(name, data, widths=trained_widths)
 
 
 def _train(trainer: Trainer, console: Console, *, resume: bool) -> None:

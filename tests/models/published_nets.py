@@ -60,7 +60,7 @@ class PublishedNet:
         """The logits at the width of this index."""
         self._index, self.width = index, self.widths[index]
         features = self._network(self, x).mean((2, 3))
-        weight = self._get("classifier.0.weight", lambda: self._normal(self._classes, features.shape[1]) * 0.1)
+        weight = self._get("classifier.0.weight", lambda: self._normal(self._classes, features.shape[1]) / 10)
         bias = self._get("classifier.0.bias", lambda: self._normal(self._classes))
         return F.linear(features, weight[:, : features.shape[1]].to(x.dtype), bias.to(x.dtype))
 
@@ -77,8 +77,8 @@ class PublishedNet:
     ) -> Tensor:
         """The first rows and columns; no bias."""
         columns = 1 if depthwise else x.shape[1]
-        scale = (2 / (columns * size * size)) ** 0.5
-        weight = self._get(f"{name}.weight", lambda: self._normal(outputs, columns, size, size) * scale)
+        lean = 1.0 if depthwise else 0.1  # sums that do not all but vanish keep float32's rounding small
+        weight = self._get(f"{name}.weight", lambda: self._normal(outputs, columns, size, size) / 2 + lean)
         used = weight[:outputs, :columns].to(x.dtype)
         return F.conv2d(x, used, stride=stride, padding=size // 2, groups=x.shape[1] if depthwise else 1)
 
@@ -90,8 +90,9 @@ class PublishedNet:
         affine = own if self.private else ""
         gamma = self._get(f"{name}.{affine}weight", lambda: 1 + 0.2 * self._normal(channels))[:channels]
         beta = self._get(f"{name}.{affine}bias", lambda: 0.2 * self._normal(channels))[:channels]
-        mean = self._get(f"{name}.{own}running_mean", lambda: x.mean((0, 2, 3)) + 0.1 * self._normal(channels))
-        var = self._get(f"{name}.{own}running_var", lambda: x.var((0, 2, 3)) * self._uniform(channels) + 1e-3)
+        power = (x.square().mean((0, 2, 3)) + x.square().mean()) / 2  # no channel is amplified out of proportion
+        mean = self._get(f"{name}.{own}running_mean", lambda: power.sqrt() * 0.2 * self._normal(channels))
+        var = self._get(f"{name}.{own}running_var", lambda: power * self._uniform(channels))
         # The universally slimmable BatchNorm calls the functional form, so nobody ever counts.
         counter = 0 if not self.private and not plain else 312_500
         self._get(f"{name}.{own}num_batches_tracked", lambda: torch.tensor(counter))
@@ -134,7 +135,15 @@ def mobilenet_v2(net: PublishedNet, x: Tensor) -> Tensor:
 
     x = relu6(net.norm("features.0.1", net.conv("features.0.0", x, divisible(32 * net.width), 3, stride=2)))
     block = 0
-    settings = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+    settings = (
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    )
     for expansion, channels, repetitions, first in settings:
         for repetition in range(repetitions):
             block += 1
