@@ -1,4 +1,4 @@
-"""What the verbs that read checkpoints share: the options for files that do not say everything, and the notes on them."""
+"""What the verbs that read checkpoints share: options for files that do not say everything, and the notes on them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TrainedWidthsType(click.ParamType[tuple[Width, ...]]):
 trained_widths_option = click.option(
     "--trained-widths",
     type=TrainedWidthsType(),
-    help="0.25,1.0 or lo:hi:step: the widths that a published state dict has statistics of, where its sizes do not tell",
+    help="0.25,1.0 or lo:hi:step: widths that a published state dict has statistics of, where its sizes do not tell",
 )
 model_option = click.option("--model", help="network of a published state dict, where its keys do not tell")
 
