@@ -23,8 +23,9 @@ from pack_speed import EXPORTERS, make_checkpoint
 from edgeslim import targets
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.width import parse_widths
+from edgeslim.deploy.bundle_reports import PackRow
 from edgeslim.deploy.export_job import ExportJob
-from edgeslim.deploy.pack import PackRow, pack
+from edgeslim.deploy.pack import pack
 from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.errors import MissingExtraError
 from edgeslim.models.count import count

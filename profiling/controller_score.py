@@ -3,7 +3,7 @@
     python profiling/controller_score.py [--record]               30 seeds, built-in table, about 10 minutes
     python profiling/controller_score.py --seeds 4                a quick look
     python profiling/controller_score.py --table FILE --widest-ms 30 --load-ms 300 --within 1.5
-    python profiling/controller_score.py --thinning --seeds 2     by value against from the widest down
+    python profiling/controller_score.py --thinning --seeds 10    by value against from the top, about 15 minutes
     python profiling/controller_score.py --queue --seeds 2        where narrower is not faster
 
 ``--widest-ms`` scales a table from a fast machine so that its widest net is as tight in a frame as on a phone; energy
@@ -17,12 +17,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import statistics
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import record
-from ladders import SHAPES
+from ladders import SHAPES, at_speeds, drawn
 
 from edgeslim.core.ladder import Ladder, Rung, ladder, thinned
 from edgeslim.core.latency import LatencyTable
@@ -148,18 +150,45 @@ def balanced(job: tuple[Ladder, str, int, str]) -> Row:
     return summarise(simulate(policies.chooser(policy, rungs), rungs, setting))
 
 
+def in_turns(work: Sequence[tuple[list[Rung], int]], room: str, policy: str, jobs: int) -> list[tuple[Row, Row]]:
+    """Each (rungs before thinning, seed) thinned from the top and by value, on the same noise."""
+    both = [
+        (Ladder(rungs=tuple(kept)), room, seed, policy)
+        for rungs, seed in work
+        for kept in (from_the_top(rungs), thinned(list(rungs), []))
+    ]
+    different = list(dict.fromkeys(both))
+    with ProcessPoolExecutor(jobs) as pool:
+        rows = dict(zip(different, pool.map(balanced, different), strict=True))
+    return [(rows[top], rows[value]) for top, value in zip(both[::2], both[1::2], strict=True)]
+
+
 def compare_thinnings(seeds: int, jobs: int) -> None:
-    """Both rules on every shape of ladders.py, policies balanced and quality, three rooms."""
-    print(f"{'ladder':24s} {'policy':9s} {'room':10s} score: from the top, by value")
-    for name, rungs in SHAPES.items():
-        table = (Ladder(rungs=tuple(from_the_top(rungs))), Ladder(rungs=tuple(thinned(rungs, []))))
+    """Both rules on every shape of ladders.py, then on shapes at eight speeds and on drawn tables; three rooms."""
+    print("score from the top, by value, and the mean of the differences on the same noise with its standard error")
+    cases = [(name, [(rungs, seed) for seed in range(seeds)]) for name, rungs in SHAPES.items()]
+    cases += [
+        (f"{name}, 8 speeds", list(zip(at_speeds(rungs), range(8), strict=True))) for name, rungs in SHAPES.items()
+    ]
+    cases.append((f"{10 * seeds} drawn tables", [(drawn(seed), seed) for seed in range(10 * seeds)]))
+    for name, work in cases:
         for policy in ("balanced", "quality"):
             for room in ROOMS:
-                work = [(ladder_, room, seed, policy) for ladder_ in table for seed in range(seeds)]
-                with ProcessPoolExecutor(jobs) as pool:
-                    scores = [row.score for row in pool.map(balanced, work)]
-                top, value = sum(scores[:seeds]) / seeds, sum(scores[seeds:]) / seeds
-                print(f"{name:24s} {policy:9s} {room:10s} {top:6.2f} {value:6.2f} {value - top:+.2f}", flush=True)
+                tops, values = zip(*in_turns(work, room, policy, jobs), strict=True)
+                differences = [value.score - top.score for top, value in zip(tops, values, strict=True)]
+                error = statistics.stdev(differences) / len(differences) ** 0.5
+                print(
+                    f"{name:32s} {policy:9s} {room:10s} score {_change(tops, values, 'score')}, "
+                    f"{statistics.fmean(differences):+.3f} ± {error:.3f}; "
+                    f"late {_change(tops, values, 'miss_rate', 100)} %; "
+                    f"switches per minute {_change(tops, values, 'switches_per_min')}",
+                    flush=True,
+                )
+
+
+def _change(before: Sequence[Row], after: Sequence[Row], field: str, times: int = 1) -> str:
+    means = (times * statistics.fmean(getattr(row, field) for row in rows) for rows in (before, after))
+    return " → ".join(f"{mean:.2f}" for mean in means)
 
 
 def show_queue(seeds: int, jobs: int) -> None:

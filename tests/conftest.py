@@ -16,6 +16,7 @@ import pytest
 from plugins import install
 
 from edgeslim.cli.console import Console
+from edgeslim.core.strict_json import encode
 
 # One thread per process, here and in every process a test starts: the runner already uses all cores, and OpenMP
 # threads that wait for each other on a busy machine are many times slower than one.
@@ -27,6 +28,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long modules begin first, so that at the end no core waits for the other (``--no-loadscope-reorder``)."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(scope="session")
@@ -52,16 +58,9 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @functools.cache
 def schema_of_verb(verb: str) -> jsonschema.Draft202012Validator:
-    """What ``edgeslim VERB --json`` promises to print; the two measuring verbs print documents of other rooms."""
-    files = {
-        "bench": "core/latency_table.schema.json",
-        "simulate": "simulate/simulation.schema.json",
-    }
-    path = _ROOT / "edgeslim" / files.get(verb, f"cli/{verb}.schema.json")
+    """What ``edgeslim VERB --json`` promises to print."""
+    path = _ROOT / "edgeslim" / "cli" / f"{verb}.schema.json"
     return jsonschema.Draft202012Validator(json.loads(path.read_text(encoding="utf-8")))
-
-
-OTHER_DOCUMENTS = ({"a", "b"}, {"scenarios", "policies"})  # of `bench --compare` and `simulate --list`
 
 
 @pytest.fixture(autouse=True)
@@ -69,11 +68,11 @@ def results_keep_their_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a verb prints in any test, with --json or without, is what its schema says."""
     print_result = Console.result
 
-    def checked(self: Console, document: Any, table: Any = None) -> None:
+    def checked(self: Console, report: Any, *tables: Any) -> None:
         context = click.get_current_context(silent=True)
-        if context is not None and not any(names <= set(document) for names in OTHER_DOCUMENTS):
-            schema_of_verb(str(context.info_name)).validate(json.loads(json.dumps(document, allow_nan=False)))
-        print_result(self, document, table)
+        if context is not None:
+            schema_of_verb(str(context.info_name)).validate(json.loads(json.dumps(encode(report), allow_nan=False)))
+        print_result(self, report, *tables)
 
     monkeypatch.setattr(Console, "result", checked)
 

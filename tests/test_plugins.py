@@ -24,6 +24,8 @@ from edgeslim.models.registry import create, make_spec
 from edgeslim.registry import OWN
 from edgeslim.testing import check_network
 
+pytestmark = pytest.mark.long
+
 PACKAGE = "edgeslim-example-plugin"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from edgeslim.bench.desk import collect, devices
 from edgeslim.bench.desk.cells import cells as cells_of
 from edgeslim.bench.desk.devices.base import Device
 from edgeslim.bench.table import report
-from edgeslim.bench.table.compare import compare
+from edgeslim.bench.table.compare import Comparison, compare
 from edgeslim.bench.table.csv_view import to_csv
 from edgeslim.bench.table.table_file import TableFile
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
@@ -23,7 +24,7 @@ from edgeslim.core.job import BURST_LIMIT_S, SUSTAINED_RUNS, SUSTAINED_SECONDS, 
 from edgeslim.core.ladder import Ladder, ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.quality import quality
-from edgeslim.core.strict_json import encode
+from edgeslim.core.strict_json import BESIDE
 from edgeslim.core.width import Width
 from edgeslim.errors import EdgeslimError, HostError, TableError, UsageError
 from edgeslim.files import check_free, sha256_file, write_atomically
@@ -35,7 +36,7 @@ _SUSTAINED_LIMIT_S = 600.0
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @click.option("--target", "targets", help="targets to measure, a,b; default: all in the bundle that the device can run")
-@click.option("--widths", type=WIDTHS, help="widths to measure; default: everything in the bundle")
+@click.option("--widths", type=WIDTHS, help="only artifacts of these widths; default: every artifact")
 @click.option("--artifact", "artifacts", multiple=True, help="measure exactly this one, by id; may be repeated")
 @click.option("--variant", help="only this precision and input of each target (fp16-224)")
 @click.option(
@@ -129,13 +130,25 @@ def command(
 # showing
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareReport:
+    """What ``bench --compare A B`` found."""
+
+    a: Path
+    """The first table."""
+    b: Path
+    """The second."""
+    found: Comparison = field(metadata=BESIDE)
+    """Rows of both, and what only one has."""
+
+
 def _compare(console: Console, pair: tuple[Path, Path], anyway: bool) -> None:
     found = compare(LatencyTable.read(pair[0]), LatencyTable.read(pair[1]), anyway=anyway)
     for name, rows in ((pair[0], found.only_a), (pair[1], found.only_b)):
         if rows:
             console.say(f"only in {name}: {', '.join(rows)}")
-    document = {"a": str(pair[0]), "b": str(pair[1]), **encode(found)}
-    console.result(document, report.comparison_view(found, pair[0].stem, pair[1].stem))
+    compared = CompareReport(a=pair[0], b=pair[1], found=found)
+    console.result(compared, report.comparison_view(found, pair[0].stem, pair[1].stem))
 
 
 def _present(
@@ -151,7 +164,7 @@ def _present(
 
         for path in write_plots(table, ladders, plots, overwrite=overwrite):
             console.say(f"wrote {path}")
-    console.result(encode(table), report.table_view(table, ladders))
+    console.result(table, report.table_view(table, ladders))
 
 
 def _ladders(console: Console, table: LatencyTable) -> dict[str, Ladder]:

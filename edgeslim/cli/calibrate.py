@@ -14,6 +14,7 @@ from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import data_options, device_option, load
 from edgeslim.cli.sizes import BYTES
 from edgeslim.core.width import Width
+from edgeslim.deploy.reports import CalibrateReport
 from edgeslim.files import check_free
 
 if TYPE_CHECKING:
@@ -92,13 +93,13 @@ def command(
     if not done:
         console.say(f"{loaded.spec.name} has no BatchNorm: nothing to calibrate")
     nets = calibrated.distinct(chosen)
-    document = {
-        "checkpoint": str(path),
-        "images": len(images),
-        "data_sha256": images.data_sha256,
-        "widths": [width.permille for width in nets],
-    }
-    console.result(document, _table(nets))
+    report = CalibrateReport(
+        checkpoint=path,
+        images=len(images),
+        data_sha256=images.data_sha256,
+        widths=tuple(width.permille for width in nets),
+    )
+    console.result(report, _table(nets))
     console.say(f"{path}: statistics of {len(images)} images of {images.name} at {len(nets)} widths")
     console.next_commands(
         f"edgeslim evaluate {path} --data {source['data']} --write", f"edgeslim pack {path} --target all"

@@ -1,7 +1,7 @@
 """What every verb shares: words to stderr, results to stdout, the common options.
 
     verb ──► Console.say / warn / next_commands ─► stderr (silent with --quiet)
-        └──► Console.result(document, table)    ─► stdout (only the document with --json)
+        └──► Console.result(report, table)      ─► stdout (only the report as JSON with --json)
 
 ``NO_COLOR`` and non-terminals are honoured by rich.
 """
@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console as RichConsole
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
+from edgeslim.core.strict_json import encode
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.errors import WidthError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(kw_only=True)
@@ -53,13 +59,30 @@ class Console:
         for command in commands:
             self.say(f"  {command}")
 
-    def result(self, document: Any, table: Any = None) -> None:
-        """The verb's result: one JSON document with ``--json``, else the rich renderable ``table``."""
+    def result(self, report: DataclassInstance, *tables: RenderableType) -> None:
+        """The verb's result: its report as one JSON document with ``--json``, else ``tables``."""
         if self.as_json:
-            json.dump(document, sys.stdout, ensure_ascii=False, allow_nan=False)
-            sys.stdout.write("\n")
-        elif table is not None:
-            self.results.print(table)
+            print_document(report)
+        else:
+            for table in tables:
+                self.results.print(table)
+
+    def artifact_table(
+        self, title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, note: str = ""
+    ) -> Table:
+        """Rows that begin with an artifact's id, which is never cut: where it is narrow, the last columns are left out
+        instead, and an id that does not fit even so goes on in the next line."""
+        cells = [tuple(row) for row in rows]
+        wide = [max(map(len, column)) + 3 for column in zip(heads, *cells, strict=True)]
+        fitting = next((n for n in range(len(heads), 1, -1) if sum(wide[:n]) < self.results.width), 1)
+        missing = f"not shown for want of room: {', '.join(heads[fitting:])}" if fitting < len(heads) else ""
+        table = Table(title=title, caption="\n".join(filter(None, (note, missing))) or None)
+        table.add_column(heads[0], overflow="fold")
+        for head in heads[1:fitting]:
+            table.add_column(head, justify="right", no_wrap=True)
+        for row in cells:
+            table.add_row(*row[:fitting])
+        return table
 
     def progress(self, *extra: str) -> Progress:
         """A progress bar on stderr; disabled when quiet or not a terminal. ``extra``: more task fields to show."""
@@ -75,6 +98,12 @@ class Console:
             disable=self.quiet or not self.words.is_terminal,
             transient=True,
         )
+
+
+def print_document(report: DataclassInstance) -> None:
+    """``report`` as the one JSON document on stdout."""
+    json.dump(encode(report), sys.stdout, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")
 
 
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:

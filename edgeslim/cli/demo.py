@@ -37,14 +37,14 @@ def command(*, out: Path, chosen: str, epochs: int | None, overwrite: bool, cons
         f"edgeslim inspect {out / steps.BUNDLE}" if names else 'pip install "edgeslim[all]"',
     )
     console.result(
-        {
-            "report": str(page),
-            "seconds": round(seconds, 1),
-            "left_out": sorted(missing),
-            "steps": [
-                {"name": o.step.name, "command": o.step.command, "seconds": round(o.seconds, 1)} for o in outcomes
-            ],
-        }
+        steps.DemoReport(
+            report=page,
+            seconds=round(seconds, 1),
+            left_out=tuple(sorted(missing)),
+            steps=tuple(
+                steps.StepDone(name=o.step.name, command=o.step.command, seconds=round(o.seconds, 1)) for o in outcomes
+            ),
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""``edgeslim evaluate``: loss and accuracy of every width of a checkpoint, or of a bundle's files in their runtime."""
+"""``edgeslim evaluate``: loss and accuracy of the nets of a checkpoint, or of a bundle's artifacts in their runtime."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from edgeslim.cli.console import Console, common_options, resolve_widths
 from edgeslim.cli.data_options import data_options, device_option, load
 from edgeslim.cli.measured import measured_head, measured_text
 from edgeslim.core.width import Width
+from edgeslim.deploy.reports import EvaluateReport
 from edgeslim.errors import CheckpointError, UsageError
 from edgeslim.files import check_free
 
@@ -56,9 +57,14 @@ def command(
     console: Console,
     **options: Any,
 ) -> None:
-    """Measure every width on the test images: loss, top-1 and top-5, or what the task of the net measures."""
+    """Measure every net, or every artifact of a bundle, on the test images.
+
+    That gives loss, top-1 and top-5, or what the task of the net measures.
+    """
     if plot is not None:
         check_free(plot, overwrite=overwrite)
+    from edgeslim.deploy.evaluate import score_rows
+
     scores: Sequence[Score]
     if _is_bundle(source):
         if write:
@@ -77,8 +83,8 @@ def command(
         title, images, scores = _checkpoint(
             loaded, source, widths, batch_size, device, options, write=write, console=console
         )
-    rows = _rows(scores)
-    console.result({"data": images.name, "images": len(images), "rows": rows}, _table(title, scores))
+    report = EvaluateReport(data=images.name, images=len(images), rows=score_rows(scores))
+    console.result(report, _table(console, title, scores))
     if plot is not None:
         from edgeslim.deploy.spectrum import write_spectrum
 
@@ -197,36 +203,20 @@ def _resolved(bundle: SlimBundle, widths: list[Width | str] | None) -> list[Net]
     return None if widths is None else [bundle.resolve(width) for width in widths]
 
 
-def _rows(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """One row per asked width; other names of a net repeat its row."""
-    rows = []
-    for score in scores:
-        names: tuple[Width | None, ...] = score.widths or (None,)
-        for name in names:
-            row: dict[str, Any] = {
-                "permille": None if name is None else name.permille,
-                "net": score.net,
-                "precision": score.precision,
-                "metric": score.metric,
-                "value": score.value,
-                **score.values,
-            }
-            rows.append(row if score.artifact is None else {**row, "artifact": score.artifact})
-    return sorted(rows, key=lambda row: (row["permille"] or 0, row.get("artifact", "")))
-
-
-def _table(title: str, scores: Sequence[Score]) -> Table:
-    table = Table(title=title)
+def _table(console: Console, title: str, scores: Sequence[Score]) -> Table:
     measured = tuple(scores[0].values)
-    for head in ("net", "MACs", *map(measured_head, measured), "agreement %", "also called"):
-        table.add_column(head, justify="right")
-    for one in scores:
-        table.add_row(
-            one.artifact or one.label,
-            f"{one.macs:,}",
-            *(measured_text(name, one.values[name]) for name in measured),
-            "" if one.agreement is None else f"{100 * one.agreement:.1f}",
-            " ".join(f"{name}x" for name in one.widths[1:]),
-        )
-    table.caption = "agreement: share of the answers that the widest net gives too"
-    return table
+    return console.artifact_table(
+        title,
+        ("net", "MACs", *map(measured_head, measured), "agreement %", "also called"),
+        (
+            (
+                one.artifact or one.label,
+                f"{one.macs:,}",
+                *(measured_text(name, one.values[name]) for name in measured),
+                "" if one.agreement is None else f"{100 * one.agreement:.1f}",
+                " ".join(f"{name}x" for name in one.widths[1:]),
+            )
+            for one in scores
+        ),
+        note="agreement: share of the answers that the widest net gives too",
+    )

@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from edgeslim import targets
-from edgeslim.cli.bundle_options import file_rows, target_name
+from edgeslim.cli.bundle_options import target_name
 from edgeslim.cli.console import WIDTH, Console, common_options
 from edgeslim.core import addressing
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.manifest import artifact_id
 from edgeslim.core.width import Width
+from edgeslim.deploy.reports import ExportReport
 from edgeslim.errors import UsageError
 
 
@@ -24,7 +25,9 @@ from edgeslim.errors import UsageError
 @click.option("--width", type=WIDTH, help="0.35, 0.5 …, where exactly one artifact fits")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="file or .mlpackage to write")
 @click.option("--variant", help="which one, where the target has several (fp16-224)")
-@click.option("--nearest", is_flag=True, help="take the next narrower width if this one is not there")
+@click.option(
+    "--nearest", is_flag=True, help="take the artifact of the next narrower width if there is none of this one"
+)
 @click.option("--overwrite", is_flag=True, help="replace what is there")
 @common_options
 def command(
@@ -56,13 +59,7 @@ def command(
         console.warn(f"{out} is a {chosen.suffix} file by content; runtimes may look at the name")
     console.say(f"{out}: {sum(file.bytes for file in done.files):,} bytes in {1000 * seconds:.0f} ms, hashes checked")
     console.result(
-        {
-            "path": str(out),
-            "artifact": identifier,
-            "permille": permille,
-            "files": file_rows(done.files),
-            "seconds": round(seconds, 6),
-        }
+        ExportReport(path=out, artifact=identifier, permille=permille, files=done.files, seconds=round(seconds, 6))
     )
     console.next_commands(f"edgeslim verify {bundle} --artifact {identifier}")
 
@@ -74,9 +71,9 @@ def _fitting(
     name = target_name(bundle.manifest, target)
     chosen = addressing.nearest(bundle.manifest, name, width, variant) if nearest else width
     found, artifact = bundle.artifact(name, chosen, variant=variant)
-    first = Width(bundle.resolve(artifact.net).widths[0])
+    first = bundle.resolve(artifact.net).permille
     if chosen != width:
         console.say(f"there is no {width}x; the next narrower is {chosen}x")
-    elif first != width:
-        console.say(f"{width}x is the same net as {first}x")
+    elif first is not None and first != width.permille:
+        console.say(f"{width}x is the same net as {Width(first)}x")
     return artifact_id(found.id, artifact.net)

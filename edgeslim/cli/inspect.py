@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.table import Table
 
-from edgeslim.cli.bundle_options import artifact_row, file_rows
 from edgeslim.cli.console import Console, common_options
 from edgeslim.core.bundle import Depth, SlimBundle
-from edgeslim.core.header import FORMAT_VERSION
-from edgeslim.core.manifest import Net, SlimManifest, artifact_id
+from edgeslim.core.manifest import artifact_id
 from edgeslim.core.width import Width
+from edgeslim.deploy.bundle_reports import CheckReport, InspectReport
 
 
 @click.command()
@@ -34,74 +32,16 @@ def command(*, bundle: Path, depth: Depth | None, console: Console) -> None:
             what = "every part is" if depth == "parts" else "every part, and every file that is rebuilt, is"
             console.say(f"{bundle}: {what} what the manifest says")
             if console.as_json:
-                console.result({"ok": True, "depth": depth})
+                console.result(CheckReport(depth=depth))
                 return
-        document = describe(opened)
-        console.result(document)
-        if not console.as_json:
-            for table in (_about(opened), _nets(document), _artifacts(document), _parts(opened)):
-                console.results.print(table)
+        report = InspectReport.of(opened)
+        console.result(report, _about(opened), _nets(report), _artifacts(console, report), _parts(report))
         first = opened.manifest.variants[0] if opened.manifest.variants else None
     if first is not None:
         identifier = artifact_id(first.id, first.artifacts[-1].net)
         console.next_commands(
             f"edgeslim verify {bundle}", f"edgeslim export {bundle} --artifact {identifier} -o model{first.suffix}"
         )
-
-
-def describe(bundle: SlimBundle) -> dict[str, Any]:
-    """The contract's document."""
-    manifest = bundle.manifest
-    targets: dict[str, list[dict[str, Any]]] = {variant.target: [] for variant in manifest.variants}
-    for variant in manifest.variants:
-        targets[variant.target] += [
-            {
-                "variant": variant.id,
-                **artifact_row(bundle, variant, artifact),
-                "backend": variant.backend,
-                "macs": artifact.macs,
-                "requires": artifact.requires,
-                "quality": None if artifact.quality is None else dataclasses.asdict(artifact.quality),
-                "files": file_rows(artifact.files),
-            }
-            for artifact in variant.artifacts
-        ]
-    return {
-        "bundle": str(bundle.path),
-        "bytes": bundle.size_bytes,
-        "format_version": FORMAT_VERSION,
-        "model": dataclasses.asdict(manifest.model),
-        "task": manifest.task,
-        "input": _first_image(manifest),
-        "inputs": [dataclasses.asdict(info) for info in manifest.inputs],
-        "labels": len(manifest.labels) if manifest.labels is not None else None,
-        "trained": {"low": manifest.low, "high": manifest.high},
-        "widths": [row for net in manifest.nets if (row := _net_row(bundle, net))["permille"] is not None],
-        "nets": [_net_row(bundle, net) for net in manifest.nets],
-        "targets": targets,
-        "parts": bundle.parts(),
-    }
-
-
-def _first_image(manifest: SlimManifest) -> dict[str, Any] | None:
-    """The contract of the first image that goes in; None where nothing is an image."""
-    images = [tensor.image for info in manifest.inputs for tensor in info.tensors if tensor.image is not None]
-    return dataclasses.asdict(images[0]) if images else None
-
-
-def _net_row(bundle: SlimBundle, net: Net) -> dict[str, Any]:
-    mine = [a for variant in bundle.manifest.variants for a in variant.artifacts if a.net == net.id]
-    scores = {a.quality.value for a in mine if a.quality is not None and a.quality.metric == "top1"}
-    fold = f"fold/{net.id}"
-    return {
-        "net": net.id,
-        "permille": net.permille,
-        "aliases": list(net.widths[1:]),
-        "macs": max((a.macs for a in mine), default=None),
-        "params": net.params,
-        "top1": float(scores.pop()) if len(scores) == 1 else None,
-        "fold_bytes": len(bundle.stored(fold)) if fold in bundle.header.tensors else 0,
-    }
 
 
 def _about(bundle: SlimBundle) -> Table:
@@ -123,43 +63,39 @@ def _about(bundle: SlimBundle) -> Table:
     return table
 
 
-def _nets(document: dict[str, Any]) -> Table:
+def _nets(report: InspectReport) -> Table:
     table = Table(title="nets")
-    for head in ("net", "width", "also called", "MMACs", "params", "top-1", "fold, bytes"):
+    inputs = [info.id for info in report.inputs]
+    macs = [f"MMACs at {name}" for name in inputs] if len(inputs) > 1 else ["MMACs"]
+    for head in ("net", "width", "also called", *macs, "params", "top-1", "fold, bytes"):
         table.add_column(head, justify="right")
-    for row in document["nets"]:
+    for row in report.nets:
         table.add_row(
-            row["net"],
-            "" if row["permille"] is None else f"{Width(row['permille'])}x",
-            " ".join(f"{Width(alias)}x" for alias in row["aliases"]),
-            "" if row["macs"] is None else f"{row['macs'] / 1e6:,.1f}",
-            f"{row['params']:,}",
-            "" if row["top1"] is None else f"{100 * row['top1']:.2f} %",
-            f"{row['fold_bytes']:,}",
+            row.net,
+            "" if row.permille is None else f"{Width(row.permille)}x",
+            " ".join(f"{Width(alias)}x" for alias in row.aliases),
+            *(f"{row.macs_at[name] / 1e6:,.1f}" if name in row.macs_at else "" for name in inputs),
+            f"{row.params:,}",
+            "" if row.top1 is None else f"{100 * row.top1:.2f} %",
+            f"{row.fold_bytes:,}",
         )
     return table
 
 
-def _artifacts(document: dict[str, Any]) -> Table:
-    table = Table(title="artifacts")
-    for head in ("artifact", "file, bytes", "kept, bytes", "explained"):
-        table.add_column(head, justify="left" if head == "artifact" else "right")
-    for row in (row for rows in document["targets"].values() for row in rows):
-        constants = max(1, row["explained_bytes"] + row["literal_bytes"])
-        table.add_row(
-            row["artifact"],
-            f"{row['artifact_bytes']:,}",
-            f"{row['template_bytes'] + row['recipe_bytes']:,}",
-            f"{100 * row['explained_bytes'] / constants:.2f} %",
-        )
-    return table
+def _artifacts(console: Console, report: InspectReport) -> Table:
+    heads = ("artifact", "file, bytes", "kept, bytes", "explained")
+    rows = (row for rows in report.targets.values() for row in rows)
+    return console.artifact_table(
+        "artifacts",
+        heads,
+        ((r.artifact, f"{r.artifact_bytes:,}", f"{r.kept_bytes:,}", f"{100 * r.explained_share:.2f} %") for r in rows),
+    )
 
 
-def _parts(bundle: SlimBundle) -> Table:
+def _parts(report: InspectReport) -> Table:
     table = Table(title="parts")
     for head in ("part", "bytes", "of the weights"):
         table.add_column(head, justify="left" if head == "part" else "right")
-    parts = bundle.parts()
-    for name, size in (*parts.items(), ("whole file", bundle.size_bytes)):
-        table.add_row(name, f"{size:,}", f"{size / max(1, parts['weights']):.4f}x")
+    for name, size in (*asdict(report.parts).items(), ("whole file", report.bytes)):
+        table.add_row(name, f"{size:,}", f"{size / max(1, report.parts.weights):.4f}x")
     return table

@@ -12,28 +12,28 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import sys
 import traceback
-from typing import Any
+from dataclasses import dataclass, field
 
 import click
 
+from edgeslim.core.strict_json import LEFT_OUT
 from edgeslim.errors import EdgeslimError, MissingExtraError, did_you_mean
 
 # verb → one line; the file is cli/<verb>.py and holds a click command named ``command``.
 VERBS = {
     "train": "train a slimmable network",
     "calibrate": "give every BatchNorm its own statistics at every width",
-    "evaluate": "loss and accuracy per width",
+    "evaluate": "loss and accuracy of every net or artifact",
     "profile": "multiply-adds and parameters per width",
-    "pack": "put all widths for all runtimes into one bundle",
+    "pack": "put every net, for every runtime, into one bundle",
     "inspect": "what is in a bundle and what each part costs",
-    "subset": "a smaller bundle with some targets or widths",
-    "verify": "rebuild, run and compare every width",
-    "export": "write one width as the runtime's own file",
-    "bench": "measure every width on a device",
+    "subset": "a smaller bundle with some of the artifacts",
+    "verify": "rebuild, run and compare every artifact",
+    "export": "write one artifact as the runtime's own file",
+    "bench": "measure every artifact on a device",
     "simulate": "replay a controller policy on a model of a device",
     "run": "run a bundle adaptively over a folder of images",
     "demo": "the whole road on a small data set",
@@ -97,10 +97,38 @@ def _missing(module: str) -> MissingExtraError | None:
     return None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a verb failed."""
+
+    name: str
+    """Stable, for programs: the kind of error, or the rule that was broken."""
+    message: str
+    """What was met, and what was expected."""
+    hint: str | None
+    """The next command, or what else helps; null: none known."""
+    rule: str | None = field(default=None, metadata=LEFT_OUT)
+    """The rule of FORMAT.md, PIXELS.md or of policies that the input breaks, where it is one of these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorReport:
+    """What stands in the place of a result."""
+
+    error: Failure
+    """Why there is none."""
+
+
+def _print(failure: Failure) -> None:
+    from edgeslim.cli.console import print_document
+
+    print_document(ErrorReport(error=failure))
+
+
 def _fail(error: EdgeslimError, *, as_json: bool) -> int:
     if as_json:
-        document = {"error": {"name": error.name, "message": error.message, "hint": error.hint}}
-        click.echo(json.dumps(document, ensure_ascii=False))
+        rule = getattr(error, "rule", None)
+        _print(Failure(name=error.name, message=error.message, hint=error.hint, rule=rule))
     else:
         click.echo(f"error: {error}", err=True)
         if error.hint:
@@ -121,8 +149,7 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except click.ClickException as error:
         if as_json:
-            document: dict[str, Any] = {"name": "usage", "message": error.format_message(), "hint": None}
-            click.echo(json.dumps({"error": document}, ensure_ascii=False))
+            _print(Failure(name="usage", message=error.format_message(), hint=None))
         else:
             error.show()
         return 2
@@ -146,8 +173,7 @@ def _crash(error: Exception, *, as_json: bool) -> int:
     """A fault of ours: the traceback goes to stderr, the contract's document to stdout."""
     traceback.print_exception(error)
     if as_json:
-        document = {"name": "internal", "message": f"{type(error).__name__}: {error}", "hint": None}
-        click.echo(json.dumps({"error": document}, ensure_ascii=False))
+        _print(Failure(name="internal", message=f"{type(error).__name__}: {error}", hint=None))
     return 1
 
 

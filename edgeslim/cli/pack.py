@@ -1,10 +1,10 @@
-"""``edgeslim pack``: all widths for all runtimes in one bundle."""
+"""``edgeslim pack``: every net, for every runtime, in one bundle."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 from rich.table import Table
@@ -14,6 +14,7 @@ from edgeslim.cli.checkpoint_options import checkpoint_options, load_named
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import DATA_HELP
 from edgeslim.core.width import Width
+from edgeslim.deploy.bundle_reports import PackReport, PlanReport
 from edgeslim.errors import DataError, MissingExtraError, UsageError
 
 TARGETS_HELP = f"{targets.words()}, separated by commas; or all"
@@ -39,7 +40,7 @@ TARGETS_HELP = f"{targets.words()}, separated by commas; or all"
     help="pixels, repeatable: an artifact for each [what the checkpoint was made for]",
 )
 @click.option("--input", "input_option", type=click.Choice(["nchw-float32", "nhwc-uint8"]), default="nchw-float32")
-@click.option("--calib", help=f"to take BatchNorm statistics from, for every width; {DATA_HELP}")
+@click.option("--calib", help=f"to take BatchNorm statistics from, for every net; {DATA_HELP}")
 @click.option("--calib-images", type=click.IntRange(1), help="how many of them")
 @click.option("--labels", type=click.Path(path_type=Path), help="class names, one per line")
 @click.option("--policy", type=click.Path(path_type=Path), help="controller policy (JSON) that travels in the bundle")
@@ -79,7 +80,7 @@ def command(
     console: Console,
     **about: str | None,
 ) -> None:
-    """Export every width of CHECKPOINT for every target and keep one bundle that rebuilds each file byte for byte."""
+    """Export every net of CHECKPOINT for every target and keep one bundle that rebuilds each file byte for byte."""
     from edgeslim.data.named import load_data
     from edgeslim.deploy.export_job import ExportJob
     from edgeslim.deploy.pack import default_jobs, pack
@@ -118,20 +119,8 @@ def command(
         for note in plan.notes:
             console.warn(note)
         console.say(f"would write {path}: a little more than {plan.weights_bytes:,} bytes, {plan.artifacts} artifacts")
-        rows = [
-            {
-                "target": target,
-                "permille": net.widths[0].permille if net.widths else None,
-                "net": net.id,
-                "precision": precision,
-                "input": str(size),
-            }
-            for target, chosen in plan.precisions.items()
-            for precision in chosen
-            for size in plan.input_sizes
-            for net in plan.nets
-        ]
-        console.result({"bundle": str(path), "bytes": plan.weights_bytes, "rows": rows}, _plan_table(rows))
+        planned = plan.report(path)
+        console.result(planned, _plan_table(planned))
         return
     console.say(f"packing {checkpoint} for {', '.join(names)} with {jobs or default_jobs(names)} worker processes")
     with console.progress("last") as bar:
@@ -144,8 +133,8 @@ def command(
         report = pack(loaded, options, progress=progress)
     for note in report.notes:
         console.warn(note)
-    console.result(report.to_json(), _table(report))
-    for reason in dict.fromkeys(row.unchecked for row in report.rows if row.unchecked):
+    console.result(report, _table(console, report))
+    for reason in dict.fromkeys(row.reason for row in report.rows if row.reason):
         console.warn(f"packed but not run: {reason}")
     separate = sum(row.artifact_bytes for row in report.rows)
     console.say(
@@ -193,26 +182,27 @@ def _read_labels(path: Path) -> list[str]:
         raise UsageError(f"labels {path} are not UTF-8 text") from error
 
 
-def _plan_table(rows: list[dict[str, Any]]) -> Table:
+def _plan_table(plan: PlanReport) -> Table:
     table = Table("target", "precision", "input", "nets")
-    for key in dict.fromkeys((row["target"], row["precision"], row["input"]) for row in rows):
-        nets = [row["net"] for row in rows if (row["target"], row["precision"], row["input"]) == key]
-        table.add_row(*key, ", ".join(nets))
+    nets: dict[tuple[str, str, str], list[str]] = {}
+    for row in plan.rows:
+        nets.setdefault((row.target, row.precision, row.input), []).append(row.net)
+    for key, names in nets.items():
+        table.add_row(*key, ", ".join(names))
     return table
 
 
-def _table(report: Any) -> Table:
-    table = Table(title=str(report.bundle))
-    for head in ("artifact", "file bytes", "kept bytes", "explained", "SQNR dB", "export s"):
-        table.add_column(head, justify="left" if head == "artifact" else "right", no_wrap=True)
-    for row in report.rows:
-        constants = max(1, row.explained_bytes + row.literal_bytes)
-        table.add_row(
+def _table(console: Console, report: PackReport) -> Table:
+    heads = ("artifact", "file bytes", "kept bytes", "explained", "SQNR dB", "export s")
+    rows = (
+        (
             row.artifact,
             f"{row.artifact_bytes:,}",
-            f"{row.template_bytes + row.recipe_bytes:,}",
-            f"{100 * row.explained_bytes / constants:.2f} %",
-            "not run here" if row.sqnr_db is None else f"{row.sqnr_db:.1f}",
-            f"{row.seconds:.1f}",
+            f"{row.kept_bytes:,}",
+            f"{100 * row.explained_share:.2f} %",
+            "not run" if row.sqnr_db is None else f"{row.sqnr_db:.1f}",
+            "" if row.seconds is None else f"{row.seconds:.1f}",
         )
-    return table
+        for row in report.rows
+    )
+    return console.artifact_table(str(report.bundle), heads, rows)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+from rich.table import Table
 
 from edgeslim import models
 from edgeslim.cli.checkpoint_options import load_named, trained_widths_option
@@ -15,6 +15,7 @@ from edgeslim.core.width import Width
 from edgeslim.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgeslim.models.count import ProfileReport
     from edgeslim.models.slimmable import SlimmableModel
 
 
@@ -45,6 +46,8 @@ def command(
 
     Multiply-adds are those of convolutions, linear layers and average pooling (one per input element) for one image.
     """
+    from edgeslim.models.count import profile
+
     asked = model if source is None else source
     if asked is None or (source is not None and model is not None):
         raise click.UsageError("name one network or checkpoint, for example: edgeslim profile us_mobilenet_v2")
@@ -55,11 +58,10 @@ def command(
     else:
         net, chosen = _checkpoint(asked, widths, classes, trained_widths, console)
     size = net.spec.input_size if input_size is None else input_size
-    rows, unsupported = _rows(net, chosen, size, layers=layers)
-    document = {"model": net.spec.name, "input_size": size, "rows": rows, "unsupported": unsupported}
-    console.result(document, _table(net.spec.name, size, rows))
-    if unsupported:
-        met = ", ".join(f"{operation} ({times}x)" for operation, times in unsupported.items())
+    report = profile(net, chosen, size, layers=layers)
+    console.result(report, _table(report))
+    if report.unsupported:
+        met = ", ".join(f"{operation} ({times}x)" for operation, times in report.unsupported.items())
         console.warn(f"not counted: {met}")
 
 
@@ -92,50 +94,20 @@ def _checkpoint(
     return skeleton(checkpoint.spec), chosen or default_ladder(checkpoint.spec)
 
 
-def _rows(
-    net: SlimmableModel, widths: tuple[Width, ...], size: int, *, layers: bool
-) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """One row per width, ascending; ``alias_of`` is the smaller width that is the same net, if there is one. And what
-    was not counted: operations, and how often each stands in the net."""
-    from edgeslim.models.count import count
-
-    alias_of = {alias: width for width, aliases in net.distinct(widths).items() for alias in aliases}
-    rows: list[dict[str, Any]] = []
-    unsupported: dict[str, int] = {}
-    for width in sorted(set(widths)):
-        counts = count(net, width, size)
-        same = alias_of.get(width)
-        row: dict[str, Any] = {
-            "permille": width.permille,
-            "macs": counts.macs,
-            "params": counts.params,
-            "channels_sha256": net.selection(width).sha256,
-            "alias_of": None if same is None else same.permille,
-        }
-        if layers:
-            row["layers"] = [asdict(layer) for layer in counts.layers]
-        rows.append(row)
-        unsupported = dict(counts.unsupported)
-    return rows, unsupported
-
-
-def _table(name: str, size: int, rows: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
-
-    table = Table(title=f"{name}, {size} x {size} px, one image")
+def _table(report: ProfileReport) -> Table:
+    table = Table(title=f"{report.model}, {report.input_size} x {report.input_size} px, one image")
     for title in ("width", "multiply-adds", "parameters", "share of widest", "same net as"):
         table.add_column(title, justify="right")
-    widest = rows[-1]["macs"]
-    for row in rows:
-        same = row["alias_of"]
+    widest = report.rows[-1].macs
+    for row in report.rows:
         table.add_row(
-            str(Width(row["permille"])),
-            f"{row['macs']:,}",
-            f"{row['params']:,}",
-            f"{100 * row['macs'] / widest:.1f} %",
-            "" if same is None else str(Width(same)),
+            str(Width(row.permille)),
+            f"{row.macs:,}",
+            f"{row.params:,}",
+            f"{100 * row.macs / widest:.1f} %",
+            "" if row.alias_of is None else str(Width(row.alias_of)),
         )
-        for layer in row.get("layers", ()):
-            shape = " x ".join(map(str, layer["out_shape"]))
-            table.add_row(f"  {layer['name']}", f"{layer['macs']:,}", f"{layer['params']:,}", shape, layer["kind"])
+        for layer in row.layers or ():
+            shape = " x ".join(map(str, layer.out_shape))
+            table.add_row(f"  {layer.name}", f"{layer.macs:,}", f"{layer.params:,}", shape, layer.kind)
     return table

@@ -1,4 +1,4 @@
-"""``edgeslim run``: a bundle over a folder of images, at the width that the moment allows."""
+"""``edgeslim run``: a bundle over a folder of images, with the artifact that the moment allows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from rich.table import Table
 from edgeslim import targets
 from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.run_view import RunView
+from edgeslim.core.ladder import Rung
 from edgeslim.core.latency import LatencyStatistics
 from edgeslim.core.policy import PRESETS, Policy
+from edgeslim.core.reasons import Reason
+from edgeslim.core.strict_json import BESIDE
 from edgeslim.errors import PolicyError, UsageError
 from edgeslim.runtime.deployment import ArtifactPlan
 from edgeslim.runtime.events import SessionEvent
@@ -102,8 +105,8 @@ def command(
         names = itertools.islice(itertools.cycle(files), frames or len(files))
         with contextlib.suppress(KeyboardInterrupt), CtrlC() as stop:
             _run(session, prepare, names, fps, tally, view, log, stop)
-        document = tally.document()
-    _present(console, document, bundle, log_path)
+        report = tally.report(log_path)
+    _present(console, report)
 
 
 def chosen_policy(text: str | None) -> Policy | str | None:
@@ -149,6 +152,76 @@ class CtrlC:
         self.asked = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """How often one artifact ran."""
+
+    artifact: str
+    """Its id."""
+    label: str
+    """Its name for people."""
+    frames: int
+    """That it ran."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DroppedRow:
+    """An artifact that the ladder does not use."""
+
+    artifact: str
+    """Its id."""
+    label: str
+    """Its name for people."""
+    reason: Reason = field(metadata=BESIDE)
+    """Why not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """What a run adds up to. Latencies are of the runtime's call alone; null: no frame ran."""
+
+    bundle: Path
+    """The file."""
+    target: str
+    """Name of the runtime that was used."""
+    table: Path | None
+    """The latency table that was used; null: one that could not be kept."""
+    policy: str
+    """Its name."""
+    budget_ms: float
+    """Time of a frame, of which preparing the image is taken off."""
+    frames: int
+    """That ran."""
+    skipped: int
+    """Frames left out as the controller asked."""
+    fps: float
+    """Frames that ran per second."""
+    misses: int
+    """Frames whose inference took longer than what was left of the budget."""
+    switches: int
+    """How often another artifact took over."""
+    p50_ms: float | None
+    """Half of the frames took no longer."""
+    p95_ms: float | None
+    """95 of 100 took no longer."""
+    p99_ms: float | None
+    """99 of 100 took no longer."""
+    mean_ms: float | None
+    """Mean latency."""
+    prepare_ms: float | None
+    """Mean time from image file to input."""
+    rows: tuple[RunRow, ...]
+    """The artifacts that ran."""
+    ladder: tuple[Rung, ...]
+    """From narrow to wide."""
+    dropped: tuple[DroppedRow, ...]
+    """Artifacts that the ladder does not use, and why: ``code`` and ``params`` of core/reasons.py."""
+    events: tuple[SessionEvent, ...]
+    """What else happened, oldest first, at most 256."""
+    log: Path | None
+    """Where ``--log`` put the frames; null: nowhere."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Tally:
     """What a run adds up to; ``skipped`` frames were left out as the controller asked."""
@@ -167,51 +240,40 @@ class Tally:
         self.skipped += result.skip - 1
         self.ended_s = time.monotonic()
 
-    def document(self) -> dict[str, Any]:
+    def report(self, log: Path | None) -> RunReport:
         session, counts = self.session, self.session.counts
         frames = counts.frames
         figures = LatencyStatistics.of([us / 1000 for us in self.latencies_us]) if frames else None
         seconds = max(self.ended_s - self.began_s, 1e-9)
-        return {
-            "bundle": str(session.bundle.path),
-            "target": session.target,
-            "table": None if session.table_path is None else str(session.table_path),
-            "policy": session.policy.name,
-            "budget_ms": round(self.budget_ms, 3),
-            "frames": frames,
-            "skipped": self.skipped,
-            "fps": round(frames / seconds, 3) if frames else 0.0,
-            "misses": counts.misses,
-            "switches": counts.switches,
-            **{name: round(getattr(figures, name), 4) if figures else None for name in _FIGURES},
-            "prepare_ms": round(self.prepare_us / 1000 / frames, 4) if frames else None,
-            "rows": [
-                {"artifact": plan.artifact, "label": plan.label, "frames": counts.frames_at[plan.artifact]}
+        return RunReport(
+            bundle=session.bundle.path,
+            target=session.target,
+            table=session.table_path,
+            policy=session.policy.name,
+            budget_ms=round(self.budget_ms, 3),
+            frames=frames,
+            skipped=self.skipped,
+            fps=round(frames / seconds, 3) if frames else 0.0,
+            misses=counts.misses,
+            switches=counts.switches,
+            p50_ms=None if figures is None else round(figures.p50_ms, 4),
+            p95_ms=None if figures is None else round(figures.p95_ms, 4),
+            p99_ms=None if figures is None else round(figures.p99_ms, 4),
+            mean_ms=None if figures is None else round(figures.mean_ms, 4),
+            prepare_ms=round(self.prepare_us / 1000 / frames, 4) if frames else None,
+            rows=tuple(
+                RunRow(artifact=plan.artifact, label=plan.label, frames=counts.frames_at[plan.artifact])
                 for plan in session.artifacts
                 if plan.artifact in counts.frames_at
-            ],
-            "ladder": [
-                {"artifact": rung.artifact, "label": rung.label, "t_us": rung.t_us} for rung in session.ladder.rungs
-            ],
-            "dropped": [
-                {"artifact": item.artifact, "label": item.label, **item.reason.document()}
+            ),
+            ladder=session.ladder.rungs,
+            dropped=tuple(
+                DroppedRow(artifact=item.artifact, label=item.label, reason=item.reason)
                 for item in session.ladder.dropped
-            ],
-            "events": [_event(event) for event in session.events],
-        }
-
-
-_FIGURES = ("p50_ms", "p95_ms", "p99_ms", "mean_ms")
-
-
-def _event(event: SessionEvent) -> dict[str, Any]:
-    return {
-        "at_s": round(event.at_s, 3),
-        "kind": event.kind,
-        "artifact": event.artifact,
-        "label": event.label,
-        "message": event.message,
-    }
+            ),
+            events=session.events,
+            log=log,
+        )
 
 
 class Preparation:
@@ -274,16 +336,19 @@ def _sleep_until(due_s: float, stop: CtrlC) -> None:
         time.sleep(min(left_s, 0.1))
 
 
-def _present(console: Console, document: dict[str, Any], bundle: Path, log_path: Path | None) -> None:
-    frames = document["frames"]
-    table = Table("artifact", "frames", "share", title=f"{bundle.name} on {document['target']}", title_justify="left")
-    for row in document["rows"]:
-        table.add_row(row["label"], str(row["frames"]), f"{row['frames'] / frames:.0%}")
+def _present(console: Console, report: RunReport) -> None:
+    table = Table("artifact", "frames", "share", title=f"{report.bundle.name} on {report.target}", title_justify="left")
+    for row in report.rows:
+        table.add_row(row.label, str(row.frames), f"{row.frames / report.frames:.0%}")
     console.say(
-        f"{frames} frames, {document['misses']} later than {document['budget_ms']:.1f} ms less preparation, "
-        f"{document['switches']} switches"
-        + (f"; p50 {document['p50_ms']:.2f} ms, p99 {document['p99_ms']:.2f} ms" if frames else "")
+        f"{report.frames} frames, {report.misses} later than {report.budget_ms:.1f} ms less preparation, "
+        f"{report.switches} switches"
+        + (
+            f"; p50 {report.p50_ms:.2f} ms, p99 {report.p99_ms:.2f} ms"
+            if report.p50_ms is not None and report.p99_ms is not None
+            else ""
+        )
     )
-    console.result({**document, "log": None if log_path is None else str(log_path)}, table)
-    if log_path is not None and document["table"] is not None:
-        console.next_commands(f"edgeslim simulate {document['table']} --replay {log_path} --policy all")
+    console.result(report, table)
+    if report.log is not None and report.table is not None:
+        console.next_commands(f"edgeslim simulate {report.table} --replay {report.log} --policy all")

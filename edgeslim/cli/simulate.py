@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from edgeslim.core.ladder import Ladder, ladder
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.core.reasons import sentence
-from edgeslim.core.strict_json import encode
 from edgeslim.core.worth import STAND_INS
 from edgeslim.errors import UsageError
 from edgeslim.files import check_free
@@ -54,7 +54,7 @@ _MOST_FRAMES = 3_000_000  # 28 hours at 30 frames per second; a run keeps about 
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="of the noise")
 @click.option("--fps", type=click.IntRange(1, 1000), help="frames per second; default: the scenario's")
 @click.option(
-    "--load-ms", type=click.FloatRange(0, 60_000), default=0.0, show_default=True, help="time to load a width"
+    "--load-ms", type=click.FloatRange(0, 60_000), default=0.0, show_default=True, help="time to load an artifact"
 )
 @click.option(
     "--widest-ms",
@@ -144,7 +144,7 @@ def command(
         ladder=ladder_used(rungs),
         rows=tuple(rows),
     )
-    console.result(encode(result), _table(rows, title))
+    console.result(result, _table(rows, title))
     _next(rows, table, log, place.name, console)
 
 
@@ -220,13 +220,23 @@ def _picture(folder: Path, policy: str) -> Path:
     return folder / f"{Path(policy).name.replace(':', '-')}.png"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListReport:
+    """What ``simulate --list`` names."""
+
+    scenarios: Mapping[str, str]
+    """What each is about, by name."""
+    policies: tuple[str, ...]
+    """Names that ``--policy`` takes."""
+
+
 def _list(rungs: Ladder, console: Console) -> None:
     names = [*policies.names(rungs), "fixed"]
     table = Table("scenario", "about", box=None)
     for place in SCENARIOS.values():
         table.add_row(place.name, place.about)
-    document = {"scenarios": {place.name: place.about for place in SCENARIOS.values()}, "policies": names}
-    console.result(document, table)
+    scenarios = {place.name: place.about for place in SCENARIOS.values()}
+    console.result(ListReport(scenarios=scenarios, policies=tuple(names)), table)
     console.say(f"policies: {', '.join(names)}, or a policy's JSON file")
 
 

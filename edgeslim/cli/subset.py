@@ -1,18 +1,16 @@
-"""``edgeslim subset``: a smaller bundle with some targets or widths."""
+"""``edgeslim subset``: a smaller bundle with some of the artifacts."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
-from rich.table import Table
 
-from edgeslim.cli.bundle_options import artifact_row, chosen_nets, target_name
+from edgeslim.cli.bundle_options import chosen_nets, target_name
 from edgeslim.cli.console import Console, common_options
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyTable
-from edgeslim.files import sha256_file
+from edgeslim.deploy.bundle_reports import PackReport, PackRow
 from edgeslim.press.build import BundleContent, write_bundle
 from edgeslim.press.combine import subset, with_prior
 
@@ -20,7 +18,7 @@ from edgeslim.press.combine import subset, with_prior
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--target", "targets", help="targets to keep, separated by commas [all]")
-@click.option("--widths", help="widths, or labels of nets, to keep: 0.35,0.5,1.0 [all]")
+@click.option("--widths", help="keep artifacts of these widths, or labels of nets: 0.35,0.5,1.0 [all]")
 @click.option("--artifact", "artifacts", multiple=True, help="keep only this one, by its id (repeatable)")
 @click.option(
     "--table", type=click.Path(path_type=Path), help="a measured latency table that travels along, as a first guess"
@@ -53,27 +51,15 @@ def command(
         before = opened.size_bytes
         write_bundle(content, out, overwrite=overwrite)
     with SlimBundle.open(out) as smaller:
-        document = {
-            "bundle": str(out),
-            "bytes": smaller.size_bytes,
-            "sha256": sha256_file(out),
-            "weights_bytes": smaller.parts()["weights"],
-            "rows": [
-                {"target": variant.target, **artifact_row(smaller, variant, artifact), "sqnr_db": None, "seconds": None}
+        report = PackReport.of(
+            smaller,
+            [
+                PackRow.of(smaller, variant, artifact, sqnr_db=None, seconds=None)
                 for variant in smaller.manifest.variants
                 for artifact in variant.artifacts
             ],
-        }
-    console.say(f"{out}: {document['bytes']:,} bytes, {bundle} has {before:,}")
-    console.result(document, _table(document))
+        )
+    console.say(f"{out}: {report.bytes:,} bytes, {bundle} has {before:,}")
+    rows = ((row.artifact, f"{row.artifact_bytes:,}", f"{row.kept_bytes:,}") for row in report.rows)
+    console.result(report, console.artifact_table(str(out), ("artifact", "file, bytes", "kept, bytes"), rows))
     console.next_commands(f"edgeslim inspect {out}", f"edgeslim verify {out}")
-
-
-def _table(document: dict[str, Any]) -> Table:
-    table = Table(title=document["bundle"])
-    for head in ("artifact", "file, bytes", "kept, bytes"):
-        table.add_column(head, justify="left" if head == "artifact" else "right")
-    for row in document["rows"]:
-        kept = row["template_bytes"] + row["recipe_bytes"]
-        table.add_row(row["artifact"], f"{row['artifact_bytes']:,}", f"{kept:,}")
-    return table

@@ -20,6 +20,7 @@ from edgeslim.cli.console import WIDTH, WIDTHS, Console, common_options, resolve
 from edgeslim.cli.data_options import DATA_HELP, device_option
 from edgeslim.cli.measured import measured_head, measured_text
 from edgeslim.core.width import Width
+from edgeslim.deploy.reports import TrainReport
 from edgeslim.errors import UsageError
 from edgeslim.files import check_free, sha256_file
 
@@ -263,7 +264,7 @@ def _finish(trainer: Trainer, o: dict[str, Any], ladder: tuple[Width, ...], cons
     """Calibrate, measure, write the checkpoint, say what comes next."""
     from edgeslim.data.named import load_data
     from edgeslim.deploy.calibration.calibrate import calibrate
-    from edgeslim.deploy.evaluate import evaluate_checkpoint, with_accuracies
+    from edgeslim.deploy.evaluate import evaluate_checkpoint, score_rows, with_accuracies
 
     data, source = trainer.data, {**_source(o), "in_channels": trainer.data.in_channels}
     calib, test = (
@@ -276,10 +277,14 @@ def _finish(trainer: Trainer, o: dict[str, Any], ladder: tuple[Width, ...], cons
         )
     scores = evaluate_checkpoint(calibrated, test, ladder, device=trainer.device)
     with_accuracies(calibrated, scores, test).save(o["out"], overwrite=o["overwrite"])
-    rows = [
-        {"permille": one.widths[0].permille, "metric": one.metric, "value": one.value, **one.values} for one in scores
-    ]
-    console.result({"checkpoint": str(o["out"]), "epochs": trainer.config.epochs, "rows": rows}, _table(scores))
+    report = TrainReport(
+        checkpoint=o["out"],
+        epochs=trainer.config.epochs,
+        task=trainer.config.task,
+        metric=scores[0].metric,
+        rows=score_rows(scores),
+    )
+    console.result(report, _table(scores))
     console.next_commands(
         f"edgeslim evaluate {o['out']} --data {o['data']} --plot spectrum.png",
         f"edgeslim pack {o['out']} --target all",

@@ -1,10 +1,9 @@
-"""``edgeslim verify``: rebuild, hash, run and compare every width of a bundle."""
+"""``edgeslim verify``: rebuild, hash, run and compare every artifact of a bundle."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
@@ -14,17 +13,17 @@ from edgeslim.cli.bundle_options import chosen_nets, target_name
 from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.data_options import DATA_HELP
 from edgeslim.core.bundle import SlimBundle
+from edgeslim.deploy.reports import VerifyReport, VerifyRow
 from edgeslim.errors import VerificationError
 
 if TYPE_CHECKING:
     from edgeslim.data.images import ImageSet
-    from edgeslim.deploy.verify import VerifyRow
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--target", "wanted", help="targets to verify, separated by commas [all]")
-@click.option("--widths", help="widths, or labels of nets, to verify [all]")
+@click.option("--widths", help="only artifacts of these widths, or labels of nets [all]")
 @click.option("--artifact", "artifacts", multiple=True, help="one artifact by its id (repeatable) [all]")
 @click.option("--data", help=f"images; {DATA_HELP} [seeded ones]")
 @click.option("--images", "count", type=click.IntRange(1), default=8, show_default=True, help="how many images")
@@ -66,7 +65,7 @@ def command(
             on_row=lambda row: console.detail(f"{row.artifact}: {_verdict(row)}"),
         )
     wrong = [row for row in rows if not row.ok or (strict and not row.checked)]
-    console.result({"ok": not wrong, "rows": [_document(row) for row in rows]}, _table(bundle, rows))
+    console.result(VerifyReport(ok=not wrong, rows=tuple(rows)), _table(console, bundle, rows))
     if wrong:
         names = ", ".join(f"{row.artifact}: {_verdict(row)}" for row in wrong)
         console.warn(f"{bundle} is not verified: {names}")
@@ -88,12 +87,6 @@ def _images(data: str, bundle: SlimBundle) -> ImageSet:
     return load_data(data, "test", input_size=contract.height, in_channels=contract.channels)
 
 
-def _document(row: VerifyRow) -> dict[str, Any]:
-    document = dataclasses.asdict(row)
-    del document["ok"]
-    return document
-
-
 def _verdict(row: VerifyRow) -> str:
     if not row.hash_ok:
         return "rebuilt bytes have another hash"
@@ -102,14 +95,12 @@ def _verdict(row: VerifyRow) -> str:
     return f"{row.sqnr_db:.1f} dB" + ("" if row.ok else ", too far from PyTorch")
 
 
-def _table(bundle: Path, rows: list[VerifyRow]) -> Table:
-    table = Table(title=str(bundle))
-    for head in ("artifact", "ran in", "bytes", "SQNR dB", "max error", "agreement"):
-        table.add_column(head, justify="left" if head in ("artifact", "ran in", "bytes") else "right", no_wrap=True)
-    for row in rows:
+def _table(console: Console, bundle: Path, rows: list[VerifyRow]) -> Table:
+    def cells(row: VerifyRow) -> tuple[str, ...]:
         figures = ("", "", "")
         if row.sqnr_db is not None and row.max_abs_error is not None and row.agreement is not None:
-            figures = (f"{row.sqnr_db:.1f}", f"{row.max_abs_error:.1e}", f"{100 * row.agreement:.0f} %")
-        same = "same" if row.hash_ok else "DIFFER"
-        table.add_row(row.artifact, row.runtime or "", same, *figures)
-    return table
+            figures = (f"{row.sqnr_db:.1f}", f"{100 * row.agreement:.0f} %", f"{row.max_abs_error:.1e}")
+        return row.artifact, "same" if row.hash_ok else "DIFFER", row.runtime or "", *figures
+
+    heads = ("artifact", "bytes", "ran in", "SQNR dB", "agreement", "max error")
+    return console.artifact_table(str(bundle), heads, map(cells, rows))

@@ -352,8 +352,10 @@ def _one_axis(net: NetConstants, index: int, kind: Kind) -> Array:
     _check_finite(bias_scale, cut.master)
     if kind is Kind.BIAS_SCALE:
         return bias_scale
+    bias = _bias(net, index)
+    _check_finite(bias, cut.master)
     with np.errstate(over="ignore"):
-        exact = (_bias(net, index) * (np.float32(1) / bias_scale)).astype(np.float64)
+        exact = (bias * (np.float32(1) / bias_scale)).astype(np.float64)
     rounded = np.rint(np.clip(exact, -(2.0**31), 2.0**31)).astype(np.int64)
     integers = np.clip(rounded, -MAX_INT32, MAX_INT32)
     if quant.correction is not None:

@@ -25,9 +25,11 @@ from edgeslim.errors import TableError
 MAX_TIME_US = 60_000_000
 MAX_ENERGY_UJ = 1_000_000_000
 ESTIMATED_WATTS = 2  # where energy is not measured: microjoules = microseconds x 2 W
-# Neighbours at least 1.1x apart in time, the next but one 1.25x twice over: a denser ladder switches 12 times a minute.
-NEXT_NUMERATOR, NEXT_DENOMINATOR = 11, 10
-SECOND_NUMERATOR, SECOND_DENOMINATOR = 25, 16
+# As (numerator, denominator). A ladder with every rung that a table has switches 12 times a minute.
+STEP = (5, 4)  # from the widest down, the next rung is so much faster
+LEAP = (3, 2)  # where no rung is nearer than that, one of those leapt over is put back
+APART = (21, 20)  # and even then, or at the narrowest, rungs are so far apart
+GAIN = (1, 200)  # of its worth, more than the rung below: a rung that brings less costs more in late frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,44 +262,71 @@ def _pareto(rungs: list[Rung], dropped: list[DroppedArtifact]) -> list[Rung]:
 
 
 def thinned(rungs: list[Rung], dropped: list[DroppedArtifact]) -> list[Rung]:
-    """The widest, and those below it that are worth most together and far enough apart.
+    """The widest, the narrowest, and between them the rungs that are worth a switch.
 
-    What a set is worth: for every time between the fastest and the widest, the best rung that fits in it, summed up
-    (the area under the stairs). So of two close rungs the one stays whose loss would cost more accuracy for its time.
-    ``total[i, j]`` is the most that rungs up to j can be worth when j is kept and i was kept before it (-1: none).
+    From the widest down the next rung is the slowest that is ``STEP`` faster. Where that is a ``LEAP``, the rung leapt
+    over whose loss would cost most is put back. Then whatever brings less than ``GAIN`` over the rung below it goes.
+    So at no time is the best rung that fits worth more than ``GAIN`` less than it was after the first of these.
     """
     if not rungs:
         return []
     t, values = [rung.t_us for rung in rungs], _values(rungs)
-    total: dict[tuple[int, int], int] = {}
-    before: dict[tuple[int, int], int] = {}
-    for i in range(-1, len(rungs) - 1):
-        best, h = -1, 0  # the best rung before i (-1: none), and the next one to look at
-        for j in range(i + 1, len(rungs)):
-            if i < 0:
-                total[i, j] = 0
-            elif t[i] * NEXT_NUMERATOR <= t[j] * NEXT_DENOMINATOR:
-                while h < i and t[h] * SECOND_NUMERATOR <= t[j] * SECOND_DENOMINATOR:
-                    if (h, i) in total and total[h, i] >= total[best, i]:
-                        best = h
-                    h += 1
-                total[i, j] = total[best, i] + values[i] * (t[j] - t[i])
-                before[i, j] = best
-    i, j = max((pair for pair in total if pair[1] == len(rungs) - 1), key=lambda pair: (total[pair], -pair[0]))
-    kept = [j]
-    while i >= 0:
-        i, j = before[i, j], i
-        kept.append(j)
-    kept.reverse()
-    for place, rung in enumerate(rungs):
-        if place not in kept:
-            near = _nearest(rung, [rungs[other] for other in kept])
-            dropped.append(_drop(rung, "too_close", to=near.label, percent=100 * rung.t_us // near.t_us))
+    widest = upper = len(rungs) - 1
+    places = [widest]
+    while (lower := _last_faster(t, upper, STEP)) >= 0:
+        if _is_faster(t[lower], t[upper], LEAP):
+            places += _put_back(t, values, lower, upper)
+        places.append(lower)
+        upper = lower
+    if _is_faster(t[0], t[upper], APART):
+        places.append(0)
+    kept: list[int] = []
+    for place in reversed(places):
+        if not kept or place == widest or _gains(values[kept[-1]], values[place]):
+            kept.append(place)
+    dropped += [_why_thinned(place, rungs, values, kept) for place in range(len(rungs)) if place not in kept]
     return [rungs[place] for place in kept]
 
 
+def _is_faster(low_us: int, high_us: int, ratio: tuple[int, int]) -> bool:
+    numerator, denominator = ratio
+    return low_us * numerator <= high_us * denominator
+
+
+def _last_faster(t: list[int], upper: int, ratio: tuple[int, int]) -> int:
+    """The slowest rung that is so much faster than ``upper``; -1: none."""
+    lower = upper - 1
+    while lower >= 0 and not _is_faster(t[lower], t[upper], ratio):
+        lower -= 1
+    return lower
+
+
+def _gains(low: int, high: int) -> bool:
+    numerator, denominator = GAIN
+    return (high - low) * denominator >= high * numerator
+
+
+def _put_back(t: list[int], values: list[int], lower: int, upper: int) -> list[int]:
+    """Of the rungs between, the one worth most for the times in which it is the best that fits; the faster of two."""
+    best, most = [], 0
+    for place in range(lower + 1, _last_faster(t, upper, APART) + 1):
+        area = (values[place] - values[lower]) * (t[upper] - t[place])
+        if area > most and _gains(values[lower], values[place]):
+            best, most = [place], area
+    return best
+
+
+def _why_thinned(place: int, rungs: list[Rung], values: list[int], kept: list[int]) -> DroppedArtifact:
+    rung = rungs[place]
+    below = max((other for other in kept if other < place), default=-1)
+    if below >= 0 and not _gains(values[below], values[place]):
+        return _drop(rung, "adds_little", to=rungs[below].label)
+    near = _nearest(rung, [rungs[other] for other in kept])
+    return _drop(rung, "too_close", to=near.label, percent=100 * rung.t_us // near.t_us)
+
+
 def _values(rungs: list[Rung]) -> list[int]:
-    """Worths above that of a late answer, in at most 30 bits, so that sums of products with times stay below 2^57.
+    """Worths above that of a late answer, in at most 30 bits, so that products with times stay below 2^57.
 
     A late answer is worth 0, or where worths are negative (errors) as far below the least as that is below the most.
     """

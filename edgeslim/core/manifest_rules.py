@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeslim.core.artifact_rules import ascending, check_artifact, check_hash
 from edgeslim.core.canonical_json import parse_canonical
-from edgeslim.core.constants import fold_numbers
+from edgeslim.core.constants import fold_numbers, quant_bytes
 from edgeslim.core.cut import master_cut
 from edgeslim.core.manifest import (
     Images,
@@ -35,6 +35,7 @@ from edgeslim.errors import FormatError, ImageError
 
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_FOLD_NUMBERS = 1 << 20
+MAX_QUANT_BYTES = 4 << 20
 MAX_CUT_ENTRIES = 1 << 18
 MAX_SIZE = 1 << 24  # of a part, an axis, a dimension of an input or output
 MAX_NUMBERS = 1 << 32  # of a master
@@ -257,6 +258,9 @@ def _check_cut(net: Net, manifest: SlimManifest) -> None:
     numbers = fold_numbers(list(cuts.values()))
     if numbers > MAX_FOLD_NUMBERS:
         raise FormatError("inflate-limit", f"net {net.id} has a fold of {numbers} numbers")
+    size = 0 if net.quant_sha256 is None else quant_bytes(list(cuts.values()))
+    if size > MAX_QUANT_BYTES:
+        raise FormatError("inflate-limit", f"net {net.id} has a quant of {size} bytes")
     if (numbers > 0) != (net.fold_sha256 is not None):
         raise FormatError("bad-fold", f"net {net.id} must have a fold exactly when there is something in it")
 

@@ -61,6 +61,7 @@ SENTENCES = {
     "no_worth": "its {metric} is unknown, others have one",
     "beaten": "{by} is no slower and worth no less",
     "too_close": "{percent} % of the time of {to}: too close, and the others are worth more for their time",
+    "adds_little": "slower than {to}, and worth hardly more",
     "not_loaded": "{why}",
     # what a ladder stands on
     "all_doubtful": "no row calls itself valid: the ladder stands on doubtful rows",

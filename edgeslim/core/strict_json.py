@@ -3,7 +3,8 @@
     text ─► parse (no duplicate keys, no NaN, bounded) ─► decode (exact types, no unknown keys) ─► dataclass
     dataclass ─► encode ─► canonical text (sorted keys, no spaces)
 
-Both raise ``StrictJsonError`` with the place (``rows[3].device.cores``); owners turn it into their own error.
+Every field stands in the text, null where it is None; one that is marked ``LEFT_OUT`` is not there while it is None.
+What reads raises ``StrictJsonError`` with the place (``rows[3].device.cores``); owners turn it into their own error.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
+from collections.abc import Mapping
 from functools import cache
+from pathlib import PurePath
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -23,6 +26,10 @@ MAX_FLOAT = 1e300  # also keeps out the infinity that "1e999" reads as
 
 IN_TEXT = {"in_text": True}
 """Metadata of a field that has a default in memory, but must stand in the text all the same."""
+LEFT_OUT = {"left_out": True}
+"""Metadata of a field with the default None that is left out of the text while it is None."""
+BESIDE = {"beside": True}
+"""Metadata of a field whose own items stand in the text beside the other fields, not below its name."""
 
 
 class StrictJsonError(ValueError):
@@ -66,12 +73,21 @@ def canonical(value: Any) -> str:
 
 
 def encode(value: Any) -> Any:
-    """Plain JSON values of a dataclass, its nested dataclasses and tuples."""
+    """Plain JSON values of a dataclass, its nested dataclasses, sequences and tables; a path becomes its text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        found: dict[str, Any] = {}
+        for field in dataclasses.fields(value):
+            item = getattr(value, field.name)
+            if "beside" in field.metadata:
+                found |= encode(item)
+            elif item is not None or "left_out" not in field.metadata:
+                found[field.name] = encode(item)
+        return found
     if isinstance(value, tuple | list):
         return [encode(item) for item in value]
-    return value
+    if isinstance(value, Mapping):
+        return {key: encode(item) for key, item in value.items()}
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def decode(cls: type[T], value: Any, where: str = "") -> T:

@@ -59,6 +59,32 @@ class Outcome:
     document: dict[str, Any] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDone:
+    """One verb that was run."""
+
+    name: str
+    """Of the verb."""
+    command: str
+    """As one would type it in the demo's folder."""
+    seconds: float
+    """That it took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoReport:
+    """What ``demo`` did."""
+
+    report: Path
+    """The page."""
+    seconds: float
+    """That everything took."""
+    left_out: tuple[str, ...]
+    """Targets whose exporter is not installed."""
+    steps: tuple[StepDone, ...]
+    """In their order."""
+
+
 def plan(targets: Sequence[str], *, epochs: int | None = None) -> Iterator[Step]:
     """The steps for ``targets``; without any, the road ends at the calibrated checkpoint.
 

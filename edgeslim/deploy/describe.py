@@ -9,7 +9,7 @@ from typing import Any
 from edgeslim import models, targets, tasks
 from edgeslim.core.manifest import Images, InputInfo, InputTensor, ModelInfo, Quality, Variant
 from edgeslim.core.pixels import ImageContract
-from edgeslim.deploy.pack_plan import PackedNet
+from edgeslim.deploy.pack_plan import PackedNet, input_id
 from edgeslim.deploy.task_of import said_in_bundle, task_of
 from edgeslim.errors import UsageError
 from edgeslim.models.checkpoint import Checkpoint
@@ -64,12 +64,6 @@ def bundle_info(
 def _input_info(contract: ImageContract, size: int) -> InputInfo:
     image = dataclasses.replace(contract, height=size, width=size)
     return InputInfo(id=input_id((size, size)), tensors=(InputTensor(name=INPUT_NAME, image=image, tensor=None),))
-
-
-def input_id(size: tuple[int, int]) -> str:
-    """What an input of (height, width) is called: ``224``, or ``320x192`` where it is not square."""
-    height, width = size
-    return f"{height}" if height == width else f"{height}x{width}"
 
 
 def _calibration(checkpoint: Checkpoint) -> Images | None:

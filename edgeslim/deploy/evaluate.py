@@ -28,6 +28,7 @@ from edgeslim.core.width import Width, net_id
 from edgeslim.data.images import ImageSet
 from edgeslim.deploy.calibration.calibrate import CalibratedModel, prepared_for
 from edgeslim.deploy.calibration.check import NormFit, fits, watched
+from edgeslim.deploy.reports import ScoreRow
 from edgeslim.deploy.task_of import task_of, task_of_bundle
 from edgeslim.deploy.verify import image_of
 from edgeslim.errors import CheckpointError, DataError, UsageError
@@ -168,6 +169,24 @@ def evaluate_bundle(
         )
         on_artifact(identifier)
     return scores[::-1]
+
+
+def score_rows(scores: Sequence[Score]) -> tuple[ScoreRow, ...]:
+    """A row for every name of every net, from narrow to wide."""
+    rows = (
+        ScoreRow(
+            permille=None if width is None else width.permille,
+            net=score.net,
+            artifact=score.artifact,
+            precision=score.precision,
+            metric=score.metric,
+            value=score.value,
+            values=score.values,
+        )
+        for score in scores
+        for width in score.widths or (None,)
+    )
+    return tuple(sorted(rows, key=lambda row: (row.permille or 0, row.artifact or "")))
 
 
 def with_accuracies(model: CalibratedModel, scores: Sequence[Score], data: ImageSet) -> Checkpoint:

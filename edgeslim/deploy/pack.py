@@ -13,7 +13,6 @@ date, host or job count: those go to the log. The same inputs and versions give 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import json
 import os
@@ -25,72 +24,28 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import edgeslim
 from edgeslim import targets as target_table
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.manifest import MasterDtype, artifact_id
+from edgeslim.core.manifest import MasterDtype, SlimManifest, artifact_id
 from edgeslim.core.policy import Policy
+from edgeslim.deploy.bundle_reports import PackReport, PackRow
 from edgeslim.deploy.describe import bundle_info, metadata_for, quality_of, variant_of
 from edgeslim.deploy.export_job import Exported, ExportJob
 from edgeslim.deploy.masters import content_sha256, folds, part_counts, sources
 from edgeslim.deploy.pack_plan import PackedNet, PackOptions, PackPlan, make_plan
 from edgeslim.deploy.workers import run_jobs
 from edgeslim.errors import EdgeslimError, ExportError, UsageError
-from edgeslim.files import check_free, replace_directory, sha256_file, temporary_directory_beside
+from edgeslim.files import check_free, replace_directory, temporary_directory_beside
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
 from edgeslim.models.masters import masters_of
 from edgeslim.press.build import BundleBuilder, BundleContent, BundleInfo, MasterSet, write_bundle
 from edgeslim.press.combine import merge
 
 Progress = Callable[[ExportJob, float], None]  # the job that is done, and its seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackRow:
-    """One packed artifact; template and recipe as stored (deflated). ``permille`` is null for a vector of channels."""
-
-    target: str
-    artifact: str
-    permille: int | None
-    net: str
-    precision: str
-    input: str
-    artifact_bytes: int
-    explained_bytes: int
-    literal_bytes: int
-    template_bytes: int
-    recipe_bytes: int
-    sqnr_db: float | None
-    seconds: float
-    unchecked: str | None = None
-    """Why it could not be run or evaluated on this machine; then there is no ``sqnr_db``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackReport:
-    """What ``pack`` made."""
-
-    bundle: Path
-    bytes: int
-    sha256: str
-    weights_bytes: int
-    rows: tuple[PackRow, ...]
-    kept: tuple[Path, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The contract's document."""
-        return {
-            "bundle": str(self.bundle),
-            "bytes": self.bytes,
-            "sha256": self.sha256,
-            "weights_bytes": self.weights_bytes,
-            "rows": [_row_document(row) for row in self.rows],
-        }
 
 
 def pack(
@@ -149,8 +104,9 @@ def pack(
         if earlier is not None:
             content = merge(BundleContent.of(earlier), content)
         kept = () if options.keep_artifacts is None else _keep(exported, options.keep_artifacts, options.overwrite)
-        size = write_bundle(content, path, overwrite=overwrite)
-    return _report(path, size, content, plan, exported, kept)
+        write_bundle(content, path, overwrite=overwrite)
+        with SlimBundle.open(path) as bundle:
+            return _report(bundle, plan, exported, kept)
 
 
 def _builder(plan: PackPlan, info: BundleInfo) -> BundleBuilder:
@@ -274,60 +230,25 @@ def _keep(exported: Sequence[tuple[ExportJob, Exported]], folder: Path, overwrit
     return tuple(folder / job.out.name for job, _ in exported)
 
 
-def _row_document(row: PackRow) -> dict[str, Any]:
-    document = dataclasses.asdict(row)
-    reason = document.pop("unchecked")
-    return document if reason is None else {**document, "reason": reason}
-
-
 def _report(
-    path: Path,
-    size: int,
-    content: BundleContent,
+    bundle: SlimBundle,
     plan: PackPlan,
     exported: Sequence[tuple[ExportJob, Exported]],
     kept: tuple[Path, ...],
 ) -> PackReport:
     rows = []
     for job, result in exported:
-        net = plan.net(job.net)
         variant = variant_of(plan.checkpoint, result.artifact, (job.size, job.size))
-        identifier = artifact_id(variant.id, _name_in(content, net))
-        rows.append(
-            PackRow(
-                target=job.target,
-                artifact=identifier,
-                permille=net.widths[0].permille if net.widths else None,
-                net=net.id,
-                precision=job.precision,
-                input=variant.input,
-                artifact_bytes=sum(file.size_bytes for file in result.artifact.files),
-                explained_bytes=result.packed.explained_bytes,
-                literal_bytes=result.packed.literal_bytes,
-                template_bytes=len(content.stored[f"template/{identifier}"]),
-                recipe_bytes=len(content.stored[f"recipe/{identifier}"]),
-                sqnr_db=result.sqnr_db,
-                seconds=round(result.seconds, 3),
-                unchecked=result.unchecked,
-            )
-        )
-    rows.sort(key=lambda row: row.artifact)
-    weights = sum(len(data) for name, data in content.stored.items() if name.startswith(("master/", "step/")))
-    return PackReport(
-        bundle=path,
-        bytes=size,
-        sha256=sha256_file(path),
-        weights_bytes=weights,
-        rows=tuple(rows),
-        kept=kept,
-        notes=plan.notes,
-    )
+        packed = bundle.find(artifact_id(variant.id, _name_in(bundle.manifest, plan.net(job.net))))
+        seconds = round(result.seconds, 3)
+        rows.append(PackRow.of(bundle, *packed, sqnr_db=result.sqnr_db, seconds=seconds, reason=result.unchecked))
+    return PackReport.of(bundle, sorted(rows, key=lambda row: row.artifact), kept=kept, notes=plan.notes)
 
 
-def _name_in(content: BundleContent, net: PackedNet) -> str:
+def _name_in(manifest: SlimManifest, net: PackedNet) -> str:
     """The id of ``net`` in the bundle: merging may have found a smaller width that names it too."""
     if not net.widths:
         return net.id
-    found = content.manifest.net_of(net.widths[0].permille)
+    found = manifest.net_of(net.widths[0].permille)
     assert found is not None
     return found.id

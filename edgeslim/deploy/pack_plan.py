@@ -13,6 +13,7 @@ from typing import Any, Literal
 from edgeslim import targets as target_table
 from edgeslim.core.width import Width, net_id
 from edgeslim.data.images import ImageSet
+from edgeslim.deploy.bundle_reports import PlannedRow, PlanReport
 from edgeslim.deploy.calibration.calibrate import CalibratedModel, calibrate
 from edgeslim.deploy.masters import with_fp16_masters, with_input_size
 from edgeslim.errors import CheckpointError, UsageError
@@ -106,10 +107,33 @@ class PackPlan:
     def artifacts(self) -> int:
         return len(self.nets) * sum(map(len, self.precisions.values())) * len(self.input_sizes)
 
+    def report(self, bundle: Path) -> PlanReport:
+        """What a dry run shows, with ``bundle`` as the path."""
+        rows = (
+            PlannedRow(
+                target=target,
+                permille=net.widths[0].permille if net.widths else None,
+                net=net.id,
+                precision=precision,
+                input=input_id((size, size)),
+            )
+            for target, chosen in self.precisions.items()
+            for precision in chosen
+            for size in self.input_sizes
+            for net in self.nets
+        )
+        return PlanReport(bundle=bundle, bytes=self.weights_bytes, rows=tuple(rows), notes=self.notes)
+
     @property
     def weights_bytes(self) -> int:
         """Of the full-size masters: nearly all of a bundle."""
         return sum(t.numel() for t in self.checkpoint.state_dict.values()) * (4 if self.weights == "fp32" else 2)
+
+
+def input_id(size: tuple[int, int]) -> str:
+    """What an input of (height, width) is called: ``224``, or ``320x192`` where it is not square."""
+    height, width = size
+    return f"{height}" if height == width else f"{height}x{width}"
 
 
 def make_plan(checkpoint: Checkpoint, options: PackOptions) -> PackPlan:

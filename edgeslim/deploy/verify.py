@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,37 +26,13 @@ from edgeslim.core.width import Width
 from edgeslim.data.images import ImageSet
 from edgeslim.deploy.bundle_net import folded_net
 from edgeslim.deploy.compare import compare, fp16_floor_db, seeded_pixels
+from edgeslim.deploy.reports import VerifyRow
 from edgeslim.deploy.task_of import task_of_bundle
 from edgeslim.errors import CannotCheckError, FormatError, UsageError, WidthError
 from edgeslim.models.sliced import SlicedModel
 from edgeslim.targets.exporting import muted
 from edgeslim.targets.info import Limits
 from edgeslim.tasks.base import Task
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyRow:
-    """One artifact; without the right bytes (``hash_ok``) nothing was run and the figures are null.
-
-    ``checked`` is false where this machine cannot run the artifact: ``reason`` says why, and that is no failure.
-    ``agreement``: share of ``images`` with the same answer, as the bundle's task counts it. ``permille`` is
-    null for a vector of channels.
-    """
-
-    target: str
-    artifact: str
-    permille: int | None
-    net: str
-    precision: str
-    runtime: str | None
-    hash_ok: bool
-    checked: bool
-    reason: str | None
-    images: int
-    sqnr_db: float | None
-    max_abs_error: float | None
-    agreement: float | None
-    ok: bool
 
 
 def pixels_of(data: ImageSet, count: int) -> list[Pixels]:
@@ -170,7 +145,6 @@ def _verified(
         runtime=None,
         hash_ok=False,
         checked=True,
-        reason=None,
         images=len(images),
         sqnr_db=None,
         max_abs_error=None,

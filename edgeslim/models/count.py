@@ -12,12 +12,14 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
+from edgeslim.core.strict_json import LEFT_OUT
+from edgeslim.core.width import Width
 from edgeslim.errors import ModelError, UsageError
 from edgeslim.models.graph import Node, trace
 from edgeslim.models.selection import Net
@@ -26,13 +28,18 @@ from edgeslim.models.slimmable import SlimmableModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCount:
-    """One step that has weights or costs multiply-adds; ``out_shape`` without the batch."""
+    """One step that has weights or costs multiply-adds."""
 
     name: str
+    """Its place in the network."""
     kind: str
+    """conv, linear, batchnorm …"""
     macs: int
+    """Multiply-adds of one image."""
     params: int
+    """Its own."""
     out_shape: tuple[int, ...]
+    """Without the batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +50,38 @@ class Counts:
     params: int
     layers: tuple[LayerCount, ...]
     unsupported: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileRow:
+    """What the net of one width costs."""
+
+    permille: int
+    """The width."""
+    macs: int
+    """Multiply-adds of one image."""
+    params: int
+    """Before BatchNorms are folded."""
+    channels_sha256: str
+    """Hash of its channels: the same for widths that are the same net."""
+    alias_of: int | None
+    """Permille of the smaller width that is the same net; null: there is none."""
+    layers: tuple[LayerCount, ...] | None = field(default=None, metadata=LEFT_OUT)
+    """What each layer costs, where that was asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileReport:
+    """What every width of a network costs."""
+
+    model: str
+    """Name of the network."""
+    input_size: int
+    """Pixels of a side of the image."""
+    rows: tuple[ProfileRow, ...]
+    """From narrow to wide."""
+    unsupported: Mapping[str, int]
+    """Operations that were not counted, and how often each stands in the net."""
 
 
 _KINDS: dict[type[nn.Module], str] = {
@@ -77,6 +116,28 @@ _FREE_MODULES = frozenset(getattr(nn, name) for name in _FREE_MODULE_NAMES.split
 _FREE_FUNCTIONS = frozenset(_FREE_FUNCTION_NAMES.split())
 _PRODUCTS = frozenset(("matmul", "bmm", "mm", "baddbmm", "addmm"))
 _MEANS = frozenset(("mean", "avg_pool2d", "adaptive_avg_pool2d"))
+
+
+def profile(net: SlimmableModel, widths: Sequence[Width], input_size: int, *, layers: bool = False) -> ProfileReport:
+    """Count the nets of ``widths``, with every layer if asked; raises as ``count`` does."""
+    alias_of = {alias: width.permille for width, aliases in net.distinct(widths).items() for alias in aliases}
+    counted = {width: count(net, width, input_size) for width in sorted(set(widths))}
+    return ProfileReport(
+        model=net.spec.name,
+        input_size=input_size,
+        rows=tuple(
+            ProfileRow(
+                permille=width.permille,
+                macs=counts.macs,
+                params=counts.params,
+                channels_sha256=net.selection(width).sha256,
+                alias_of=alias_of.get(width),
+                layers=counts.layers if layers else None,
+            )
+            for width, counts in counted.items()
+        ),
+        unsupported={name: times for counts in counted.values() for name, times in counts.unsupported.items()},
+    )
 
 
 def count(net: nn.Module, chosen: Net | None = None, input_size: int | None = None) -> Counts:

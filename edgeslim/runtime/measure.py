@@ -36,7 +36,7 @@ _WARMUP_RUNS = 2
 _BLOCK_S = 0.12
 _GAP_RUNS = 8
 _GAP_SHARE = 1.3  # a gap has to be this much longer than the run
-_APART = 1.2  # in multiply-adds: closer nets would not both stay on a ladder whose rungs are 1.25x apart
+_APART = 1.2  # in multiply-adds: closer nets seldom both stay on a ladder, whose rungs are 1.25x apart as a rule
 
 
 def candidates(deployment: Deployment) -> tuple[str, ...]:

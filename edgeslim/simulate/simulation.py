@@ -6,7 +6,6 @@ Score = delivered accuracy - 0.05 x (percent of time at 45 °C or more) - 0.1 x 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from edgeslim.core.ladder import Ladder
 from edgeslim.simulate.tables import percents
 
 WARM_C, HOT_C = 43.0, 45.0
-SCHEMA_FILE = Path(__file__).with_name("simulation.schema.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +91,7 @@ class RungUsed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationResult:
-    """What ``edgeslim simulate --json`` prints; simulation.schema.json is its JSON Schema."""
+    """What ``edgeslim simulate`` reports."""
 
     scenario: str
     """A scenario's name, or that of the replayed log."""

@@ -2,11 +2,10 @@
 
     torch.export ─► coreai-torch ─► main.mlirb (weights inline), main.hash, metadata.json ─► normalise
 
-Two exports of one net differ in the creation date in ``metadata.json`` and in the places of Python source that the
-program notes beside its operations. The named normalisation ``coreai-1`` leaves out the latter before the conversion,
-sets a fixed date and sorts the keys; ``main.hash`` (the SHA-256 of ``main.mlirb``) stays true. Inside one process two
-exports are then the same bytes. Between two the compiler's names of constants (``resource_<number>``) still differ: it
-seeds that hash anew in every process.
+Two exports of one net differ in the creation date in ``metadata.json``, in the places of Python source that the
+program notes beside its operations, and in the compiler's names of constants, which every process draws anew. The named
+normalisation ``coreai-1`` leaves out the places before the conversion, sets a fixed date, sorts the keys, and names
+constants after their bytes (``coreai_names``); ``main.hash`` (the SHA-256 of ``main.mlirb``) is made true again.
 Metadata: JSON text under ``edgeslim_meta`` and the class labels under ``edgeslim_labels``, in the asset's own metadata.
 
 Where there is no Core AI (Linux), Apple's interpreter in ``coreai-core`` runs the same file: for verification, never
@@ -17,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import hashlib
 import importlib.metadata
 import json
 import sys
@@ -41,6 +41,7 @@ from edgeslim.targets.base import (
     check_inputs,
     specs_by_name,
 )
+from edgeslim.targets.coreai_names import with_stable_names
 from edgeslim.targets.exporting import Exporter, Prepared
 from edgeslim.targets.info import FP16, FP32, Needs, Precision, TargetInfo
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PROGRAM, _ABOUT = "main.mlirb", "metadata.json"
+_PROGRAM, _HASH, _ABOUT = "main.mlirb", "main.hash", "metadata.json"
 _FUNCTION = "main"
 _DATE = "19700101T000000Z"
 
@@ -138,6 +139,9 @@ def _described(metadata: Metadata, prepared: Prepared) -> Any:
 
 
 def _normalise(asset: Path) -> None:
+    program = with_stable_names((asset / _PROGRAM).read_bytes())
+    (asset / _PROGRAM).write_bytes(program)
+    (asset / _HASH).write_bytes(hashlib.sha256(program).digest())
     about = json.loads((asset / _ABOUT).read_text(encoding="utf-8"))
     about["creationDate"] = _DATE
     text = json.dumps(about, sort_keys=True, indent=1, ensure_ascii=False) + "\n"

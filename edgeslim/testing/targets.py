@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import pickle
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from torch import nn
 
 from edgeslim.core.recipe import Rule
 from edgeslim.core.strict_json import encode
+from edgeslim.deploy.workers import run_jobs
 from edgeslim.errors import CannotCheckError, ExportError, OutputError, UsageError
 from edgeslim.targets.base import INPUT_NAME, OUTPUT_NAME, Artifact, InputOption, Runner, Target
 from edgeslim.targets.info import Precision
@@ -209,10 +211,37 @@ def leaves_the_net_alone(case: TargetCase, folder: Path) -> None:
 def same_bytes_twice(case: TargetCase, folder: Path) -> None:
     """The same net, whatever the file is called, gives the same bytes."""
     again = case.export(case.net, folder / f"other-name{case.info.suffix}")
-    first, second = ([(file.path, file.sha256) for file in one.files] for one in (case.artifact(), again))
+    _expect_same(case, case.artifact(), again, "two exports")
+
+
+def same_bytes_in_another_process(case: TargetCase, folder: Path) -> None:
+    """So does another process, which seeds its hashes anew: an exporter may name or order things by them."""
+    try:
+        target = pickle.dumps(case.target)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise CannotCheckError(f"{type(case.target).__name__} cannot be sent to another process: {error}") from error
+    out, log = folder / f"other-process{case.info.suffix}", folder / "other-process.log"
+    (done,) = run_jobs(f"{__name__}:export_elsewhere", [(target, out)], workers=1, log=log)
+    if done.error is not None:
+        raise done.error
+    _expect_same(case, case.artifact(), done.value, "exports of two processes")
+
+
+def export_elsewhere(job: tuple[bytes, Path]) -> Artifact:
+    """In a worker process: the small net, exported by a pickled target to a path."""
+    target, out = job
+    try:
+        case = TargetCase(pickle.loads(target), out.parent)
+    except (ImportError, AttributeError) as error:
+        raise CannotCheckError(f"another process does not find the target's class: {error}") from error
+    return case.export(case.net, out)
+
+
+def _expect_same(case: TargetCase, one: Artifact, other: Artifact, what: str) -> None:
+    first, second = ([(file.path, file.sha256) for file in artifact.files] for artifact in (one, other))
     if not case.info.directory:  # the root itself is the file
         first, second = ([digest for _, digest in files] for files in (first, second))  # type: ignore[assignment]
-    expect(first == second, f"two exports differ: {first} and {second}; what changes needs a normalisation")
+    expect(first == second, f"{what} differ: {first} and {second}; what changes needs a normalisation")
 
 
 def names_no_machine(case: TargetCase, folder: Path) -> None:
@@ -329,6 +358,7 @@ TARGET_CHECKS: dict[str, Check] = {
         keeps_constants_verbatim,
         leaves_the_net_alone,
         same_bytes_twice,
+        same_bytes_in_another_process,
         names_no_machine,
         replaces_no_file,
         refuses_other_files,

@@ -11,13 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console as RichConsole
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "core"))
 
 from small_bundle import INFO, builder
 
+from edgeslim.cli.console import Console
 from edgeslim.cli.main import main
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
+from edgeslim.deploy.bundle_reports import CheckReport
+from edgeslim.deploy.pack import pack
+from edgeslim.deploy.pack_plan import PackOptions
+from edgeslim.models.checkpoint import Checkpoint
+from edgeslim.models.registry import create
 from edgeslim.press.build import bundle_parts
 
 
@@ -81,6 +89,49 @@ def test_inspect_for_people(bundle: Path, capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr()
     assert "coreml-fp16-8" in shown.out
     assert "edgeslim export" in shown.err
+
+
+@pytest.fixture(scope="module")
+def two_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Artifacts for images of 24 and of 32 pixels."""
+    out = tmp_path_factory.mktemp("two") / "two.slim"
+    low, high = Width(125), Width(250)
+    model = create("us_mobilenet_v1", num_classes=4, input_size=32, low=low, high=high, norm="none")
+    checkpoint = Checkpoint.from_model(model, input=ImageContract.imagenet(3, 32, 32, crop="1"))
+    pack(checkpoint, PackOptions(targets=["reference"], nets=[low, high], out=out, input_sizes=(24, 32), jobs=1))
+    return out
+
+
+def test_inspect_counts_at_every_input(two_inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, document = run(capsys, "inspect", two_inputs)
+    artifacts = {row["artifact"]: row["macs"] for row in document["targets"]["reference"]}
+    for net in document["nets"]:
+        at = {size: artifacts[f"reference-fp32-{size}/{net['net']}"] for size in ("24", "32")}
+        assert net["macs_at"] == at
+        assert net["macs"] == at["32"] > at["24"]
+    assert main(["inspect", str(two_inputs)]) == 0
+    out = capsys.readouterr().out
+    assert f"{artifacts['reference-fp32-24/0250'] / 1e6:,.1f}" in out
+    assert f"{artifacts['reference-fp32-32/0250'] / 1e6:,.1f}" in out
+
+
+LONG = "coreml-fp16-224-nhwc-uint8/slim-tail"
+
+
+@pytest.mark.parametrize(("width", "left"), [(76, 4), (75, 3), (65, 2), (53, 1), (30, 1)])
+def test_ids_are_whole_however_narrow_it_is(width: int, left: int) -> None:
+    console = Console(results=RichConsole(file=io.StringIO(), width=width))
+    heads = ("artifact", "file bytes", "explained", "SQNR dB")
+    table = console.artifact_table("t", heads, [(LONG, "123,456,789", "100.00 %", "64.1")], note="so")
+    console.result(CheckReport(depth="parts"), table)
+    shown = console.results.file.getvalue()  # type: ignore[attr-defined]
+    assert len(table.columns) == left
+    assert "so" in shown
+    if width > len(LONG):
+        assert LONG in shown
+    assert LONG in "".join(shown.replace("│", "").split())
+    assert all(head in "".join(f"{shown} ".split("\n")) for head in heads[:left])
+    assert "…" not in shown
 
 
 def test_inspect_refuses_what_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,7 +55,9 @@ def test_the_document_of_a_warm_start_with_a_teacher(
     assert (document["checkpoint"], document["epochs"]) == (str(out), 1)
     rows = document["rows"]
     assert isinstance(rows, list)
-    assert [set(row) for row in rows] == [{"permille", "metric", "value", "loss", "top1", "top5"}] * 2
+    named = {"permille", "net", "precision", "metric", "value", "loss", "top1", "top5"}
+    assert [set(row) for row in rows] == [named] * 2
+    assert (document["task"], document["metric"]) == ("classify", "top1")
     assert [row["permille"] for row in rows] == [125, 250]
     checkpoint = load_checkpoint(out)
     assert checkpoint.spec == load_checkpoint(trained).spec

@@ -48,15 +48,16 @@ def read(path: Path, depth: Deep, artifact: str, folder: Path) -> None:
 def test_a_broken_rule_is_named_at_every_depth_that_sees_it(row: dict[str, Any], tmp_path: Path) -> None:
     path = golden(row, tmp_path)
     for depth in DEPTHS:
+        folder = tmp_path / depth
+        folder.mkdir()
         if depth not in row["refused"]:
-            read(path, depth, row["artifact"], tmp_path)
+            read(path, depth, row["artifact"], folder)
             continue
-        (tmp_path / "out.pte").unlink(missing_ok=True)
         with pytest.raises(FormatError) as caught:
-            read(path, depth, row["artifact"], tmp_path)
+            read(path, depth, row["artifact"], folder)
         assert caught.value.rule == row["rule"], caught.value
         assert caught.value.exit_code == 2
-        assert not (tmp_path / "out.pte").exists()
+        assert not list(folder.iterdir())
 
 
 def test_every_rule_has_a_golden() -> None:
@@ -99,12 +100,14 @@ def test_good_goldens_rebuild(row: dict[str, Any], tmp_path: Path) -> None:
 def test_goldens_are_what_their_script_makes() -> None:
     from make_bundles import GOOD, bad, good
 
-    for name in GOOD:
-        assert good(name)[0] == (GOLDEN / "bundles" / "good" / f"{name}.slim").read_bytes()
-    for row in INDEX["bad"]:
+    made = {name: good(name)[0] for name in GOOD}
+    for row in INDEX["good"] + INDEX["bad"]:
         path: Path = GOLDEN / "bundles" / row["path"]
+        name = path.name.partition(".slim")[0]
+        if name.startswith("spike-"):
+            continue
         content = path.read_bytes() if path.suffix != ".z" else zlib.decompress(path.read_bytes())
-        assert bad(path.name.partition(".slim")[0]) == content, path
+        assert content == (made[name] if path.parent.name == "good" else bad(name)), path
 
 
 def test_the_example_in_the_format_page_is_the_golden() -> None:

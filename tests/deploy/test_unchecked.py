@@ -12,6 +12,7 @@ from small_checkpoint import small_checkpoint
 from edgeslim import targets
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
+from edgeslim.core.strict_json import encode
 from edgeslim.deploy.pack import pack
 from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.deploy.verify import verify
@@ -23,9 +24,9 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     targets.REGISTRY.add("blind", "blind_target:BlindTarget")
     report = pack(small_checkpoint(), PackOptions(targets=["reference", "blind"], out=tmp_path / "net.slim", jobs=1))
     rows = {row.target: row for row in report.rows}
-    assert (rows["blind"].sqnr_db, rows["blind"].unchecked) == (None, REASON)
+    assert (rows["blind"].sqnr_db, rows["blind"].reason) == (None, REASON)
     assert rows["reference"].sqnr_db is not None
-    assert {row["target"]: row.get("reason") for row in report.to_json()["rows"]} == {
+    assert {row["target"]: row.get("reason") for row in encode(report)["rows"]} == {
         "blind": REASON,
         "reference": None,
     }

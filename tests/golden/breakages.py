@@ -755,7 +755,7 @@ def _(raw: Raw) -> None:
     name = "template/executorch-fp32-8/0500"
     base = raw.template("template/executorch-fp32-8/1000", b"")
     content = raw.template(name, base)
-    raw.set_stored(name, zlib.compress(content[:8192], 9) + raw.tensors[name][2][raw.first_block(name, base) :])
+    raw.set_stored(name, zlib.compress(content[:8192], 9) + raw.tensors[name][2][raw.ends(name, base)[0] :])
 
 
 @breaks("bad-deflate", name="dictionary-not-due", depths=READ, base="tiny-blocks")
@@ -764,7 +764,7 @@ def _(raw: Raw) -> None:
     content = raw.template(TEMPLATE, b"")
     stream = zlib.compressobj(9, zdict=b"a dictionary")
     first = stream.compress(content[:8192]) + stream.flush()
-    raw.set_stored(TEMPLATE, first + raw.tensors[TEMPLATE][2][raw.first_block(TEMPLATE, b"") :])
+    raw.set_stored(TEMPLATE, first + raw.tensors[TEMPLATE][2][raw.ends(TEMPLATE, b"")[0] :])
 
 
 @breaks("bad-deflate", name="dictionary-other", depths=READ, base="tiny-blocks", of="executorch-fp32-8/0500")
@@ -775,7 +775,7 @@ def _(raw: Raw) -> None:
     content = raw.template(name, base)
     stream = zlib.compressobj(9, zdict=b"another dictionary")
     first = stream.compress(content[:8192]) + stream.flush()
-    raw.set_stored(name, first + raw.tensors[name][2][raw.first_block(name, base) :])
+    raw.set_stored(name, first + raw.tensors[name][2][raw.ends(name, base)[0] :])
 
 
 @breaks("segment-out-of-file", name="segment-across-files", depths=PARTS)

@@ -15,7 +15,7 @@ import json
 import sys
 import zlib
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "core")]
 
 import breakages_halves  # noqa: E402, F401  (adds to BREAKAGES)
+import breakages_limits  # noqa: E402, F401
 import input_bundle  # noqa: E402
+import integer_bundle  # noqa: E402
 import layout_bundle  # noqa: E402
+import limit_bundle  # noqa: E402
 import small_bundle  # noqa: E402
 from breakages import BREAKAGES  # noqa: E402
 from raw_bundle import Raw  # noqa: E402
@@ -38,12 +41,15 @@ GOOD: dict[str, Callable[[], Any]] = {
     "tiny-i8": partial(small_bundle.builder, weights="i8", int8=True),  # integers that are the masters
     "tiny-blocks": partial(small_bundle.builder, filler=30_000),  # templates of several blocks, with a base
     "tiny-layouts": layout_bundle.builder,  # corners of cuts, layouts and halves
+    "tiny-integers": integer_bundle.builder,  # corners of integers and of groups
     "tiny-inputs": partial(input_bundle.builder, filler=0),  # corners of the manifest
+    "tiny-limits": limit_bundle.builder,  # as large, as many and as long as it may be
 }
 OUT = HERE / "bundles"
 SPIKE = "spike-"  # what make_spike_bundles.py writes is left alone
 
 
+@cache
 def good(name: str) -> tuple[bytes, list[dict[str, object]]]:
     """The bundle and its artifacts' files, without writing anything."""
     made, contents = GOOD[name]()
@@ -68,6 +74,14 @@ def bad(name: str) -> bytes:
     return whole if isinstance(whole, bytes) else raw.to_bytes()
 
 
+def store(path: str, content: bytes, *, above: int) -> str:
+    """Write a golden; what is larger is deflated in the repository, and readers inflate it before the test."""
+    packed = len(content) > above
+    path += ".z" if packed else ""
+    (OUT / path).write_bytes(zlib.compress(content, 9) if packed else content)
+    return path
+
+
 def main() -> None:
     for folder in ("good", "bad"):
         (OUT / folder).mkdir(parents=True, exist_ok=True)
@@ -78,19 +92,14 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     for name in GOOD:
         content, artifacts = good(name)
-        (OUT / "good" / f"{name}.slim").write_bytes(content)
-        rows.append(
-            {"path": f"good/{name}.slim", "sha256": hashlib.sha256(content).hexdigest(), "artifacts": artifacts}
-        )
+        path = store(f"good/{name}.slim", content, above=1_000_000)
+        rows.append({"path": path, "sha256": hashlib.sha256(content).hexdigest(), "artifacts": artifacts})
     before = json.loads((OUT / "index.json").read_text())["good"]
     index["good"] = rows + [row for row in before if Path(row["path"]).name.startswith(SPIKE)]
     broken = []
     for breakage in BREAKAGES:
         content = bad(breakage.name)
-        # large ones are deflated in the repository; readers inflate them before the test
-        packed = len(content) > 50_000
-        path = f"bad/{breakage.name}.slim" + (".z" if packed else "")
-        (OUT / path).write_bytes(zlib.compress(content, 9) if packed else content)
+        path = store(f"bad/{breakage.name}.slim", content, above=50_000)
         broken.append({"path": path, "rule": breakage.rule, "refused": breakage.depths, "artifact": breakage.artifact})
     index["bad"] = broken
     (OUT / "index.json").write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n")

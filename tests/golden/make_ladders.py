@@ -153,39 +153,152 @@ def cases() -> Iterator[Case]:
     )
     yield (
         "too_close_by_a_microsecond",
-        "20.000 and 31.249 ms leave no room for a third",
+        "25.000 is not 1.25x faster than 31.249 ms: 24.000 is the next",
         table(
-            row("0500", 20.0), row("0750", 25.0), row("1000", 31.249), values={"0500": 0.5, "0750": 0.6, "1000": 0.7}
+            row("0500", 24.0),
+            row("0750", 25.0),
+            row("1000", 31.249),
+            values={"0500": 0.5, "0750": 0.6, "1000": 0.7},
         ),
         {},
     )
     yield (
         "just_far_enough",
-        "20.000 and 31.250 ms do",
-        table(row("0500", 20.0), row("0750", 25.0), row("1000", 31.25), values={"0500": 0.5, "0750": 0.6, "1000": 0.7}),
+        "25.000 is 1.25x faster than 31.250 ms; 24.000 is too close to 25.000",
+        table(
+            row("0500", 24.0),
+            row("0750", 25.0),
+            row("1000", 31.25),
+            values={"0500": 0.5, "0750": 0.6, "1000": 0.7},
+        ),
         {},
     )
     yield (
-        "neighbours",
-        "20.000 and 22.000 ms are far enough apart, 33.000 and 36.299 are not",
+        "leap",
+        "20.000 to 30.000 ms is a leap of 1.5x: a rung between is put back",
         table(
-            row("0250", 20.0),
-            row("0500", 22.0),
-            row("0750", 33.0),
-            row("1000", 36.299),
-            values={"0250": 0.5, "0500": 0.6, "0750": 0.7, "1000": 0.8},
+            row("0500", 20.0),
+            row("0750", 26.0),
+            row("1000", 30.0),
+            values={"0500": 0.5, "0750": 0.6, "1000": 0.7},
+        ),
+        {},
+    )
+    yield (
+        "no_leap",
+        "20.001 to 30.000 ms is none",
+        table(
+            row("0500", 20.001),
+            row("0750", 26.0),
+            row("1000", 30.0),
+            values={"0500": 0.5, "0750": 0.6, "1000": 0.7},
+        ),
+        {},
+    )
+    yield (
+        "put_back_apart",
+        "what is put back is 1.05x faster than 31.500 ms: 30.001 is not, 30.000 is",
+        table(
+            row("0500", 20.0),
+            row("0750", 30.0),
+            row("0800", 30.001),
+            row("1000", 31.5),
+            values={"0500": 0.5, "0750": 0.6, "0800": 0.7, "1000": 0.8},
+        ),
+        {},
+    )
+    yield (
+        "put_back",
+        "of those leapt over, 0.1 more for 2 ms is worth more than 0.02 more for 4 ms",
+        table(
+            row("0500", 10.0),
+            row("0750", 26.0),
+            row("0800", 28.0),
+            row("1000", 30.0),
+            values={"0500": 0.5, "0750": 0.52, "0800": 0.6, "1000": 0.7},
+        ),
+        {},
+    )
+    yield (
+        "put_back_gains",
+        "0.004 more for 5.9 ms is too little to be put back, 0.01 more for 2 ms is not",
+        table(
+            row("0500", 10.0),
+            row("0750", 24.1),
+            row("0800", 28.0),
+            row("1000", 30.0),
+            values={"0500": 0.9, "0750": 0.904, "0800": 0.91, "1000": 0.92},
         ),
         {},
     )
     yield (
         "two_ways",
-        "two sets are worth the same: the faster rung stays",
+        "two rungs leapt over are worth the same: the faster is put back",
         table(
             row("0250", 10.0),
-            row("0500", 20.0),
-            row("0750", 21.0),
-            row("1000", 22.05),
-            values={"0250": 0.1, "0500": 0.2, "0750": 0.2952381, "1000": 0.4},
+            row("0500", 26.0),
+            row("0750", 28.0),
+            row("1000", 30.0),
+            values={"0250": 0.1, "0500": 0.2, "0750": 0.3, "1000": 0.4},
+        ),
+        {},
+    )
+    yield (
+        "narrowest",
+        "10.000 ms is 1.05x faster than 10.500: it stays as the last resort",
+        table(
+            row("0250", 10.0),
+            row("0500", 10.5),
+            row("1000", 20.0),
+            values={"0250": 0.5, "0500": 0.6, "1000": 0.7},
+        ),
+        {},
+    )
+    yield (
+        "narrowest_too_close",
+        "10.000 ms is not 1.05x faster than 10.499",
+        table(
+            row("0250", 10.0),
+            row("0500", 10.499),
+            row("1000", 20.0),
+            values={"0250": 0.5, "0500": 0.6, "1000": 0.7},
+        ),
+        {},
+    )
+    yield (
+        "gain",
+        "half a hundredth more than the rung below: 0.8 is, of 0.796",
+        table(
+            row("0250", 6.0),
+            row("0500", 12.0),
+            row("1000", 30.0),
+            values={"0250": 0.796, "0500": 0.8, "1000": 0.9},
+        ),
+        {},
+    )
+    yield (
+        "adds_little",
+        "0.8 is not, of 0.796001; 0.811 neither, of 0.81; nor 0.812, but the widest stays",
+        table(
+            row("0250", 6.0),
+            row("0500", 12.0),
+            row("0750", 18.0),
+            row("0900", 24.0),
+            row("1000", 30.0),
+            values={"0250": 0.796001, "0500": 0.8, "0750": 0.81, "0900": 0.811, "1000": 0.812},
+        ),
+        {},
+    )
+    yield (
+        "errors_add_little",
+        "an error of 9.99 gains too little on 10.0 where the widest has 8.0: late is as bad as 12.0",
+        table(
+            row("0250", 6.0),
+            row("0500", 12.0),
+            row("1000", 30.0),
+            metric="mae",
+            larger=False,
+            values={"0250": 10.0, "0500": 9.99, "1000": 8.0},
         ),
         {},
     )

@@ -79,9 +79,14 @@ class Raw:
             own += block
         return own
 
-    def first_block(self, name: str, base: bytes) -> int:
-        """Where the stream of a template's first block ends."""
-        return self._block(name, base, b"", 0)[1]
+    def ends(self, name: str, base: bytes) -> list[int]:
+        """Where the streams of a template's blocks end."""
+        own, ends = b"", [0]
+        while ends[-1] < len(self.tensors[name][2]):
+            block, end = self._block(name, base, own, ends[-1])
+            own += block
+            ends.append(end)
+        return ends[1:]
 
     def _block(self, name: str, base: bytes, own: bytes, at: int) -> tuple[bytes, int]:
         stored, start = self.tensors[name][2], max(0, len(own) - 4096)

@@ -38,7 +38,7 @@ MAX_AXIS = 2**24
 MAX_MASTER = 2**32
 MAX_CUTS = 262_144
 MAX_FOLD = 1_048_576
-MAX_QUANT = 4_194_304  # in bytes; the text has no number here
+MAX_QUANT = 4_194_304  # in bytes
 MAX_TEMPLATE = 16_777_216
 MAX_RECIPE = 262_144
 MAX_SEGMENTS = 8_192
@@ -719,7 +719,7 @@ def check_nets(manifest: Json) -> None:
             refuse("bad-fold", net["id"])
         if count > MAX_FOLD:
             refuse("inflate-limit", f"a fold of {count} numbers")
-        if quant_bytes(manifest, cut) > MAX_QUANT:
+        if net["quant_sha256"] is not None and quant_bytes(manifest, cut) > MAX_QUANT:
             refuse("inflate-limit", "a quant of too many bytes")
     widths = [width for net in nets for width in net["widths"]]
     if len(set(widths)) < len(widths):
@@ -834,17 +834,22 @@ def check_paths(paths: Sequence[str], directory: bool) -> None:
 
 
 def inflate(
-    stored: memoryview, sizes: Sequence[int], dictionary: Callable[[list[bytes]], bytes], what: str
+    stored: memoryview,
+    sizes: Sequence[int],
+    dictionary: Callable[[list[bytes]], bytes],
+    what: str,
+    wanted: int | None = None,
 ) -> list[bytes]:
     """The contents of zlib streams that stand one after another; nothing may follow the last.
 
-    `dictionary` gets the contents before a stream and says what the stream's preset dictionary is.
+    `dictionary` gets the contents before a stream and says what the stream's preset dictionary is. With `wanted` only
+    so many streams are inflated, and what follows them is not looked at.
     """
     if sum(sizes) > MAX_RATIO * len(stored):
         refuse("inflate-limit", f"{what}: {sum(sizes)} bytes in {len(stored)}")
     contents: list[bytes] = []
     place = 0
-    for size in sizes:
+    for size in sizes[:wanted]:
         preset = dictionary(contents)
         if place + 2 <= len(stored) and bool(stored[place + 1] & 0x20) != bool(preset):
             refuse("bad-deflate", f"{what}: a dictionary that is not due, or none")
@@ -864,7 +869,7 @@ def inflate(
         if len(content) < size:
             refuse("bad-deflate", f"{what}: less than declared")
         contents.append(content)
-    if place < len(stored):
+    if wanted is None and place < len(stored):
         refuse("bad-deflate", f"{what}: bytes after the last stream")
     return contents
 
@@ -930,6 +935,12 @@ def product(left: Array, right: Array) -> Floats:
     return value
 
 
+def finite(value: Array, what: str) -> Array:
+    if not np.isfinite(value).all():
+        refuse("non-finite", what)
+    return value
+
+
 def quotient(left: Array | np.float32, right: Array | np.float32) -> Floats:
     with np.errstate(all="ignore"):
         value: Floats = np.divide(left, right, dtype=np.float32)
@@ -938,8 +949,6 @@ def quotient(left: Array | np.float32, right: Array | np.float32) -> Floats:
 
 def nearest_integer(value: Floats, limit: int) -> Integers:
     """Rounded, ties to even, and clamped."""
-    if np.isnan(value).any():
-        refuse("non-finite", "NaN cannot be rounded")
     bounded = np.clip(value, np.float32(-(2.0**31)), np.float32(2.0**31))
     return np.clip(np.rint(bounded).astype(np.int64), -limit, limit)
 
@@ -1093,7 +1102,7 @@ class Net:
         master = self.bundle.masters[index]
         if master["dtype"] == "i8":
             return self.bundle.step(index)
-        whole = self.bundle.master(index).astype(np.float32)
+        whole = finite(self.bundle.master(index).astype(np.float32), f"a step of {master['name']}")
         if master["rows"] == 0:
             return quotient(np.abs(whole).max(axis=tuple(range(1, whole.ndim))), np.float32(127))
         grouped = np.abs(whole).reshape(master["groups"], -1, *whole.shape[1:])
@@ -1136,7 +1145,8 @@ class Net:
         if kind == DEQUANTISED_BIAS:
             return product(self.constant(index, INT32_BIAS).astype(np.float32), bias_scale)
         with np.errstate(all="ignore"):
-            scaled: Floats = np.multiply(self.bias(index), quotient(np.float32(1), bias_scale), dtype=np.float32)
+            bias = finite(self.bias(index), "a bias")
+            scaled: Floats = np.multiply(bias, quotient(np.float32(1), bias_scale), dtype=np.float32)
         value = nearest_integer(scaled, 2**31 - 1)
         if index in self.correction:
             value = np.clip(value + self.correction[index], -(2**31 - 1), 2**31 - 1)
@@ -1164,7 +1174,7 @@ class Net:
         _, outputs, rows = self.along(index)
         if self.bundle.masters[index]["integers"] == "own":
             s = self.own_scale[index]
-            return nearest_integer(quotient(self.weight(index), s[outputs]), 127), s
+            return nearest_integer(quotient(finite(self.weight(index), "a weight"), s[outputs]), 127), s
         cut = self.cut(index)
         step = self.step(index)[rows]
         s = self.per_output(index, step)
@@ -1273,20 +1283,23 @@ class Bundle:
                 return artifact
         raise KeyError(address)
 
-    def template(self, address: str) -> bytes:
-        base = b""
+    def template(self, address: str, wanted: int | None = None) -> bytes:
+        """The content of a template; with `wanted` only its first blocks, as many as hold so many bytes."""
         artifact = self.artifact(address)
-        if artifact["base"] is not None:
-            base = self.template(artifact["base"])
         total = artifact["template_bytes"]
         sizes = [min(BLOCK, total - place) for place in range(0, total, BLOCK)]
+        blocks = None if wanted is None else min(len(sizes), -(-wanted // BLOCK))
+        base = b""
+        if artifact["base"] is not None:
+            last = (len(sizes[:blocks]) - 1) * BLOCK
+            base = self.template(artifact["base"], max(0, last - BASE_BEFORE) + BASE_WINDOW)
 
         def dictionary(contents: list[bytes]) -> bytes:
             start = max(0, len(contents) * BLOCK - BASE_BEFORE)
             return base[start : start + BASE_WINDOW] + b"".join(contents[-3:])[-OWN_WINDOW:]
 
         what = f"template/{address}"
-        return b"".join(inflate(self.stored(what), sizes, dictionary, what))
+        return b"".join(inflate(self.stored(what), sizes, dictionary, what, blocks))
 
     def recipe(self, address: str, net: Net) -> list[Segment]:
         artifact = self.artifact(address)

@@ -7,12 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from edgeslim.cli.main import main
 from edgeslim.core.policy import PRESETS
-from edgeslim.simulate.simulation import SCHEMA_FILE
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "core"))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -30,7 +28,6 @@ def simulate(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, Any]:
 def test_all_policies_on_the_builtin_table(capsys: pytest.CaptureFixture[str]) -> None:
     code, document = simulate(capsys, "--table", "builtin", "--scenario", "room", "--seed", "3", *SHORT)
     assert code == 0
-    jsonschema.validate(document, json.loads(SCHEMA_FILE.read_text()))
     assert (document["scenario"], document["seed"], len(document["rows"])) == ("room", 3, 11)
     assert all(row["regret"] is not None for row in document["rows"])
     assert document["rows"][-1]["policy"] == "oracle"
@@ -93,7 +90,6 @@ def test_replay(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     )
     out, err = capsys.readouterr()
     document = json.loads(out)
-    jsonschema.validate(document, json.loads(SCHEMA_FILE.read_text()))
     assert document["scenario"] == "log.jsonl"
     assert f"balanced repeats {len(frames)} of {len(frames)} recorded decisions" in err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from edgeslim import targets
 from edgeslim.core.width import Width
 from edgeslim.errors import CannotCheckError, MissingExtraError, UsageError
 from edgeslim.targets.base import Target
+from edgeslim.targets.reference import ReferenceRunner, ReferenceTarget
 from edgeslim.testing import TARGET_CHECKS, ConformanceError, TargetCase
 
 EXAMPLES = {"image": torch.zeros(1, 3, SIZE, SIZE)}
@@ -29,6 +31,33 @@ DARWIN = sys.platform == "darwin"
 RUNTIMES = {"executorch": "executorch", "litert": "litert", "reference": "reference"}
 RUNTIMES["coreml"] = "coreml" if DARWIN else "coreml-mil"
 RUNTIMES["coreai"] = "coreai" if DARWIN else "coreai-interpreter"
+
+
+class Changing(ReferenceTarget):
+    """Writes after the file what another export does not write."""
+
+    def sign(self) -> bytes:
+        raise NotImplementedError
+
+    def export(self, net: Any, examples: Any, out: Path, **settings: Any) -> Any:
+        artifact = super().export(net, examples, out, **settings)
+        out.write_bytes(out.read_bytes() + self.sign())
+        return replace(artifact, files=targets.base.hash_files(out, self.info.suffix))
+
+
+class Dated(Changing):
+    count = 0
+
+    def sign(self) -> bytes:
+        self.count += 1
+        return b"%d" % self.count
+
+
+class Seeded(Changing):
+    """The same bytes as long as one process makes them."""
+
+    def sign(self) -> bytes:
+        return b"%d" % os.getpid()
 
 
 def available(name: str) -> Target:
@@ -73,8 +102,8 @@ def test_a_real_net_runs_like_itself(name: str, tmp_path: Path) -> None:
 
 
 def test_a_broken_promise_is_told(tmp_path: Path) -> None:
-    """The suite notices: a target that rounds what it answers, one that writes a date, one that swaps its outputs."""
-    from edgeslim.targets.reference import ReferenceRunner, ReferenceTarget
+    """The suite notices: a target that rounds what it answers, one that swaps its outputs, one that writes a date, and
+    one that writes what only its process knows."""
 
     class Rounding(ReferenceRunner):
         def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,21 +114,18 @@ def test_a_broken_promise_is_told(tmp_path: Path) -> None:
             found = super().run(inputs)
             return dict(zip(found, reversed(found.values()), strict=True))
 
-    class Dated(ReferenceTarget):
-        def export(self, net: Any, examples: Any, out: Path, **settings: Any) -> Any:
-            artifact = super().export(net, examples, out, **settings)
-            self.count = getattr(self, "count", 0) + 1
-            out.write_bytes(out.read_bytes() + bytes([self.count]))
-            files = targets.base.hash_files(out, self.info.suffix)
-            return targets.base.Artifact(**{**{f: getattr(artifact, f) for f in artifact.__slots__}, "files": files})
-
     def loading(runner: type[ReferenceRunner]) -> Target:
         target = ReferenceTarget()
         target.load = lambda path, *, threads=1: runner(path, threads=threads)  # type: ignore[method-assign]
         return target
 
     for number, (target, check) in enumerate(
-        ((loading(Rounding), "runs-like-the-net"), (loading(Swapping), "binds-by-name"), (Dated(), "same-bytes-twice"))
+        (
+            (loading(Rounding), "runs-like-the-net"),
+            (loading(Swapping), "binds-by-name"),
+            (Dated(), "same-bytes-twice"),
+            (Seeded(), "same-bytes-in-another-process"),
+        )
     ):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -155,6 +181,14 @@ def test_limits_follow_the_net_only_where_rounding_counts() -> None:
     assert FP32.limits.sqnr_db(never) == 60
     # 46 dB left by rounding: 40 is enough; 30 left: 24; noise left: never below 10
     assert [FP16.limits.sqnr_db(partial(float, left)) for left in (60.0, 46.0, 30.0, -200.0)] == [40, 40, 24, 10]
+
+
+def test_a_target_that_no_other_process_finds_is_not_called_wrong(tmp_path: Path) -> None:
+    class Local(ReferenceTarget):
+        pass
+
+    with pytest.raises(CannotCheckError, match="Local cannot be sent to another process"):
+        TARGET_CHECKS["same-bytes-in-another-process"](TargetCase(Local(), tmp_path), tmp_path)
 
 
 def test_finding_targets_imports_no_exporter() -> None:
