@@ -79,13 +79,17 @@ def averaged(net: nn.Module, average: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def compiled(net: nn.Module) -> Any:
+    return torch.compile(net)  # nothing is compiled before it runs
+
+
 Maker = Callable[[Any, Any], Any]
 LAST: dict[str, Maker] = {
     "bare": lambda net, average: net.state_dict(),
     "model": lambda net, average: {"model": net.state_dict(), "epoch": 3},
     "DDP": lambda net, average: nn.DataParallel(net).state_dict(),  # the same prefix as DistributedDataParallel
-    "torch.compile": lambda net, average: torch.compile(net).state_dict(),
-    "DDP of torch.compile": lambda net, average: {"state_dict": nn.DataParallel(torch.compile(net)).state_dict()},
+    "torch.compile": lambda net, average: compiled(net).state_dict(),
+    "DDP of torch.compile": lambda net, average: {"state_dict": nn.DataParallel(compiled(net)).state_dict()},
     "Lightning": lambda net, average: {
         "epoch": 1,
         "global_step": 100,
