@@ -269,7 +269,7 @@ def test_pickled_classes_are_refused_and_not_run(tmp_path: Path) -> None:
 
     for name, document in (
         ("resume.pt", {"model": {"a": torch.zeros(1)}, "meters": Meter()}),
-        ("args.pt", {"model": {"a": torch.zeros(1)}, "args": argparse.Namespace(lr=1)}),
+        ("args.pt", {"model": {"a": torch.zeros(1)}, "args": argparse.Namespace(meter=Meter())}),
         ("evil.pt", {"model": Evil()}),
     ):
         torch.save(document, tmp_path / name)
