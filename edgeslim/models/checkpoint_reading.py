@@ -17,6 +17,7 @@ from torch import Tensor
 from edgeslim.core.pixels import ImageContract
 from edgeslim.core.strict_json import StrictJsonError, decode
 from edgeslim.errors import CheckpointError, ImageError, MissingExtraError, did_you_mean
+from edgeslim.files import open_file
 from edgeslim.models.registry import skeleton
 from edgeslim.models.selection import Selection
 from edgeslim.models.spec import ModelSpec
@@ -44,9 +45,9 @@ def read_document(path: Path) -> Any:
             f"there is no file {path}" if not path.is_dir() else f"{path} is a directory, not a file",
             hint="a checkpoint is expected; edgeslim train --model us_mobilenet_v2 --data digits --out us.pt makes one",
         )
-    size_bytes = check_file(path)
     if _is_safetensors(path):
         return _read_safetensors(path)
+    size_bytes = check_file(path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # about what a damaged file asks of torch
@@ -66,7 +67,7 @@ def read_document(path: Path) -> Any:
 def _is_safetensors(path: Path) -> bool:
     """After eight bytes of length its JSON begins."""
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(open_file(path), "rb") as file:
             return file.read(9)[8:] == b"{"
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error

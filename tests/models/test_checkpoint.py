@@ -222,7 +222,7 @@ def _deep() -> list[Any]:
         (lambda d: d.update({7: 1, "x": 2}), "unexpected key"),
         (lambda d: (d.pop("labels"), d.update({7: 1})), "missing key 'labels'"),
         (lambda d: d.update(version=torch.ones(2)), "checkpoint version of type Tensor"),
-        (lambda d: d.update(format=torch.ones(2)), "neither an edgeslim checkpoint nor a state dict"),
+        (lambda d: d.update(format=torch.ones(2)), "no BatchNorm statistics per width"),
         (lambda d: d["spec"].update(num_classes=10**12), "from 1 to"),
         (lambda d: d["spec"].update({3: 1}), "a model spec has the fields"),
         (lambda d: d["spec"].update(name="x" * 300), "no network"),
