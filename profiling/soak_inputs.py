@@ -30,7 +30,8 @@ def figures(document: dict[str, Any]) -> list[record.Figure]:
             measured=(len(document["faults"]),),
             unit="mutants",
             notes=(
-                f"{what}; the slowest refusal took {document['slowest_ms']} ms, the largest {document['largest_kb']} kB.",
+                f"{what}; the slowest refusal took {document['slowest_ms']} ms, the largest "
+                f"{document['largest_kb']} kB.",
             ),
         )
     ]
