@@ -127,6 +127,11 @@ SECTIONS = {
         about="Two processes on one cache, with damage, deletions and kills; every output compared with that of a file "
         "rebuilt outside any cache.",
     ),
+    "soak_inputs": Section(
+        room="files",
+        title="Hostile files",
+        about="Mutants of every kind of file and line that edgeslim reads, hashes repaired so that they come far.",
+    ),
     "demo": Section(
         room="cli",
         title="The demo",

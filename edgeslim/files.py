@@ -70,7 +70,7 @@ def read_file(path: str | os.PathLike[str], *, most_bytes: int) -> bytes:
         size = os.fstat(stream.fileno()).st_size
         data = stream.read(most_bytes + 1) if size <= most_bytes else b""  # it may grow meanwhile
     if max(size, len(data)) > most_bytes:
-        message = f"It has {max(size, len(data)):,} bytes, expected at most {most_bytes:,}"
+        message = f"it has {max(size, len(data)):,} bytes, expected at most {most_bytes:,}"
         raise OSError(errno.EFBIG, message, os.fspath(path))
     return data
 

@@ -13,9 +13,28 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
+
+import record
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "fuzz"))
 from input_mutants import KINDS, run, warmed
+
+
+def figures(document: dict[str, Any]) -> list[record.Figure]:
+    what = f"{document['mutants']:,} mutants of {document['kind']}"
+    return [
+        record.Figure(
+            aim=f"tracebacks, files written, refusals above 100 ms of CPU time or 64 MB ({document['kind']})",
+            promised=record.Promise(comparison="==", number=0, text="none"),
+            measured=(len(document["faults"]),),
+            unit="mutants",
+            notes=(
+                f"{what}; the slowest refusal took {document['slowest_ms']} ms, the largest "
+                f"{document['largest_kb']} kB.",
+            ),
+        )
+    ]
 
 
 def main() -> None:
@@ -23,7 +42,9 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the full counts")
     parser.add_argument("--kinds", default=",".join(kind.name for kind in KINDS))
     parser.add_argument("--first", type=int, default=0, help="number of the first mutant")
+    record.add_option(parser)
     arguments = parser.parse_args()
+    passport = record.begin()
     faulty = False
     for kind in KINDS:
         if kind.name not in arguments.kinds.split(","):
@@ -41,6 +62,8 @@ def main() -> None:
             "faults": [f"{number}: {what}" for number, what in found.faults[:20]],
         }
         print(json.dumps(document), flush=True)
+        if arguments.record:
+            record.write(f"soak_inputs-{kind.name}", figures(document), passport)
     sys.exit(4 if faulty else 0)
 
 

@@ -351,10 +351,12 @@ class SlimSession:
             wanted = (decision.artifact, measured)
         elif following is not None:
             wanted = (decision.artifact, self._controller.ladder.rungs[following].artifact)
+        # Picked first: making room for what is wanted must not drop what this frame falls back to.
+        loaded = self._pool.pick(decision.artifact)
         if wanted != self._wanted:
             self._wanted = wanted
             self._pool.want(*wanted)
-        if (loaded := self._pool.pick(decision.artifact)) is not None:
+        if loaded is not None:
             return loaded
         if not self._pool.wait() and not self._pool.news:
             raise self._pool.refusal or HostError(f"{decision.label} cannot be loaded")

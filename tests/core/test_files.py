@@ -174,7 +174,7 @@ def test_files_are_read_up_to_a_limit(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"0123456789")
     assert read_file(path, most_bytes=10) == b"0123456789"
-    with pytest.raises(OSError, match="It has 10 bytes, expected at most 9"):
+    with pytest.raises(OSError, match="it has 10 bytes, expected at most 9"):
         read_file(path, most_bytes=9)
     with open(path, "r+b") as file:
         file.truncate(1 << 40)
