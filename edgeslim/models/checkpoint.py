@@ -6,12 +6,13 @@
 Files are read with ``weights_only=True``, always: nothing in them is executed. Whatever does not fit is refused
 before anything is built from it, with the first missing, unexpected or misshapen key.
 
-    "format": "edgeslim-checkpoint", "version": 2,
+    "format": "edgeslim-checkpoint", "version": 3,
     "spec": ModelSpec.to_json(), "state_dict": {key: float32 tensor of the widest net},
     "nets": [{"net": Selection.to_json(), "statistics": {BatchNorm name: (mean, population variance)} | None,
               "accuracy": {…} | None}], "input": ImageContract's fields | None, "labels": [text] | None,
     "task": text, "task_package": text,
-    "provenance": {…}, "data_sha256": str | None, "calibration_sha256": str | None
+    "provenance": {…}, "data_sha256": str | None, "calibration_sha256": str | None,
+    "content_sha256": of all the others (``content_sha256``)
 """
 
 from __future__ import annotations
@@ -45,9 +46,10 @@ from edgeslim.models.selection import Net, Selection
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.spec import ModelSpec
 from edgeslim.models.static import Statistics
+from edgeslim.models.torch_file import content_sha256
 
 FORMAT = "edgeslim-checkpoint"
-VERSION = 2
+VERSION = 3
 RESUME_FORMAT = "edgeslim-resume"  # what the trainer continues from; no checkpoint
 _FIELDS = (
     "format",
@@ -62,6 +64,7 @@ _FIELDS = (
     "provenance",
     "data_sha256",
     "calibration_sha256",
+    "content_sha256",
 )
 
 
@@ -211,6 +214,7 @@ class Checkpoint:
             "data_sha256": self.data_sha256,
             "calibration_sha256": self.calibration_sha256,
         }
+        document["content_sha256"] = content_sha256(document)
         with write_atomically(Path(path), overwrite=overwrite) as file:
             torch.save(document, file)
 
@@ -261,9 +265,9 @@ def load_checkpoint(path: str | Path, *, model: str | None = None, widths: Seque
 
 def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
     version = document.get("version")
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         raise CheckpointError(
-            f"{what} has checkpoint version {version!r}, this edgeslim reads {VERSION}",
+            f"{what} has checkpoint version {_short(version)}, this edgeslim reads {VERSION}",
             hint='pip install --upgrade "edgeslim[train]"',
         )
     check_names(_FIELDS, document, what)
@@ -281,19 +285,29 @@ def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
         raise CheckpointError(f"{what}: task and task_package are text")
     if not all(isinstance(value, str | None) for value in hashes):
         raise CheckpointError(f"{what}: a hash is text or nothing")
+    contract, labels = _input(document["input"], spec, what), _labels(document["labels"], what)
+    if document["content_sha256"] != content_sha256({k: v for k, v in document.items() if k != "content_sha256"}):
+        raise CheckpointError(
+            f"{what} is damaged: its content has another hash than when it was written",
+            hint="copy the file again, or take an earlier one",
+        )
     return Checkpoint(
         spec=spec,
         state_dict=state_dict,
         statistics=statistics,
         accuracies=accuracies,
-        input=_input(document["input"], spec, what),
-        labels=_labels(document["labels"], what),
+        input=contract,
+        labels=labels,
         task=document["task"],
         task_package=document["task_package"],
         provenance=provenance,
         data_sha256=hashes[0],
         calibration_sha256=hashes[1],
     )
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:40] if isinstance(value, str | int | float | None) else f"of type {type(value).__name__}"
 
 
 def _read_nets(spec: ModelSpec, documents: Any, what: str) -> tuple[StatisticsByNet, dict[Selection, dict[str, Any]]]:
@@ -373,4 +387,4 @@ def _plain(value: Any, what: str) -> Any:
         return [_plain(item, what) for item in value]
     if isinstance(value, Mapping) and all(isinstance(key, str | int) for key in value):
         return {key: _plain(item, f"{what}.{key}") for key, item in value.items()}
-    raise CheckpointError(f"{what}: expected plain finite values, got {value!r}"[:300])
+    raise CheckpointError(f"{what}: expected plain finite values, got {_short(value)}")

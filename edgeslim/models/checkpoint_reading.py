@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +16,7 @@ from edgeslim.errors import CheckpointError, did_you_mean
 from edgeslim.models.registry import skeleton
 from edgeslim.models.selection import Selection
 from edgeslim.models.spec import ModelSpec
+from edgeslim.models.torch_file import COPY_AGAIN, NO_PYTORCH_FILE, check_file, check_values
 
 StatisticsByNet = dict[Selection, dict[str, tuple[Tensor, Tensor]]]
 """Net → BatchNorm name → (mean, population variance)."""
@@ -28,21 +31,26 @@ def read_document(path: Path) -> Any:
         CheckpointError: no such file, not such a file, truncated, or it holds pickled objects of foreign classes.
     """
     path = Path(path)
-    if not path.is_file():
+    if path.is_dir() or not os.path.lexists(path):
         raise CheckpointError(
             f"there is no file {path}" if not path.is_dir() else f"{path} is a directory, not a file",
             hint="a checkpoint is expected; edgeslim train --model us_mobilenet_v2 --data digits --out us.pt makes one",
         )
+    size_bytes = check_file(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what a damaged file asks of torch
+            document = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refused_pickle(path, error) from error
     except Exception as error:  # torch.load answers damage with a dozen kinds of exception
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"cannot read {path}: truncated, damaged or no PyTorch file ({reason})",
-            hint="copy the file again and compare its size with the original's",
+            f"cannot read {path}: {NO_PYTORCH_FILE} ({reason})",
+            hint=COPY_AGAIN,
         ) from error
+    check_values(document, str(path), size_bytes)
+    return document
 
 
 def _refused_pickle(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
@@ -54,21 +62,25 @@ def _refused_pickle(path: Path, error: pickle.UnpicklingError) -> CheckpointErro
             hint="where you trust it, write only the weights: torch.save({'model': state_dict}, 'weights.pt')",
         )
     return CheckpointError(
-        f"cannot read {path}: truncated, damaged or no PyTorch file",
-        hint="copy the file again and compare its size with the original's",
+        f"cannot read {path}: {NO_PYTORCH_FILE}",
+        hint=COPY_AGAIN,
     )
 
 
-def check_names(expected: Iterable[str], met: Iterable[str], what: str) -> None:
+def check_names(expected: Iterable[str], met: Iterable[Any], what: str) -> None:
     """Raise CheckpointError naming the first missing, else the first unexpected key."""
     expected, met = list(expected), list(met)
     known, given = set(expected), set(met)
     for name in expected:
         if name not in given:
-            raise CheckpointError(f"{what}: missing key {name!r}", hint=did_you_mean(name, sorted(given - known)))
+            raise CheckpointError(f"{what}: missing key {name!r}", hint=did_you_mean(name, _texts(given - known)))
     for name in met:
         if name not in known:
-            raise CheckpointError(f"{what}: unexpected key {name!r}")
+            raise CheckpointError(f"{what}: unexpected key {name!r}"[:300])
+
+
+def _texts(names: set[Any]) -> list[str]:
+    return sorted(name for name in names if isinstance(name, str))
 
 
 def checked_tensor(value: Any, shape: tuple[int, ...], what: str) -> Tensor:
