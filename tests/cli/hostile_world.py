@@ -58,7 +58,7 @@ def line(verb: str, world: Path, changes: dict[str, str | None]) -> list[str]:
     w = {name: str(world / name) for name in ("net.slim", "net.pt", "table.json", "images")}
     data = f"folder:{world / 'data'}"
     artifact = "executorch-fp32-8/0500"
-    given: dict[str, str | None] = {
+    usual: dict[str, dict[str, str | None]] = {
         "train": {"--model": "us_mobilenet_v1", "--data": data, "--out": "out.pt"},
         "calibrate": {"checkpoint": w["net.pt"], "--data": data, "--out": "out.pt"},
         "evaluate": {"source": w["net.pt"], "--data": data},
@@ -72,7 +72,8 @@ def line(verb: str, world: Path, changes: dict[str, str | None]) -> list[str]:
         "simulate": {"table": w["table.json"], "--minutes": "0.1"},
         "run": {"bundle": w["net.slim"], "--images": w["images"]},
         "demo": {"--out": "demo"},
-    }[verb] | changes
+    }
+    given = usual[verb] | changes
     there = {name: value for name, value in given.items() if value is not None}
     options = [f"{name}={value}" for name, value in there.items() if name.startswith("--")]
     return [verb, *options, *(value for name, value in there.items() if not name.startswith("--"))]

@@ -213,7 +213,7 @@ _PICKLE_WORDS = (
 )  # fmt: skip
 
 
-def mutated_checkpoint(_: bytes, rng: random.Random) -> bytes:
+def mutated_checkpoint(nothing: bytes, rng: random.Random) -> bytes:
     members = dict(_checkpoint())
     pickled = next(name for name in members if name.endswith("data.pkl"))
     kind = rng.random()
@@ -229,8 +229,8 @@ def mutated_checkpoint(_: bytes, rng: random.Random) -> bytes:
         members[name] = mutated_bytes(members[name], rng)
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED if rng.random() < 0.02 else zipfile.ZIP_STORED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
+        for member, content in members.items():
+            archive.writestr(member, content)
     data = stream.getvalue()
     return mutated_bytes(data, rng) if kind > 0.97 else data
 

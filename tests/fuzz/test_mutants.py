@@ -37,7 +37,7 @@ def takes_long(data: bytes) -> None:
     raise UsageError("at last")
 
 
-_kept = []
+_kept: list[object] = []
 
 
 def takes_memory(data: bytes) -> None:
