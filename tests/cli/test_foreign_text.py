@@ -122,7 +122,7 @@ def test_a_table_a_bar_and_a_line() -> None:
     console = Console(words=SafeConsole(file=screen, force_terminal=True, width=200), results=SafeConsole(file=screen))
     table = Table(NASTY, title=NASTY)
     table.add_row(NASTY)
-    console.result({}, table)
+    console.results.print(table)
     console.say(NASTY + "\nnext:")
     with console.progress("left") as bar:
         bar.add_task(NASTY, left=NASTY)

@@ -1,4 +1,4 @@
-"""The golden bundles bite: every mistake of ``mutants.py`` in the second reader is noticed by one of them.
+"""The golden bundles bite: every mistake of ``reader_mutants.py`` in the second reader is noticed by one of them.
 
 reader.py ─► one line replaced ─► the goldens one after another, until one comes out otherwise
 """
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mutants import MUTANTS
+from reader_mutants import MUTANTS
 from test_second_reader import INDEX, content_of
 
 SOURCE = Path(__file__).with_name("reader.py").read_text(encoding="utf-8")
