@@ -10,6 +10,7 @@ from rich.table import Table
 
 from edgeslim.cli.console import WIDTHS, Console, common_options
 from edgeslim.cli.data_options import data_options, device_option
+from edgeslim.cli.next_step import given, packing, step
 from edgeslim.cli.option_types import BYTES, PATH
 from edgeslim.core.width import Width
 from edgeslim.deploy.reports import CalibrateReport
@@ -83,7 +84,7 @@ def command(
     console.result(report, _table(report))
     path = report.checkpoint
     console.next_commands(
-        f"edgeslim evaluate {path} --data {source['data']} --write", f"edgeslim pack {path} --target all"
+        step("evaluate", path, given("--data", "--data-root", "--device", "--workers"), "--write"), packing(path)
     )
 
 

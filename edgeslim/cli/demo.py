@@ -10,6 +10,7 @@ import click
 
 from edgeslim import targets as target_table
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.next_step import step
 from edgeslim.cli.option_types import PATH, Whole
 from edgeslim.demo import report, steps
 from edgeslim.errors import MissingExtraError, OutputError, UsageError
@@ -34,9 +35,10 @@ def command(*, out: Path, chosen: str, epochs: int | None, overwrite: bool, cons
     page = report.write(out, outcomes, left_out={name: f"{e.message}: {e.hint}" for name, e in missing.items()})
     seconds = time.monotonic() - began
     console.say(f"done in {seconds:.0f} s: open {page}")
-    console.next_commands(
-        f"edgeslim inspect {out / steps.BUNDLE}" if names else 'pip install "edgeslim[all]"',
-    )
+    if names:
+        console.next_commands(step("inspect", out / steps.BUNDLE))
+    else:
+        console.say('pip install "edgeslim[all]" brings the exporters, and the other half of the demo')
     console.result(
         steps.DemoReport(
             report=page,

@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.next_step import fresh, step
 from edgeslim.cli.option_types import PATH
 from edgeslim.core.bundle import Depth, SlimBundle
 from edgeslim.core.manifest import artifact_id
@@ -41,7 +42,8 @@ def command(*, bundle: Path, depth: Depth | None, console: Console) -> None:
     if first is not None:
         identifier = artifact_id(first.id, first.artifacts[-1].net)
         console.next_commands(
-            f"edgeslim verify {bundle}", f"edgeslim export {bundle} --artifact {identifier} -o model{first.suffix}"
+            step("verify", bundle),
+            step("export", bundle, "--artifact", identifier, "-o", fresh(f"model{first.suffix}")),
         )
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from edgeslim import targets
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import DATA_HELP
+from edgeslim.cli.next_step import fresh, step
 from edgeslim.cli.option_types import COUNT, PATH, PIXELS, Whole
 from edgeslim.core.width import Width
 from edgeslim.deploy.bundle_reports import PackReport, PlanReport
@@ -151,9 +152,12 @@ def command(
     last = report.rows[-1]
     suffix = targets.get(last.target).info.suffix
     console.next_commands(
-        f"edgeslim verify {report.bundle}",
-        *(f"edgeslim bench {report.bundle} --target {name} -o table.json" for name in _measured_here(names)[:1]),
-        f"edgeslim export {report.bundle} --artifact {last.artifact} -o model{suffix}",
+        step("verify", report.bundle),
+        *(
+            step("bench", report.bundle, "--target", name, "-o", fresh("table.json"))
+            for name in _measured_here(names)[:1]
+        ),
+        step("export", report.bundle, "--artifact", last.artifact, "-o", fresh(f"model{suffix}")),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.next_step import step
 from edgeslim.cli.option_types import PATH
 from edgeslim.verbs.subset import SubsetOptions, subset
 
@@ -44,4 +45,4 @@ def command(
     console.say(f"{out}: {report.bytes:,} bytes, {bundle} has {bundle.stat().st_size:,}")
     rows = ((row.artifact, f"{row.artifact_bytes:,}", f"{row.kept_bytes:,}") for row in report.rows)
     console.result(report, console.artifact_table(str(out), ("artifact", "file, bytes", "kept, bytes"), rows))
-    console.next_commands(f"edgeslim inspect {out}", f"edgeslim verify {out}")
+    console.next_commands(step("inspect", out), step("verify", out))

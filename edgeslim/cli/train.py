@@ -5,7 +5,6 @@ The files of a run are listed in ``training.resume``; what it does is ``edgeslim
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from edgeslim import models, tasks
 from edgeslim.cli.console import WIDTH, WIDTHS, Console, common_options
 from edgeslim.cli.data_options import DATA_HELP, device_option
 from edgeslim.cli.measured import measured_head, measured_text
+from edgeslim.cli.next_step import fresh, given, packing, step
 from edgeslim.cli.option_types import COUNT, PATH, SEED, WORKERS, Number, Whole
 from edgeslim.core.width import Width
 from edgeslim.deploy.reports import TrainReport
@@ -129,10 +129,12 @@ def command(*, console: Console, out: Path, resume: bool, overwrite: bool, **opt
     if not report.rows:
         return  # of torchrun's processes only the first has something to say
     console.result(report, _table(report))
-    data = shlex.join(["--data", chosen.data, *([] if chosen.data_root is None else ["--data-root", chosen.data_root])])
-    checkpoint = shlex.quote(str(out))
     console.next_commands(
-        f"edgeslim evaluate {checkpoint} {data} --plot spectrum.png", f"edgeslim pack {checkpoint} --target all"
+        step(
+            *("evaluate", out, "--data", chosen.data, given("--data-root", "--device", "--workers")),
+            *("--plot", fresh("spectrum.png")),
+        ),
+        packing(out),
     )
 
 
