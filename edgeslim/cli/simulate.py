@@ -43,7 +43,7 @@ from edgeslim.verbs.simulate import SimulateOptions, rungs_of, simulate, title_o
 @click.option(
     "--widest-ms",
     type=Number(0.1, 10_000),
-    help="reckon with a device on which the widest takes so long; default: the table's own, or 0.9 of a frame if that "
+    help="reckon with a device on which the widest takes so long; default: the table's own, or 0.6 of a frame if that "
     "always fits",
 )
 @click.option("--plot", type=PATH, help="a folder for one picture per policy")

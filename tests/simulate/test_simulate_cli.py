@@ -57,7 +57,7 @@ def test_a_table_of_a_fast_machine_is_as_tight_as_a_phone(capsys: pytest.Capture
     table(*(timed(p, p / 500) for p in (250, 500, 750, 1000))).write(path)
     assert main(["simulate", str(path), "--policy", "balanced", "--json", *SHORT]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["ladder"][-1]["t_us"] == 30_000
+    assert json.loads(out)["ladder"][-1]["t_us"] == 20_000
     assert "this device is fast" in err
     assert main(["simulate", str(path), "--policy", "balanced", "--widest-ms", "2", "--json", *SHORT]) == 0
     assert json.loads(capsys.readouterr().out)["ladder"][-1]["t_us"] == 2_000
