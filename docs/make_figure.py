@@ -53,8 +53,9 @@ def drawn() -> str:
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         'font-family="system-ui, sans-serif">',
-        f"<title>16 widths of a US-MobileNetV2 for one runtime: {mb(separate['litert'])} as separate files, {mb(model)} "
-        f"for one model, {mb(alone)} as one bundle; for three runtimes {mb(whole)} and {mb(bundle)}</title>",
+        f"<title>16 widths of a US-MobileNetV2 for one runtime: {mb(separate['litert'])} as separate files, "
+        f"{mb(model)} for one model, {mb(alone)} as one bundle; for three runtimes {mb(whole)} and {mb(bundle)}"
+        "</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" rx="12" fill="#ffffff"/>',
         text(LEFT, 36, "16 widths of a US-MobileNetV2", 19, INK, bold=True),
         text(LEFT, 68, "for one runtime, LiteRT", 15, INK, bold=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from edgeslim.cli.option_types import PATH, Whole
 from edgeslim.demo import report, steps
 from edgeslim.errors import MissingExtraError, OutputError, UsageError
 
+_NEEDED = {"torch": "train", "torchvision": "train", "sklearn": "train", "matplotlib": "plot"}
 MARKER = ".edgeslim-demo"  # what tells an earlier demo from somebody's folder
 
 
@@ -27,6 +29,9 @@ MARKER = ".edgeslim-demo"  # what tells an earlier demo from somebody's folder
 def command(*, out: Path, chosen: str, epochs: int | None, overwrite: bool, console: Console) -> None:
     """Train, calibrate, pack, verify, bench and simulate a small US-Net on real data; write OUT/report.html."""
     began = time.monotonic()
+    for module, extra in _NEEDED.items():
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(module, extra)
     names, missing = _available(chosen)
     for name, error in missing.items():
         console.warn(f"{name} is left out: {error.message} ({error.hint})")

@@ -12,11 +12,11 @@ from rich.table import Table
 from edgeslim import targets
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import DATA_HELP
-from edgeslim.cli.next_step import fresh, step
+from edgeslim.cli.next_step import again, fresh, step
 from edgeslim.cli.option_types import COUNT, PATH, PIXELS, Whole
 from edgeslim.core.width import Width
 from edgeslim.deploy.bundle_reports import PackReport, PlanReport
-from edgeslim.errors import DataError, MissingExtraError, UsageError
+from edgeslim.errors import DataError, ExportError, MissingExtraError, UsageError
 from edgeslim.files import read_file
 
 _MOST_LABEL_BYTES = 1 << 22
@@ -130,6 +130,9 @@ def command(
         planned = plan.report(path)
         console.result(planned, _plan_table(planned))
         return
+    blind = _not_run_here(names)
+    for name, error in blind.items():
+        console.warn(f"{name} is packed but not run here: {error.message} ({error.hint})")
     console.say(f"packing {checkpoint} for {', '.join(names)} with {jobs or default_jobs(names)} worker processes")
     with console.progress("last") as bar:
         task = bar.add_task("exporting", total=None, last="")
@@ -142,7 +145,10 @@ def command(
     for note in report.notes:
         console.warn(note)
     console.result(report, _table(console, report))
-    for reason in dict.fromkeys(row.reason for row in report.rows if row.reason):
+    for one in report.failed:
+        console.warn(f"{one.target} is not in the bundle: {one.message}" + (f" ({one.hint})" if one.hint else ""))
+    told = {error.message for error in blind.values()}
+    for reason in dict.fromkeys(row.reason for row in report.rows if row.reason and row.reason not in told):
         console.warn(f"packed but not run: {reason}")
     separate = sum(row.artifact_bytes for row in report.rows)
     console.say(
@@ -151,6 +157,11 @@ def command(
     )
     last = report.rows[-1]
     suffix = targets.get(last.target).info.suffix
+    if report.failed:
+        rest = ",".join(one.target for one in report.failed)
+        words = again(without=("--target", "--out", "--into", "--keep-artifacts"))
+        console.next_commands(step(words, "--target", rest, "--into", report.bundle))
+        raise click.exceptions.Exit(ExportError.exit_code)
     console.next_commands(
         step("verify", report.bundle),
         *(
@@ -159,6 +170,17 @@ def command(
         ),
         step("export", report.bundle, "--artifact", last.artifact, "-o", fresh(f"model{suffix}")),
     )
+
+
+def _not_run_here(names: Sequence[str]) -> dict[str, MissingExtraError]:
+    """Targets that can be exported for and whose files cannot be run: known before the exports."""
+    found = {}
+    for name in names:
+        try:
+            targets.get(name).info.ensure_available(exporting=False)
+        except MissingExtraError as error:
+            found[name] = error
+    return found
 
 
 def _measured_here(names: Sequence[str]) -> list[str]:

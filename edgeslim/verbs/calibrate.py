@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.deploy.reports import CalibrateReport
+from edgeslim.errors import UsageError
 from edgeslim.files import check_free
 from edgeslim.verbs.data import DataOptions
 from edgeslim.verbs.words import LOGGED, Words
@@ -57,7 +58,8 @@ def calibrate(
         OutputError: the result is there already, or cannot be written.
     """
     path = options.out or Path(checkpoint)
-    check_free(path, overwrite=options.overwrite)
+    overwrite = options.overwrite or options.out is None  # statistics are added to it: nothing in it is lost
+    check_free(path, overwrite=overwrite)
     import torch.distributed as dist
 
     from edgeslim.deploy.calibration.calibrate import calibrate as calibrate_nets
@@ -71,6 +73,8 @@ def calibrate(
     loaded = load_checkpoint(checkpoint, model=options.model, widths=given)
     for note in loaded.notes:
         words.warn(note)
+    if options.out is None and "imported_from" in loaded.provenance:
+        raise UsageError(f"{path} is a published file, which stays as it is", hint="name the result with -o NEW.pt")
     trained = loaded.trained
     chosen = (
         parse_widths(options.widths, trained=trained)
@@ -99,7 +103,7 @@ def calibrate(
         )
     nets: dict[Width, tuple[Width, ...]] = calibrated.distinct(chosen)
     if ranks.first:
-        calibrated.checkpoint().save(path, overwrite=options.overwrite)
+        calibrated.checkpoint().save(path, overwrite=overwrite)
         if not done:
             words.say(f"{loaded.spec.name} has no BatchNorm: nothing to calibrate")
         words.say(f"{path}: statistics of {len(images)} images of {images.name} at {len(nets)} widths")
