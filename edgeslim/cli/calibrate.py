@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--model", help="network of a published state dict, where its keys do not tell")
 @click.option("--trained-widths", type=WIDTHS, help="widths of a published state dict's statistics")
 @device_option
-@click.option("-o", "--out", type=PATH, help="checkpoint to write  [default: CKPT itself]")
+@click.option("-o", "--out", type=PATH, help="checkpoint to write  [default: CKPT itself, to which widths are added]")
 @click.option("--overwrite", is_flag=True, help="replace an existing checkpoint")
 @common_options
 def command(
@@ -91,5 +91,5 @@ def command(
 def _table(report: CalibrateReport) -> Table:
     table = Table("calibrated", "same net")
     for permille in report.widths:
-        table.add_row(str(Width(permille)), ", ".join(str(Width(alias)) for alias in report.aliases[str(permille)]))
+        table.add_row(f"{Width(permille)}x", ", ".join(f"{Width(alias)}x" for alias in report.aliases[str(permille)]))
     return table

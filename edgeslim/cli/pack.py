@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 
 from edgeslim import targets
+from edgeslim.cli.amounts import KEPT, size
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import DATA_HELP
 from edgeslim.cli.next_step import again, fresh, step
@@ -126,7 +127,7 @@ def command(
         plan = make_plan(loaded, options)
         for note in plan.notes:
             console.warn(note)
-        console.say(f"would write {path}: a little more than {plan.weights_bytes:,} bytes, {plan.artifacts} artifacts")
+        console.say(f"would write {path}: a little more than {size(plan.weights_bytes)}, {plan.artifacts} artifacts")
         planned = plan.report(path)
         console.result(planned, _plan_table(planned))
         return
@@ -152,8 +153,8 @@ def command(
         console.warn(f"packed but not run: {reason}")
     separate = sum(row.artifact_bytes for row in report.rows)
     console.say(
-        f"{report.bundle}: {report.bytes:,} bytes, {report.bytes / report.weights_bytes:.3f}x the full-width weights; "
-        f"the {len(report.rows)} files packed now have {separate:,} bytes"
+        f"{report.bundle}: {size(report.bytes)}, {report.bytes / report.weights_bytes:.3f}x the full-width weights; "
+        f"the {len(report.rows)} files packed now have {size(separate)}"
     )
     last = report.rows[-1]
     suffix = targets.get(last.target).info.suffix
@@ -229,16 +230,16 @@ def _plan_table(plan: PlanReport) -> Table:
 
 
 def _table(console: Console, report: PackReport) -> Table:
-    heads = ("artifact", "file bytes", "kept bytes", "explained", "SQNR dB", "export s")
+    heads = ("artifact", "file", "kept", "from weights", "SQNR dB", "export s")
     rows = (
         (
             row.artifact,
-            f"{row.artifact_bytes:,}",
-            f"{row.kept_bytes:,}",
+            size(row.artifact_bytes),
+            size(row.kept_bytes),
             f"{100 * row.explained_share:.2f} %",
             "not run" if row.sqnr_db is None else f"{row.sqnr_db:.1f}",
             "" if row.seconds is None else f"{row.seconds:.1f}",
         )
         for row in report.rows
     )
-    return console.artifact_table(str(report.bundle), heads, rows)
+    return console.artifact_table(str(report.bundle), heads, rows, note=KEPT)

@@ -143,5 +143,5 @@ def _table(report: TrainReport) -> Table:
     table = Table("width", *map(measured_head, measured))
     for row in report.rows:
         cells = (measured_text(name, row.values[name]) for name in measured)
-        table.add_row(str(Width(row.permille or 0)), *cells)
+        table.add_row(f"{Width(row.permille or 0)}x", *cells)
     return table

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.deploy.reports import CalibrateReport
-from edgeslim.errors import UsageError
+from edgeslim.errors import OutputError, UsageError
 from edgeslim.files import check_free
 from edgeslim.verbs.data import DataOptions
 from edgeslim.verbs.words import LOGGED, Words
 
 if TYPE_CHECKING:
+    from edgeslim.models.checkpoint import Checkpoint
     from edgeslim.models.selection import Selection
 
 
@@ -58,8 +59,7 @@ def calibrate(
         OutputError: the result is there already, or cannot be written.
     """
     path = options.out or Path(checkpoint)
-    overwrite = options.overwrite or options.out is None  # statistics are added to it: nothing in it is lost
-    check_free(path, overwrite=overwrite)
+    check_free(path, overwrite=options.overwrite or options.out is None)
     import torch.distributed as dist
 
     from edgeslim.deploy.calibration.calibrate import calibrate as calibrate_nets
@@ -81,6 +81,8 @@ def calibrate(
         if options.widths
         else loaded.ladder or default_ladder(loaded.spec)
     )
+    if options.out is None and not options.overwrite:
+        _only_adds(path, loaded, chosen)
     images = options.images.load(loaded.spec)
     done: list[Selection] = []
 
@@ -103,7 +105,7 @@ def calibrate(
         )
     nets: dict[Width, tuple[Width, ...]] = calibrated.distinct(chosen)
     if ranks.first:
-        calibrated.checkpoint().save(path, overwrite=overwrite)
+        calibrated.checkpoint().save(path, overwrite=options.overwrite or options.out is None)
         if not done:
             words.say(f"{loaded.spec.name} has no BatchNorm: nothing to calibrate")
         words.say(f"{path}: statistics of {len(images)} images of {images.name} at {len(nets)} widths")
@@ -114,3 +116,16 @@ def calibrate(
         widths=tuple(width.permille for width in nets),
         aliases={str(width.permille): tuple(alias.permille for alias in aliases) for width, aliases in nets.items()},
     )
+
+
+def _only_adds(path: Path, checkpoint: Checkpoint, widths: Sequence[Width]) -> None:
+    """Raises ``OutputError`` where statistics, and accuracies measured with them, would be replaced."""
+    from edgeslim.deploy.calibration.calibrate import CalibratedModel
+
+    model = CalibratedModel.from_checkpoint(checkpoint)
+    there = [f"{width}x" for width in widths if model.has(model.selection(width))]
+    if there:
+        raise OutputError(
+            f"{path} has statistics already at {', '.join(there)}",
+            hint="-o NEW.pt keeps them; --overwrite replaces them, and drops the accuracies measured with them",
+        )
