@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.edgeslim-dev
 
-.PHONY: test test-all check format lint types docs demo clean
+.PHONY: test test-all check format lint types docs kotlin demo clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgeslim needs Python 3.11 or newer")'
@@ -34,11 +34,19 @@ types: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m pytest -q tests/docs -m "not slow" -k "not the_commands_work"
 
+# android_demo: formatted, built without a warning, tested against the same goldens; needs a JDK and Maven.
+kotlin:
+	@if command -v mvn >/dev/null && command -v javac >/dev/null; then \
+	    mvn -B -ntp -q -f android_demo/pom.xml package && cat android_demo/*/target/surefire-reports/*.txt | \
+	    awk '/^Tests run:/ {n += $$3} END {print "android_demo: formatted, built, " n " tests passed"}'; \
+	else echo "android_demo: neither formatted, built nor tested, as there is no mvn or no javac here"; fi
+
 # One after the other also under `make -j`: the cheap ones first, and the tests' summary is the last line printed.
 check:
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory types
 	$(MAKE) --no-print-directory docs
+	$(MAKE) --no-print-directory kotlin
 	$(MAKE) --no-print-directory test
 
 demo: $(STAMP)

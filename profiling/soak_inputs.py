@@ -4,7 +4,7 @@
     python profiling/soak_inputs.py --share 0.01 --kinds image,policy
 
 No mutant may end in a traceback, write a file, or be refused only after 100 ms of CPU time or 64 MB. ``tests/fuzz/
-mutants.py`` makes them; the number that is printed with a fault gives the same mutant again.
+input_mutants.py`` makes them; the number that is printed with a fault gives the same mutant again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "fuzz"))
-from mutants import KINDS, run, warmed
+from input_mutants import KINDS, run, warmed
 
 
 def main() -> None:

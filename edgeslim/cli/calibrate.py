@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from edgeslim.cli.checkpoint_options import checkpoint_options
 from edgeslim.cli.console import WIDTHS, Console, common_options
 from edgeslim.cli.data_options import data_options, device_option
 from edgeslim.cli.next_step import given, packing, step
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 @data_options(split="calib", images="images to calibrate with  [default: 512]")
 @click.option("--widths", type=WIDTHS, help="any widths of the trained range  [default: those it has, else its ladder]")
 @click.option("--memory", type=BYTES, help="for activations, such as 500M  [default: half of what is free, at most 4G]")
-@click.option("--model", help="network of a published state dict, where its keys do not tell")
-@click.option("--trained-widths", type=WIDTHS, help="widths of a published state dict's statistics")
+@checkpoint_options
 @device_option
 @click.option("-o", "--out", type=PATH, help="checkpoint to write  [default: CKPT itself, to which widths are added]")
 @click.option("--overwrite", is_flag=True, help="replace an existing checkpoint")

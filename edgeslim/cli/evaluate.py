@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from edgeslim.cli.checkpoint_options import checkpoint_options
 from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.data_options import data_options, device_option
 from edgeslim.cli.measured import measured_head, measured_text
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @data_options(split="test", images="measure on so many only, evenly spread")
 @click.option("--widths", help="[default: those with statistics; all of a bundle]")
 @click.option("--artifact", "artifacts", multiple=True, help="of a bundle: one artifact by its id (repeatable)")
+@checkpoint_options
 @click.option("--target", help="runtime that a bundle's files run in  [default: its only target]")
 @click.option("--threads", type=THREADS, default=1, show_default=True, help="of a bundle's runtime")
 @click.option("--batch-size", type=Whole(1, 1 << 20), default=128, show_default=True, help="of a checkpoint")
@@ -39,6 +41,8 @@ def command(
     source: Path,
     widths: str | None,
     artifacts: tuple[str, ...],
+    model: str | None,
+    trained_widths: str | None,
     target: str | None,
     threads: int,
     batch_size: int,
@@ -57,6 +61,8 @@ def command(
         images=DataOptions(**options),
         widths=widths,
         artifacts=artifacts,
+        model=model,
+        trained_widths=trained_widths,
         target=target,
         threads=threads,
         batch_size=batch_size,

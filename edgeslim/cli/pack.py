@@ -11,14 +11,15 @@ from rich.table import Table
 
 from edgeslim import targets
 from edgeslim.cli.amounts import KEPT, size
+from edgeslim.cli.checkpoint_options import checkpoint_options
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import DATA_HELP
 from edgeslim.cli.next_step import again, fresh, step
 from edgeslim.cli.option_types import COUNT, PATH, PIXELS, Whole
-from edgeslim.core.width import Width
 from edgeslim.deploy.bundle_reports import PackReport, PlanReport
 from edgeslim.errors import DataError, ExportError, MissingExtraError, UsageError
 from edgeslim.files import read_file
+from edgeslim.verbs.checkpoints import load_named
 
 _MOST_LABEL_BYTES = 1 << 22
 TARGETS_HELP = f"{targets.words()}, separated by commas; or all"
@@ -48,8 +49,7 @@ TARGETS_HELP = f"{targets.words()}, separated by commas; or all"
 @click.option("--calib-images", type=COUNT, help="how many of them")
 @click.option("--labels", type=PATH, help="class names, one per line")
 @click.option("--policy", type=PATH, help="controller policy (JSON) that travels in the bundle")
-@click.option("--model", help="network of a bare published state dict, where its keys do not tell")
-@click.option("--trained-widths", type=WIDTHS, help="widths of a published state dict's statistics")
+@checkpoint_options
 @click.option("--name", help="name of the net in the manifest [the network's]")
 @click.option("--model-version", help="its version [1]")
 @click.option("--author", help="its author")
@@ -90,14 +90,10 @@ def command(
     from edgeslim.deploy.export_job import ExportJob
     from edgeslim.deploy.pack import default_jobs, pack
     from edgeslim.deploy.pack_plan import PackOptions, make_plan
-    from edgeslim.models.checkpoint import load_checkpoint
     from edgeslim.targets.base import InputOption
 
     names = _installed() if wanted == "all" else tuple(name.strip() for name in wanted.split(","))
-    given = None if trained_widths is None else resolve_widths(trained_widths, _no_range)
-    loaded = load_checkpoint(checkpoint, model=model, widths=given)
-    for note in loaded.notes:
-        console.warn(note)
+    loaded = load_named(checkpoint, console, model=model, trained_widths=trained_widths)
     path = out or into or checkpoint.with_suffix(".slim")
     spec = loaded.spec
     calibration = None
@@ -205,9 +201,6 @@ def _installed() -> tuple[str, ...]:
     if not there and missing is not None:
         raise missing
     return tuple(there)
-
-
-_no_range = (Width(1), Width(1000))
 
 
 def _read_labels(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ import click
 from rich.table import Table
 
 from edgeslim import models
+from edgeslim.cli.checkpoint_options import trained_widths_option
 from edgeslim.cli.console import WIDTHS, Console, common_options
 from edgeslim.cli.option_types import PIXELS, Whole
 from edgeslim.core.width import Width
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     "up to 16 px without 3 [default: the net's own; 224]",
 )
 @click.option("--classes", type=Whole(1, 10_000_000), help="classes of a network named here [default: 1000]")
+@trained_widths_option
 @click.option("--layers", is_flag=True, help="count every layer too")
 @common_options
 def command(
@@ -40,6 +42,7 @@ def command(
     widths: str | None,
     input_size: int | None,
     classes: int | None,
+    trained_widths: str | None,
     layers: bool,
     console: Console,
 ) -> None:
@@ -50,7 +53,9 @@ def command(
     asked = model if source is None else source
     if asked is None or (source is not None and model is not None):
         raise click.UsageError("name one network or checkpoint, for example: edgeslim profile us_mobilenet_v2")
-    options = ProfileOptions(widths=widths, input_size=input_size, classes=classes, layers=layers)
+    options = ProfileOptions(
+        widths=widths, input_size=input_size, classes=classes, trained_widths=trained_widths, layers=layers
+    )
     report = profile(asked, options, words=console)
     console.result(report, _table(report))
 

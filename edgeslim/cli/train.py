@@ -12,6 +12,7 @@ import click
 from rich.table import Table
 
 from edgeslim import models, tasks
+from edgeslim.cli.checkpoint_options import trained_widths_option
 from edgeslim.cli.console import WIDTH, WIDTHS, Console, common_options
 from edgeslim.cli.data_options import DATA_HELP, device_option
 from edgeslim.cli.measured import measured_head, measured_text
@@ -59,7 +60,10 @@ def _config(ctx: click.Context, param: click.Parameter, path: Path | None) -> Pa
     "32 px cost more than 64 px (edgeslim profile counts)  [default: the images' own up to 64 px, else 224]",
 )
 @click.option("--norm", type=click.Choice(["batch", "none"]), default="batch", show_default=True, help="normalisation")
-@click.option("--init", help="start from a checkpoint FILE, or torchvision:NAME  [default: random weights]")
+@click.option(
+    "--init", help="start from a checkpoint or state dict FILE, or torchvision:NAME  [default: random weights]"
+)
+@trained_widths_option
 @click.option(
     "--teacher", default="none", show_default=True, help="soft targets from: ema, a checkpoint FILE, or the net"
 )

@@ -18,6 +18,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import sys
@@ -231,11 +232,12 @@ def _logged(log: Path, plan: PackPlan, jobs: int | None) -> Iterator[None]:
         text.write(f"done in {time.monotonic() - began:.1f} s\n")
 
 
+_KEPT = re.compile(r"[a-z0-9_]+-[a-z0-9]+-[0-9]+-[a-z0-9_.-]+(/.+)?")  # <target>-<precision>-<size>-<net>.<suffix>
+
+
 def _is_kept(path: str) -> bool:
     """Whether this could be a file of an earlier ``--keep-artifacts``."""
-    name = path.partition("/")[0]
-    infos = [target_table.get(target).info for target in target_table.names()]
-    return any(name.startswith(f"{info.name}-") and name.endswith(info.suffix) for info in infos)
+    return _KEPT.fullmatch(path) is not None
 
 
 def _keep(exported: Sequence[tuple[ExportJob, Exported]], folder: Path, overwrite: bool) -> tuple[Path, ...]:

@@ -24,6 +24,7 @@ REGISTRY: Registry[Network] = Registry(
     {
         "us_mobilenet_v1": "edgeslim.models.mobilenet_v1:US",
         "us_mobilenet_v2": "edgeslim.models.mobilenet_v2:US",
+        "us_efficientnet_lite0": "edgeslim.models.efficientnet_lite:US_0",
         "us_resnet18": "edgeslim.models.resnet:US_18",
         "us_resnet50": "edgeslim.models.resnet:US_50",
         "s_mobilenet_v1": "edgeslim.models.mobilenet_v1:S",

@@ -12,7 +12,7 @@ from edgeslim.core.width import Width
 from edgeslim.errors import ModelError
 from edgeslim.models.blocks import Apply, Residual
 from edgeslim.models.channels import Channels, Rule
-from edgeslim.models.layers import NetCell, PrivateBatchNorm2d, SharedBatchNorm2d, SlimConv2d, SlimLinear
+from edgeslim.models.layers import NORM_EPS, NetCell, PrivateBatchNorm2d, SharedBatchNorm2d, SlimConv2d, SlimLinear
 from edgeslim.models.spec import ModelSpec
 
 Activation = type[nn.Module] | Callable[[Tensor], Tensor]
@@ -26,9 +26,10 @@ def halvings_left_out(input_size: int) -> int:
 class Builder:
     """Makes the layers of one network."""
 
-    def __init__(self, spec: ModelSpec, rule: Rule = "round8") -> None:
+    def __init__(self, spec: ModelSpec, rule: Rule = "round8", norm_eps: float = NORM_EPS) -> None:
         self.spec = spec
         self.rule = rule
+        self.norm_eps = norm_eps
         self.cell = NetCell()
         self._names: set[str] = set()
 
@@ -82,6 +83,7 @@ class Builder:
         kernel_size: int = 1,
         *,
         stride: int = 1,
+        padding: int | None = None,
         groups: int = 1,
         depthwise: bool = False,
         activation: Activation | None = None,
@@ -89,6 +91,7 @@ class Builder:
         """Convolution, its BatchNorm as the next neighbour (an Identity without normalisation), activation.
 
         Args:
+            padding: zeros on every side; None: half the kernel.
             activation: a class of modules (``nn.ReLU``; in place where it can be) or a function (``F.silu``).
         """
         batch = self.spec.norm == "batch"
@@ -99,6 +102,7 @@ class Builder:
             outputs,
             kernel_size,
             stride=stride,
+            padding=padding,
             groups=groups,
             depthwise=depthwise,
             bias=not batch,
@@ -110,8 +114,8 @@ class Builder:
     def norm(self, outputs: Channels) -> nn.Module:
         """The BatchNorm of the net's family."""
         if self.spec.widths:
-            return PrivateBatchNorm2d(self.cell, outputs, self.spec.widths)
-        return SharedBatchNorm2d(self.cell, self.spec.high, outputs)
+            return PrivateBatchNorm2d(self.cell, outputs, self.spec.widths, eps=self.norm_eps)
+        return SharedBatchNorm2d(self.cell, self.spec.high, outputs, eps=self.norm_eps)
 
     def classifier(self, inputs: Channels) -> nn.Sequential:
         """The linear head on pooled features."""

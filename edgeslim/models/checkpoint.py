@@ -1,7 +1,7 @@
 """A trained net as a file: weights, settings, statistics and accuracy per net, provenance.
 
     load_checkpoint(path) ─► Checkpoint ─ build() ─► SlimmableModel with its statistics in place
-                                 └─ save(path) ─► one ``torch.save`` of plain containers and tensors
+         ▲                       └─ save(path) ─► one ``torch.save`` of plain containers and tensors
 
 Files are read with ``weights_only=True``, always: nothing in them is executed. Whatever does not fit is refused
 before anything is built from it, with the first missing, unexpected or misshapen key.
@@ -18,7 +18,6 @@ before anything is built from it, with the first missing, unexpected or misshape
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from edgeslim.core.pixels import ImageContract
-from edgeslim.core.strict_json import StrictJsonError, decode, encode
+from edgeslim.core.strict_json import encode
 from edgeslim.core.width import Width
-from edgeslim.errors import CheckpointError, ImageError, ModelError, WidthError
+from edgeslim.errors import CheckpointError, ModelError, WidthError
 from edgeslim.files import check_free, write_atomically
 from edgeslim.models.checkpoint_reading import (
     StatisticsByNet,
@@ -38,10 +37,16 @@ from edgeslim.models.checkpoint_reading import (
     checked_state_dict,
     checked_statistics,
     in_order,
+    plain_values,
     read_document,
+    read_input,
+    read_labels,
+    shown,
 )
+from edgeslim.models.foreign import weights_of
+from edgeslim.models.layouts import HEAD, STEM, Source, one_width_source
 from edgeslim.models.published import import_published
-from edgeslim.models.registry import default_ladder, from_spec, skeleton
+from edgeslim.models.registry import default_ladder, from_spec, make_spec, network, skeleton, usual_input
 from edgeslim.models.selection import Net, Selection
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.spec import ModelSpec
@@ -210,7 +215,7 @@ class Checkpoint:
             "labels": None if self.labels is None else list(self.labels),
             "task": self.task,
             "task_package": self.task_package,
-            "provenance": _plain(self.provenance, "provenance"),
+            "provenance": plain_values(self.provenance, "provenance"),
             "data_sha256": self.data_sha256,
             "calibration_sha256": self.calibration_sha256,
         }
@@ -224,17 +229,17 @@ class Checkpoint:
             {
                 "net": net.to_json(),
                 "statistics": statistics.get(net),
-                "accuracy": _plain(self.accuracies.get(net), "accuracy"),
+                "accuracy": plain_values(self.accuracies.get(net), "accuracy"),
             }
             for net in in_order({**dict.fromkeys(statistics), **dict.fromkeys(self.accuracies)})
         ]
 
 
 def load_checkpoint(path: str | Path, *, model: str | None = None, widths: Sequence[Width] | None = None) -> Checkpoint:
-    """Read an edgeslim checkpoint or a published US-/S-Net state dict.
+    """Read an edgeslim checkpoint, a published US-/S-Net state dict, or one of a net of one width (``layouts``).
 
     Args:
-        model: name of the network; a published file's is found from its keys, so it is rarely needed.
+        model: name of the network; a state dict's is found from its keys, so it is rarely needed.
         widths: what the BatchNorm statistics of a published file stand for; needed where buffer sizes do not tell.
 
     Raises:
@@ -242,24 +247,66 @@ def load_checkpoint(path: str | Path, *, model: str | None = None, widths: Seque
         ModelError: ``model`` is no known network.
     """
     path = Path(path)
-    document = read_document(path)
-    if isinstance(document, Mapping) and document.get("format") == FORMAT:
-        checkpoint = _from_document(document, str(path))
-        if model is not None and model != checkpoint.spec.name:
-            raise CheckpointError(f"{path} holds {checkpoint.spec.name}, not {model}", hint="leave out --model")
-        return checkpoint
+    return checkpoint_of(read_document(path), str(path), model=model, widths=widths)
+
+
+def checkpoint_of(
+    document: Any, what: str, *, model: str | None = None, widths: Sequence[Width] | None = None
+) -> Checkpoint:
+    """The checkpoint in ``document``, which ``read_document`` gave; ``what`` names it in errors. Else as
+    ``load_checkpoint``."""
+    if is_own(document):
+        checkpoint = _from_document(document, what)
+        return _of_model(checkpoint, model, what)
     if isinstance(document, Mapping) and document.get("format") == RESUME_FORMAT:
         raise CheckpointError(
-            f"{path} is the state of an unfinished training run, not a checkpoint",
+            f"{what} is the state of an unfinished training run, not a checkpoint",
             hint="finish it with edgeslim train … --resume",
         )
-    imported = import_published(document, what=str(path), model=model, widths=widths)
+    weights = weights_of(document, what)
+    alone = one_width_source(weights.tensors, what, weights.notes)
+    if alone is not None:
+        return _of_model(_one_width(alone), model, what)
+    imported = import_published(weights.tensors, what=what, model=model, widths=widths)
     return Checkpoint(
         spec=imported.spec,
         state_dict=imported.state_dict,
         statistics=imported.statistics,
         input=usual_input(imported.spec),
-        provenance={"imported_from": "published state dict", "notes": list(imported.notes)},
+        provenance={"imported_from": "published state dict", "notes": [*weights.notes, *imported.notes]},
+    )
+
+
+def is_own(document: Any) -> bool:
+    """Whether it says that it is an edgeslim checkpoint."""
+    return isinstance(document, Mapping) and document.get("format") == FORMAT
+
+
+def _of_model(checkpoint: Checkpoint, model: str | None, what: str) -> Checkpoint:
+    if model is not None and model != checkpoint.spec.name:
+        raise CheckpointError(f"{what} holds {checkpoint.spec.name}, not {model}", hint="leave out --model")
+    return checkpoint
+
+
+def _one_width(source: Source) -> Checkpoint:
+    """A net that was trained at one width, as it is."""
+    classes, stem = source.tensors[f"{HEAD}.weight"], source.tensors[f"{STEM}.weight"]
+    if classes.dim() != 2 or stem.dim() != 4:
+        raise CheckpointError(f"{source.what}: stem or classifier has an unexpected shape")
+    full = network(source.network).ladder[-1]
+    spec = make_spec(source.network, num_classes=classes.shape[0], in_channels=stem.shape[1], low=full, high=full)
+    statistics = {
+        norm: (source.tensors[f"{norm}.running_mean"], source.tensors[f"{norm}.running_var"])
+        for norm in skeleton(spec).norms()
+    }
+    weights = {key: tensor for key, tensor in source.tensors.items() if ".running_" not in key}
+    note = f"{source.what} has one width; to train others from it: edgeslim train --init {source.what} …"
+    return Checkpoint(
+        spec=spec,
+        state_dict=checked_state_dict(spec, weights, source.what),
+        statistics=checked_statistics(spec, {full: statistics}, source.what),
+        input=source.input,
+        provenance={"imported_from": "state dict of one width", "notes": [*source.notes, note]},
     )
 
 
@@ -267,7 +314,7 @@ def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
     version = document.get("version")
     if type(version) is not int or version != VERSION:
         raise CheckpointError(
-            f"{what} has checkpoint version {_short(version)}, this edgeslim reads {VERSION}",
+            f"{what} has checkpoint version {shown(version)}, this edgeslim reads {VERSION}",
             hint='pip install --upgrade "edgeslim[train]"',
         )
     check_names(_FIELDS, document, what)
@@ -277,7 +324,7 @@ def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
     except ModelError as error:
         raise CheckpointError(f"{what}: {error.message}", hint=error.hint) from error
     statistics, accuracies = _read_nets(spec, document["nets"], what)
-    provenance = _plain(document["provenance"], "provenance")
+    provenance = plain_values(document["provenance"], "provenance")
     hashes = document["data_sha256"], document["calibration_sha256"]
     if not isinstance(provenance, dict):
         raise CheckpointError(f"{what}: provenance is a dictionary")
@@ -285,7 +332,7 @@ def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
         raise CheckpointError(f"{what}: task and task_package are text")
     if not all(isinstance(value, str | None) for value in hashes):
         raise CheckpointError(f"{what}: a hash is text or nothing")
-    contract, labels = _input(document["input"], spec, what), _labels(document["labels"], what)
+    contract, labels = read_input(document["input"], spec, what), read_labels(document["labels"], what)
     if document["content_sha256"] != content_sha256({k: v for k, v in document.items() if k != "content_sha256"}):
         raise CheckpointError(
             f"{what} is damaged: its content has another hash than when it was written",
@@ -306,10 +353,6 @@ def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
     )
 
 
-def _short(value: Any) -> str:
-    return repr(value)[:40] if isinstance(value, str | int | float | None) else f"of type {type(value).__name__}"
-
-
 def _read_nets(spec: ModelSpec, documents: Any, what: str) -> tuple[StatisticsByNet, dict[Selection, dict[str, Any]]]:
     """Statistics and accuracies by net, everything checked."""
     if not isinstance(documents, list | tuple):
@@ -328,7 +371,7 @@ def _read_nets(spec: ModelSpec, documents: Any, what: str) -> tuple[StatisticsBy
         met.add(net)
         if document["statistics"] is not None:
             statistics[net] = document["statistics"]
-        accuracy = _plain(document["accuracy"], f"accuracy of net {net}")
+        accuracy = plain_values(document["accuracy"], f"accuracy of net {net}")
         if accuracy is not None:
             if not isinstance(accuracy, dict):
                 raise CheckpointError(f"{what}: the accuracy of net {net} is a dictionary")
@@ -344,47 +387,5 @@ def _others(known: Mapping[Selection, V], replaced: Mapping[Selection, object]) 
     return {net: value for net, value in known.items() if net not in replaced}
 
 
-def usual_input(spec: ModelSpec) -> ImageContract | None:
-    """What a net of ``spec`` sees where nothing else is known: ImageNet's input; None where that is no image."""
-    if spec.in_channels not in (1, 3):
-        return None
-    return ImageContract.imagenet(spec.in_channels, spec.input_size, spec.input_size)
-
-
-def _input(document: Any, spec: ModelSpec, what: str) -> ImageContract | None:
-    if document is None:
-        return None
-    try:
-        contract = decode(ImageContract, document)
-    except (StrictJsonError, ImageError) as error:
-        raise CheckpointError(f"{what}: its input: {error}"[:300]) from error
-    if (contract.channels, contract.height, contract.width) != (spec.in_channels, spec.input_size, spec.input_size):
-        raise CheckpointError(f"{what}: its input has another size than its net")
-    return contract
-
-
-def _labels(document: Any, what: str) -> tuple[str, ...] | None:
-    if document is None:
-        return None
-    if not isinstance(document, list | tuple) or not all(isinstance(label, str) for label in document):
-        raise CheckpointError(f"{what}: labels are a list of text")
-    return tuple(document)
-
-
 def _owned(tensor: Tensor) -> Tensor:
     return tensor.detach().to(device="cpu", copy=True).contiguous()
-
-
-def _plain(value: Any, what: str) -> Any:
-    """``value`` if it is made of plain finite JSON-like values only (keys may be whole numbers)."""
-    if isinstance(value, str):
-        return str(value)  # torch.__version__ is a str of a class that weights_only loading refuses
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(item, what) for item in value]
-    if isinstance(value, Mapping) and all(isinstance(key, str | int) for key in value):
-        return {key: _plain(item, f"{what}.{key}") for key, item in value.items()}
-    raise CheckpointError(f"{what}: expected plain finite values, got {_short(value)}")

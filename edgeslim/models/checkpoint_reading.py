@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import math
 import os
 import pickle
 import warnings
@@ -12,7 +14,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from edgeslim.errors import CheckpointError, did_you_mean
+from edgeslim.core.pixels import ImageContract
+from edgeslim.core.strict_json import StrictJsonError, decode
+from edgeslim.errors import CheckpointError, ImageError, MissingExtraError, did_you_mean
+from edgeslim.files import open_file
 from edgeslim.models.registry import skeleton
 from edgeslim.models.selection import Selection
 from edgeslim.models.spec import ModelSpec
@@ -25,10 +30,14 @@ V = TypeVar("V")
 
 
 def read_document(path: Path) -> Any:
-    """What ``torch.save`` wrote, with ``weights_only=True``, on the CPU.
+    """What ``torch.save`` wrote, with ``weights_only=True``, on the CPU; or the tensors of a safetensors file.
+
+    Of foreign classes only ``argparse.Namespace`` is allowed, which training programs keep their options in: reading
+    one sets attributes and runs nothing.
 
     Raises:
-        CheckpointError: no such file, not such a file, truncated, or it holds pickled objects of foreign classes.
+        CheckpointError: no such file, not such a file, truncated, or it holds pickled objects of other classes.
+        MissingExtraError: a safetensors file, and nothing that reads it.
     """
     path = Path(path)
     if path.is_dir() or not os.path.lexists(path):
@@ -36,9 +45,11 @@ def read_document(path: Path) -> Any:
             f"there is no file {path}" if not path.is_dir() else f"{path} is a directory, not a file",
             hint="a checkpoint is expected; edgeslim train --model us_mobilenet_v2 --data digits --out us.pt makes one",
         )
+    if _is_safetensors(path):
+        return _read_safetensors(path)
     size_bytes = check_file(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # about what a damaged file asks of torch
             document = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -51,6 +62,34 @@ def read_document(path: Path) -> Any:
         ) from error
     check_values(document, str(path), size_bytes)
     return document
+
+
+def _is_safetensors(path: Path) -> bool:
+    """After eight bytes of length its JSON begins."""
+    try:
+        with os.fdopen(open_file(path), "rb") as file:
+            return file.read(9)[8:] == b"{"
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("safetensors", "train") from error
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("format") == "edgeslim":
+                raise CheckpointError(
+                    f"{path} is a bundle, not a checkpoint", hint=f"edgeslim inspect {path} shows what is in it"
+                )
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dictionary
+    except (SafetensorError, OSError, TypeError) as error:
+        raise CheckpointError(
+            f"cannot read {path}: truncated, damaged or no safetensors file ({error})",
+            hint="copy the file again and compare its size with the original's",
+        ) from error
 
 
 def _refused_pickle(path: Path, error: pickle.UnpicklingError) -> CheckpointError:
@@ -68,19 +107,26 @@ def _refused_pickle(path: Path, error: pickle.UnpicklingError) -> CheckpointErro
 
 
 def check_names(expected: Iterable[str], met: Iterable[Any], what: str) -> None:
-    """Raise CheckpointError naming the first missing, else the first unexpected key."""
+    """Raise CheckpointError naming the missing and the unexpected keys, five of each."""
     expected, met = list(expected), list(met)
     known, given = set(expected), set(met)
-    for name in expected:
-        if name not in given:
-            raise CheckpointError(f"{what}: missing key {name!r}", hint=did_you_mean(name, _texts(given - known)))
-    for name in met:
-        if name not in known:
-            raise CheckpointError(f"{what}: unexpected key {name!r}"[:300])
+    missing = [name for name in expected if name not in given]
+    unexpected = [name for name in met if name not in known]
+    if missing or unexpected:
+        kinds = (("missing", missing), ("unexpected", unexpected))
+        told = "; ".join(f"{kind} {_listed(names)}" for kind, names in kinds if names)
+        texts = sorted(name for name in unexpected if isinstance(name, str))
+        hint = did_you_mean(missing[0], texts) if missing else None
+        raise CheckpointError(f"{what}: {told}"[:600], hint=hint)
 
 
-def _texts(names: set[Any]) -> list[str]:
-    return sorted(name for name in names if isinstance(name, str))
+_LISTED = 5
+
+
+def _listed(names: list[str]) -> str:
+    told = ", ".join(repr(name) for name in names[:_LISTED])
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"key{'s' if len(names) > 1 else ''} {told}{more}"
 
 
 def checked_tensor(value: Any, shape: tuple[int, ...], what: str) -> Tensor:
@@ -146,3 +192,53 @@ def checked_statistics(spec: ModelSpec, statistics: Any, what: str) -> Statistic
 def in_order(by_net: Mapping[Selection, V]) -> dict[Selection, V]:
     """The same, fewest channels first."""
     return {net: by_net[net] for net in sorted(by_net, key=lambda net: (net.channels, net.label))}
+
+
+def read_input(document: Any, spec: ModelSpec, what: str) -> ImageContract | None:
+    """What ``spec``'s nets want to see.
+
+    Raises:
+        CheckpointError: no such contract, or one of another size.
+    """
+    if document is None:
+        return None
+    try:
+        contract = decode(ImageContract, document)
+    except (StrictJsonError, ImageError) as error:
+        raise CheckpointError(f"{what}: its input: {error}"[:300]) from error
+    if (contract.channels, contract.height, contract.width) != (spec.in_channels, spec.input_size, spec.input_size):
+        raise CheckpointError(f"{what}: its input has another size than its net")
+    return contract
+
+
+def read_labels(document: Any, what: str) -> tuple[str, ...] | None:
+    """The classes' names.
+
+    Raises:
+        CheckpointError: no list of text.
+    """
+    if document is None:
+        return None
+    if not isinstance(document, list | tuple) or not all(isinstance(label, str) for label in document):
+        raise CheckpointError(f"{what}: labels are a list of text")
+    return tuple(document)
+
+
+def plain_values(value: Any, what: str) -> Any:
+    """``value`` if it is made of plain finite JSON-like values only (keys may be whole numbers)."""
+    if isinstance(value, str):
+        return str(value)  # torch.__version__ is a str of a class that weights_only loading refuses
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, list | tuple):
+        return [plain_values(item, what) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str | int) for key in value):
+        return {key: plain_values(item, f"{what}.{key}") for key, item in value.items()}
+    raise CheckpointError(f"{what}: expected plain finite values, got {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """What a file holds, for a message: short, whatever it is."""
+    return repr(value)[:40] if isinstance(value, str | int | float | None) else f"of type {type(value).__name__}"

@@ -29,6 +29,8 @@ from edgeslim.models.channels import Channels
 from edgeslim.models.masters import Axes, MasterSpec, Sliced, cut
 from edgeslim.models.selection import Net, Selection
 
+NORM_EPS = 1e-5  # added to variances, as torch does unless told otherwise
+
 
 class NetCell:
     """The net that runs now; one object shared by all layers of a model, so that switching touches one place."""
@@ -84,6 +86,7 @@ class SlimConv2d(_Weighted):
     Args:
         inputs, outputs: groups of channels; the master has their counts at ``high``.
         groups: 1, a constant number of groups (each is cut), or the number of channels with ``depthwise``.
+        padding: zeros on every side; None: half the kernel.
         gain: what keeps the variance at initialisation: 2 before a ReLU, 1 before nothing (He et al., 2015).
 
     Raises:
@@ -99,6 +102,7 @@ class SlimConv2d(_Weighted):
         kernel_size: int,
         *,
         stride: int = 1,
+        padding: int | None = None,
         groups: int = 1,
         depthwise: bool = False,
         bias: bool = False,
@@ -109,7 +113,8 @@ class SlimConv2d(_Weighted):
         self.inputs, self.outputs = inputs, outputs
         self.depthwise, self.gain = depthwise, gain
         self.full_groups = inputs.at(high) if depthwise else groups
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, kernel_size // 2
+        self.kernel_size, self.stride = kernel_size, stride
+        self.padding = kernel_size // 2 if padding is None else padding
         grouped = groups if not depthwise else 1
         self._rows = outputs.blocks(grouped)
         self._columns: Channels | int = 1 if depthwise else inputs.share(grouped)
@@ -250,11 +255,9 @@ class SlimLayerNorm(SlimLayer):
 class SlimBatchNorm2d(SlimLayer):
     """What both BatchNorms share: batch statistics in training, a net's own statistics at inference."""
 
-    eps = 1e-5
-
-    def __init__(self, cell: NetCell, high: Width, outputs: Channels) -> None:
+    def __init__(self, cell: NetCell, high: Width, outputs: Channels, *, eps: float) -> None:
         super().__init__()
-        self._cell, self.high, self.outputs = cell, high, outputs
+        self._cell, self.high, self.outputs, self.eps = cell, high, outputs, eps
         self.prefix = len(outputs.parts_at(high)) == 1
         self.statistics: dict[Selection, tuple[Tensor, Tensor]] = {}  # net → (mean, population variance)
         self._counts: dict[Net, int] = {}
@@ -315,8 +318,8 @@ class SlimBatchNorm2d(SlimLayer):
 class SharedBatchNorm2d(SlimBatchNorm2d):
     """Universally slimmable: every net uses the first gammas and betas of one master."""
 
-    def __init__(self, cell: NetCell, high: Width, outputs: Channels) -> None:
-        super().__init__(cell, high, outputs)
+    def __init__(self, cell: NetCell, high: Width, outputs: Channels, *, eps: float = NORM_EPS) -> None:
+        super().__init__(cell, high, outputs, eps=eps)
         full = outputs.at(high)
         self.weight = nn.Parameter(torch.ones(full))
         self.bias = nn.Parameter(torch.zeros(full))
@@ -343,8 +346,8 @@ class _Affine(Sliced):
 class PrivateBatchNorm2d(SlimBatchNorm2d):
     """S family ("Slimmable Neural Networks", ICLR 2019): gamma and beta of its own for every listed width."""
 
-    def __init__(self, cell: NetCell, outputs: Channels, widths: tuple[Width, ...]) -> None:
-        super().__init__(cell, widths[-1], outputs)
+    def __init__(self, cell: NetCell, outputs: Channels, widths: tuple[Width, ...], *, eps: float = NORM_EPS) -> None:
+        super().__init__(cell, widths[-1], outputs, eps=eps)
         self.bn = nn.ModuleList(_Affine(outputs.at(width)) for width in widths)
         self._index = {width: index for index, width in enumerate(widths)}
 

@@ -1,6 +1,6 @@
 """Importing the published US-Net and S-Net state dicts.
 
-    {"model": state dict} or a state dict, keys perhaps prefixed ``module.``
+    tensors by key, prefixes off (``foreign``)
         │ network from the keys        │ widths from the sizes of the statistics, or from the caller
         ▼                              ▼
     weights under our names        one set of statistics per width
@@ -8,7 +8,8 @@
 Layout of those files: a BatchNorm of the universally slimmable family has one ``weight`` and ``bias`` and, for width
 i of its training list, ``bn.{i}.running_mean``, ``.running_var``, ``.num_batches_tracked``, already cut to that width's
 channels; in the S family ``bn.{i}`` hold ``weight`` and ``bias`` as well. MobileNetV2's last BatchNorm is a plain one,
-used by every width. ShuffleNet has one convolution per group (``head_i``, ``a_i``, ``c_i``).
+used by every width. ShuffleNet has one convolution per group (``head_i``, ``a_i``, ``c_i``). The counters of the
+universally slimmable family stay 0 however long it was trained: its BatchNorms call the functional form.
 
 The widths themselves are not in the file. They are taken from the sizes where those leave no choice on the published
 grid of 0.025 (or equal the network's published ladder); otherwise the caller has to name them.
@@ -20,20 +21,20 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from edgeslim.core.width import Width
 from edgeslim.errors import CheckpointError
-from edgeslim.models.checkpoint_reading import StatisticsByNet, checked_state_dict, checked_statistics
+from edgeslim.models.checkpoint_reading import StatisticsByNet, check_names, checked_state_dict, checked_statistics
 from edgeslim.models.network import Network
 from edgeslim.models.registry import make_spec, network, skeleton
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.spec import ModelSpec
 
 _GRID_PERMILLE = 25
+_COUNTER = "num_batches_tracked"
 _INDEXED = re.compile(r"(.+)\.bn\.(\d+)\.running_mean")
 NormStatistics = dict[str, tuple[Tensor, Tensor]]
 Sizes = tuple[int, ...]  # channels of every per-width BatchNorm, in module order
@@ -50,28 +51,30 @@ class Imported:
 
 
 def import_published(
-    document: Any, *, what: str, model: str | None = None, widths: Sequence[Width] | None = None
+    tensors: Mapping[str, Tensor], *, what: str, model: str | None = None, widths: Sequence[Width] | None = None
 ) -> Imported:
     """Weights and statistics of a published file, every key accounted for.
 
     Args:
-        document: what ``reading.read_document`` gave.
+        tensors: what ``foreign.weights_of`` gave.
         what: the file's name, for errors.
         model: the network; found from the keys when None.
         widths: names for the statistics; needed only where their sizes fit several widths.
 
     Raises:
-        CheckpointError: not such a file; names the first missing, unexpected or misshapen key, or the statistics
-            whose width cannot be told.
+        CheckpointError: not such a file; names five of the missing and of the unexpected keys, the first misshapen
+            one, or the statistics whose width cannot be told.
     """
-    source = _Source(_state_dict(document, what), what)
+    source = _Source(tensors, what)
     name = model or _network_name(source)
     entry = network(name)
     sketch = _sketch(name, entry, source)
     pieces = {norm: source.pieces(norm) for norm in sketch.norms()}
     plain = {norm for norm, parts in pieces.items() if f"{parts[0]}.running_mean" in source.tensors}
     per_width = [norm for norm in pieces if norm not in plain]
-    sizes = source.sizes(pieces, per_width)
+    indices = source.indices(per_width)
+    _check_keys(sketch, source, pieces, plain, indices)
+    sizes = {index: source.sizes(pieces, per_width, index) for index in indices}
     named = _name_statistics(sketch, per_width, sizes, widths, what)
 
     order = sorted(set(named.values()))
@@ -84,7 +87,6 @@ def import_published(
     )
     state_dict = _weights(spec, source, pieces, plain, named)
     statistics = _statistics(source, pieces, plain, named)
-    source.refuse_leftovers()
     return Imported(
         spec=spec,
         state_dict=checked_state_dict(spec, state_dict, what),
@@ -94,12 +96,11 @@ def import_published(
 
 
 class _Source:
-    """The file's tensors; remembers which were used."""
+    """The file's tensors, and how our modules are found among them."""
 
-    def __init__(self, tensors: dict[str, Tensor], what: str) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], what: str) -> None:
         self.tensors = tensors
         self.what = what
-        self.used: set[str] = set()
         self.shuffle = "head_0.0.weight" in tensors
 
     def pieces(self, name: str) -> tuple[str, ...]:
@@ -116,20 +117,20 @@ class _Source:
         return (f"{block}.{unit[3]}",) if unit[2] == "b" else tuple(f"{block}_{g}.{unit[3]}" for g in range(3))
 
     def take(self, modules: Sequence[str], parameter: str) -> Tensor:
-        """The parameter of these modules, branches concatenated."""
-        parts = []
-        for module in modules:
-            key = f"{module}.{parameter}"
-            if key not in self.tensors:
-                raise CheckpointError(f"{self.what}: missing key {key!r}")
-            self.used.add(key)
-            parts.append(self.tensors[key])
+        """The parameter of these modules, branches concatenated.
+
+        Raises:
+            CheckpointError: it is not there, or the branches differ in shape.
+        """
+        keys = [f"{module}.{parameter}" for module in modules]
+        check_names(keys, [key for key in keys if key in self.tensors], self.what)
+        parts = [self.tensors[key] for key in keys]
         if len({part.shape for part in parts}) > 1:
-            raise CheckpointError(f"{self.what}: {modules[0]}.{parameter} and its sister branches differ in shape")
+            raise CheckpointError(f"{self.what}: {keys[0]} and its sister branches differ in shape")
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def sizes(self, pieces: Mapping[str, tuple[str, ...]], norms: Sequence[str]) -> dict[int, Sizes]:
-        """Channels of every BatchNorm in ``norms`` for every index in the file."""
+    def indices(self, norms: Sequence[str]) -> list[int]:
+        """Numbers of the sets of statistics in the file, ascending."""
         found = (_INDEXED.fullmatch(key) for key in self.tensors)
         indices = sorted({int(match[2]) for match in found if match})
         if not norms or not indices:
@@ -137,47 +138,52 @@ class _Source:
                 f"{self.what}: no BatchNorm statistics per width (bn.0.running_mean, …) in this state dict",
                 hint="to start training from the weights of one width: edgeslim train --init FILE",
             )
-        return {
-            index: tuple(self.statistics(pieces[norm], f"bn.{index}.")[0].numel() for norm in norms)
-            for index in indices
-        }
+        return indices
+
+    def sizes(self, pieces: Mapping[str, tuple[str, ...]], norms: Sequence[str], index: int) -> Sizes:
+        """Channels of every BatchNorm in ``norms`` in the set of this number."""
+        return tuple(self.take(pieces[norm], f"bn.{index}.running_mean").numel() for norm in norms)
 
     def statistics(self, modules: Sequence[str], prefix: str) -> tuple[Tensor, Tensor]:
         """Mean and variance of these modules."""
-        self.used.update(f"{module}.{prefix}num_batches_tracked" for module in modules)
         return self.take(modules, f"{prefix}running_mean"), self.take(modules, f"{prefix}running_var")
 
-    def saw_a_batch(self, modules: Sequence[str], prefix: str) -> bool:
-        """Whether these statistics were ever updated: by their counter, else by not being zeros and ones."""
-        counter = self.tensors.get(f"{modules[0]}.{prefix}num_batches_tracked")
-        if counter is not None:
-            return bool((counter > 0).all())
+    def unused(self, modules: Sequence[str], prefix: str) -> bool:
+        """Whether these statistics were never updated. A counter of 0 alone says nothing: the universally slimmable
+        family's counters never move."""
+        counters = (self.tensors.get(f"{module}.{prefix}{_COUNTER}") for module in modules)
+        counted = any(counter is not None and bool((counter > 0).any()) for counter in counters)
         mean, var = self.statistics(modules, prefix)
-        return bool((mean != 0).any() or (var != 1).any())
-
-    def refuse_leftovers(self) -> None:
-        for key in self.tensors:
-            if key not in self.used:
-                raise CheckpointError(f"{self.what}: unexpected key {key!r}")
+        return not counted and bool((mean == 0).all()) and bool((var == 1).all())
 
 
-def _state_dict(document: Any, what: str) -> dict[str, Tensor]:
-    inner = document.get("model") if isinstance(document, Mapping) else None
-    tensors = inner if isinstance(inner, Mapping) else document
-    fits = isinstance(tensors, Mapping) and tensors
-    if not fits or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in tensors.items()):
-        raise CheckpointError(f"{what} is neither an edgeslim checkpoint nor a state dict")
-    prefixed = all(key.startswith("module.") for key in tensors)
-    return {key.removeprefix("module.") if prefixed else key: tensor for key, tensor in tensors.items()}
+def _check_keys(
+    sketch: SlimmableModel,
+    source: _Source,
+    pieces: Mapping[str, tuple[str, ...]],
+    plain: set[str],
+    indices: Sequence[int],
+) -> None:
+    """Raise ``CheckpointError`` unless the file has every key of the network, for every set, and no other."""
+    wanted: list[str] = []
+    for name, layer in sketch.layers().items():
+        if name not in pieces:
+            wanted += [f"{piece}.{part}" for piece in source.pieces(name) for part, _ in layer.named_parameters()]
+            continue
+        sets = ("",) if name in plain else tuple(f"bn.{index}." for index in indices)
+        private = bool(sketch.spec.widths)
+        for piece in pieces[name]:
+            affine = sets if private else ("",)
+            wanted += [f"{piece}.{prefix}{part}" for prefix in affine for part in ("weight", "bias")]
+            wanted += [f"{piece}.{prefix}{part}" for prefix in sets for part in ("running_mean", "running_var")]
+    counters = [key for key in source.tensors if key.rpartition(".")[2] == _COUNTER]
+    known = {key.rpartition(".")[0] for key in wanted}
+    strangers = [key for key in counters if key.rpartition(".")[0] not in known]
+    check_names(wanted, [key for key in source.tensors if key not in set(counters)] + strangers, source.what)
 
 
 def _network_name(source: _Source) -> str:
     keys = source.tensors.keys()
-    if "layer1.0.conv1.weight" in keys or "features.1.conv.0.0.weight" in keys:
-        raise CheckpointError(
-            f"{source.what} is a torchvision state dict: one width, so there is nothing to deploy yet",
-            hint=f"train a slimmable net from it: edgeslim train --init {source.what} …",
-        )
     private = any(re.search(r"\.bn\.\d+\.weight$", key) for key in keys)
     if source.shuffle:
         return "s_shufflenet"
@@ -240,7 +246,7 @@ def _name_statistics(
             fit = f"fit {fitting[0]}, as others do" if fitting else "fit no width on the grid of 0.025"
             raise CheckpointError(
                 f"{what}: cannot tell the widths from the file: the statistics bn.{index} {fit}",
-                hint="name the widths the net was trained or calibrated at with --widths",
+                hint="name the widths the net was trained or calibrated at with --trained-widths",
             )
         named[index] = fitting[0]
     return _first_of_each(named)
@@ -298,7 +304,7 @@ def _statistics(
     for index, width in named.items():
         prefixes = {norm: "" if norm in plain else f"bn.{index}." for norm in pieces}
         by_norm = {norm: source.statistics(modules, prefixes[norm]) for norm, modules in pieces.items()}
-        if all(source.saw_a_batch(modules, prefixes[norm]) for norm, modules in pieces.items()):
+        if not any(source.unused(modules, prefixes[norm]) for norm, modules in pieces.items()):
             statistics[width] = by_norm
     return statistics
 

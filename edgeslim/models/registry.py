@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
 import torch
 
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.errors import ModelError
 from edgeslim.models import REGISTRY
@@ -79,6 +81,20 @@ def make_spec(
     )
 
 
+def usual_input(spec: ModelSpec) -> ImageContract | None:
+    """What a net of ``spec`` sees where nothing else is known: its network's usual input; None where that is no
+    image."""
+    if spec.in_channels not in (1, 3):
+        return None
+    entry = network(spec.name, package=spec.package)
+    usual = ImageContract.imagenet(spec.in_channels, spec.input_size, spec.input_size)
+    usual = dataclasses.replace(usual, interpolation=entry.interpolation)
+    if entry.normalisation is None:
+        return usual
+    mean, std = ((number,) * spec.in_channels for number in entry.normalisation)
+    return dataclasses.replace(usual, mean=mean, std=std)
+
+
 def from_spec(spec: ModelSpec) -> SlimmableModel:
     """A freshly initialised network of ``spec``.
 
@@ -88,7 +104,7 @@ def from_spec(spec: ModelSpec) -> SlimmableModel:
     entry = network(spec.name, package=spec.package)
     if entry.listed != bool(spec.widths):
         raise ModelError(f"{spec.name} {'needs' if entry.listed else 'has no'} listed widths")
-    builder = Builder(spec, entry.rule)
+    builder = Builder(spec, entry.rule, entry.norm_eps)
     model = SlimmableModel(spec, builder, entry.build(builder))
     initialise(model, spec)
     return model

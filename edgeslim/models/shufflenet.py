@@ -1,15 +1,16 @@
 """ShuffleNet v1 (Zhang et al., 2017) with 3 groups, slimmable as published: every group of a convolution is cut.
 
     features.0: repeat, conv3x3 (3 groups), BN ReLU maxpool without padding
-    features.1…16: a: conv1x1 BN ReLU (3 groups) · shuffle · b: dw3x3 BN · c: conv1x1 BN (3 groups)
-                   stride 1: ReLU(x + y)    stride 2: ReLU(concat(avgpool(x), y))
+    features.1…16: a: conv1x1 BN ReLU (3 groups) · b: shuffle dw3x3 BN · c: conv1x1 BN (3 groups)
+                   stride 1: ReLU(x + y)    stride 2: ReLU(concat(y, avgpool(x)))
     features.17: pool · classifier.0
 
 The published files hold one convolution per group (``head_i``, ``a_i``, ``c_i``); here the three are one grouped
 convolution. Where all of the input goes to every group (the stem; ``a`` of the first unit, which ShuffleNet leaves
 ungrouped) the input is repeated once per group: the same products, and one rule for every slice. The shuffle makes
 "the first channels of every group" the first channels of the whole, so ``b`` is a plain prefix. Concatenations are cut
-as one (``whole``), whatever part the first channels are of: the published weights were trained so.
+as one (``whole``), whatever part the first channels are of, and the branch stands before the pooled input: the
+published weights were trained so.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ COMPRESSION = 4  # output channels of a unit to its middle channels
 
 
 class ShuffleUnit(nn.Module):
-    """One unit; concatenates its pooled input instead of adding it where ``pool`` is given."""
+    """One unit; appends its pooled input to its branch instead of adding it where ``pool`` is given."""
 
     def __init__(
         self, a: nn.Sequential, b: nn.Sequential, c: nn.Sequential, *, whole: bool, pool: nn.Module | None
@@ -37,13 +38,12 @@ class ShuffleUnit(nn.Module):
         super().__init__()
         self.whole = Repeat(GROUPS) if whole else nn.Identity()
         self.a, self.b, self.c = a, b, c
-        self.shuffle = Shuffle(GROUPS)
         self.pool = pool
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.c(self.b(self.shuffle(self.a(self.whole(x)))))
-        joined = x + y if self.pool is None else torch.cat([self.pool(x), y], dim=1)
+        y = self.c(self.b(self.a(self.whole(x))))
+        joined = x + y if self.pool is None else torch.cat([y, self.pool(x)], dim=1)
         return self.activation(joined)  # type: ignore[no-any-return]
 
 
@@ -56,12 +56,12 @@ def _unit(
         branch = outputs = inputs
     else:
         branch = b.channels(f"{name}.branch", (stage_base - inputs.base) // GROUPS, ratio=GROUPS, movable=False)
-        outputs = b.joined(inputs, branch, whole=True)
+        outputs = b.joined(branch, inputs, whole=True)
     unit = ShuffleUnit(
         nn.Sequential(
             *b.conv_norm(b.repeated(inputs, GROUPS) if whole else inputs, middle, groups=GROUPS, activation=nn.ReLU)
         ),
-        nn.Sequential(*b.conv_norm(middle, middle, 3, stride=stride or 1, depthwise=True)),
+        nn.Sequential(Shuffle(GROUPS), *b.conv_norm(middle, middle, 3, stride=stride or 1, depthwise=True)),
         nn.Sequential(*b.conv_norm(middle, branch, groups=GROUPS)),
         whole=whole,
         pool=None if stride is None else nn.AvgPool2d(3, stride=stride, padding=1),

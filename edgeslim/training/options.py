@@ -28,7 +28,8 @@ class TrainOptions:
     """One run. None: what suits the data set or the network, as ``edgeslim train --help`` says.
 
     Widths are texts as on the command line: ``widths`` ``"0.35:1.0"`` (for an S network ``"0.25,0.5,1.0"``), ``ladder``
-    ``"0.35,0.5,1.0"`` or a number of widths.
+    ``"0.35,0.5,1.0"`` or a number of widths, ``trained_widths`` those of a published state dict that ``init`` or
+    ``teacher`` names.
     """
 
     model: str | None = None
@@ -46,6 +47,7 @@ class TrainOptions:
     input_size: int | None = None
     norm: Literal["batch", "none"] = "batch"
     init: str | None = None
+    trained_widths: str | None = None
     teacher: str = "none"
     epochs: int | None = None
     batch_size: int | None = None

@@ -8,6 +8,7 @@ a file    outputs of another trained checkpoint at its widest, in evaluation mod
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,13 +90,13 @@ class FixedTeacher:
         """Nothing to restore: the file it came from is named again on resuming."""
 
 
-def teacher_from_file(path: str | Path, data: ImageSet) -> FixedTeacher:
-    """The net of a checkpoint at the widest of its ladder.
+def teacher_from_file(path: str | Path, data: ImageSet, *, widths: Sequence[Width] | None = None) -> FixedTeacher:
+    """The net of a checkpoint at the widest of its ladder; ``widths`` as in ``load_checkpoint``.
 
     Raises:
         CheckpointError: unreadable, without statistics, or made for other classes, channels or normalisation.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, widths=widths)
     contract = checkpoint.input
     for what, theirs, ours in (
         ("classes", checkpoint.spec.num_classes, data.num_classes),

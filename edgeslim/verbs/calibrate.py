@@ -12,6 +12,7 @@ from edgeslim.core.width import Width, parse_widths
 from edgeslim.deploy.reports import CalibrateReport
 from edgeslim.errors import OutputError, UsageError
 from edgeslim.files import check_free
+from edgeslim.verbs.checkpoints import load_named
 from edgeslim.verbs.data import DataOptions
 from edgeslim.verbs.words import LOGGED, Words
 
@@ -63,16 +64,12 @@ def calibrate(
     import torch.distributed as dist
 
     from edgeslim.deploy.calibration.calibrate import calibrate as calibrate_nets
-    from edgeslim.models.checkpoint import load_checkpoint
     from edgeslim.models.devices import pick
     from edgeslim.models.registry import default_ladder
     from edgeslim.training.distributed import joined
 
     device = pick(options.device)
-    given = None if options.trained_widths is None else parse_widths(options.trained_widths)
-    loaded = load_checkpoint(checkpoint, model=options.model, widths=given)
-    for note in loaded.notes:
-        words.warn(note)
+    loaded = load_named(checkpoint, words, model=options.model, trained_widths=options.trained_widths)
     if options.out is None and "imported_from" in loaded.provenance:
         raise UsageError(f"{path} is a published file, which stays as it is", hint="name the result with -o NEW.pt")
     trained = loaded.trained

@@ -16,6 +16,7 @@ from edgeslim.deploy.reports import EvaluateReport
 from edgeslim.errors import CheckpointError, UsageError
 from edgeslim.files import check_free, open_file
 from edgeslim.verbs.addressing import chosen_nets, target_name
+from edgeslim.verbs.checkpoints import load_named
 from edgeslim.verbs.data import DataOptions
 from edgeslim.verbs.words import LOGGED, Words
 
@@ -30,13 +31,18 @@ Hook = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateOptions:
-    """``images``: to measure on; ``widths``: as text (None: those with statistics; all of a bundle); of a bundle:
-    ``target`` (None: its only one), ``artifacts`` by id, ``threads`` of the runtime; of a checkpoint: ``batch_size``,
-    ``device``, ``write`` (keep the accuracies in it; ``pack`` takes them from there); ``plot``: a PNG."""
+    """``images``: to measure on; ``widths``: as text (None: those with statistics; all of a bundle).
+
+    Of a bundle: ``target`` (None: its only one), ``artifacts`` by id, ``threads`` of the runtime. Of a checkpoint:
+    ``model`` and ``trained_widths`` of a published state dict, ``batch_size``, ``device``, ``write`` (keep the
+    accuracies in it; ``pack`` takes them from there). ``plot``: a PNG.
+    """
 
     images: DataOptions
     widths: str | None = None
     artifacts: tuple[str, ...] = ()
+    model: str | None = None
+    trained_widths: str | None = None
     target: str | None = None
     threads: int = 1
     batch_size: int = 128
@@ -81,6 +87,8 @@ def measured(source: Path, options: EvaluateOptions, *, words: Words, on_net: Ho
             raise UsageError("--write keeps accuracies in a checkpoint, not in a bundle", hint="evaluate CKPT --write")
         if options.device != "auto":
             raise UsageError("--device is for checkpoints: a bundle's files run in their runtime", hint="leave it out")
+        if options.model is not None or options.trained_widths is not None:
+            raise UsageError("--model and --trained-widths are for published state dicts", hint="leave it out")
         found = _bundle(source, options, words, on_net)
     else:
         if options.target is not None or options.artifacts:
@@ -96,11 +104,14 @@ def measured(source: Path, options: EvaluateOptions, *, words: Words, on_net: Ho
     return found
 
 
+_BUNDLE = b'{"__metadata__":{"format":"edgeslim"'
+
+
 def _is_bundle(path: Path) -> bool:
-    """A safetensors file: after eight bytes of length its JSON begins."""
+    """A safetensors file of ours: after eight bytes of length its JSON begins, and says so first."""
     try:
         with os.fdopen(open_file(path), "rb") as file:
-            return file.read(9)[8:] == b"{"
+            return file.read(8 + len(_BUNDLE))[8:] == _BUNDLE
     except OSError as error:
         raise CheckpointError(
             f"cannot read {path}: {error.strerror or error}",
@@ -111,16 +122,13 @@ def _is_bundle(path: Path) -> bool:
 def _checkpoint(path: Path, o: EvaluateOptions, words: Words, on_net: Hook) -> Measured:
     from edgeslim.deploy.calibration.calibrate import CalibratedModel
     from edgeslim.deploy.evaluate import class_names, evaluate_checkpoint, with_accuracies
-    from edgeslim.models.checkpoint import load_checkpoint
     from edgeslim.models.devices import pick
 
     chosen_device = pick(o.device)
-    checkpoint = load_checkpoint(path)
-    for note in checkpoint.notes:
-        words.warn(note)
+    checkpoint = load_named(path, words, model=o.model, trained_widths=o.trained_widths)
     if o.write and "imported_from" in checkpoint.provenance:
         raise UsageError(
-            f"{path} is a published file, which stays as it is",
+            f"{path} is a state dict, which stays as it is",
             hint=f"edgeslim calibrate {path} --data {o.images.data} -o calibrated.pt, then evaluate that",
         )
     chosen = parse_widths(o.widths, trained=checkpoint.trained) if o.widths else checkpoint.ladder

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.errors import UsageError
+from edgeslim.verbs.checkpoints import load_named
 from edgeslim.verbs.words import LOGGED, Words
 
 if TYPE_CHECKING:
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileOptions:
     """``widths``: text as on the command line (None: the published ladder, or the checkpoint's); ``input_size``: pixels
-    (None: the net's own); ``classes``: of a network that is named (None: 1000); ``layers``: count every layer too."""
+    (None: the net's own); ``classes``: of a network that is named (None: 1000); ``trained_widths``: of a published
+    state dict, as text; ``layers``: count every layer too."""
 
     widths: str | None = None
     input_size: int | None = None
     classes: int | None = None
+    trained_widths: str | None = None
     layers: bool = False
 
 
@@ -58,6 +61,9 @@ def _network(name: str, options: ProfileOptions) -> tuple[SlimmableModel, tuple[
 
     from edgeslim.models.registry import default_ladder, make_spec, skeleton
 
+    if options.trained_widths is not None:
+        raise UsageError("--trained-widths is for published state dicts", hint="leave it out")
+
     spec = make_spec(name, input_size=options.input_size or 224, num_classes=options.classes or 1000)
     low_high = (spec.low, spec.high)
     chosen = parse_widths(options.widths, trained=low_high) if options.widths else default_ladder(spec)
@@ -67,17 +73,12 @@ def _network(name: str, options: ProfileOptions) -> tuple[SlimmableModel, tuple[
 
 
 def _checkpoint(path: str, options: ProfileOptions, words: Words) -> tuple[SlimmableModel, tuple[Width, ...]]:
-    from edgeslim.models.checkpoint import load_checkpoint
     from edgeslim.models.registry import default_ladder, network, skeleton
 
     if not Path(path).exists() and Path(path).name == path and not Path(path).suffix:
         network(path)  # raises: unknown name, with the nearest
     if options.classes is not None:
         raise UsageError("--classes is for a network's name: a checkpoint has its own classes", hint="leave it out")
-    widths = options.widths
-    named = None if widths is None or widths.strip().isdigit() else parse_widths(widths)
-    checkpoint = load_checkpoint(path, widths=named)
-    for note in checkpoint.notes:
-        words.say(f"note: {note}")
-    chosen = parse_widths(widths, trained=checkpoint.trained) if widths else checkpoint.ladder
+    checkpoint = load_named(path, words, trained_widths=options.trained_widths)
+    chosen = parse_widths(options.widths, trained=checkpoint.trained) if options.widths else checkpoint.ladder
     return skeleton(checkpoint.spec), chosen or default_ladder(checkpoint.spec)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.data.augment import Augment
 from edgeslim.data.images import ImageSet
@@ -50,7 +51,7 @@ from edgeslim.training.widths import DEFAULT_RANGE, even_ladder, parse_trained
 from edgeslim.verbs.train_events import Note, Resumed, Tail, TrainPlan, TrainVerbWatcher
 
 if TYPE_CHECKING:
-    from edgeslim.models.warm_start import Source
+    from edgeslim.models.layouts import Source
 
 HELD_OUT_ONE_IN, HELD_OUT_AT_MOST = 20, 1000
 VALIDATION_CALIB_IMAGES = 256  # statistics of the epoch lines; the result gets them from more
@@ -102,9 +103,9 @@ def train(
         watch = watch if ranks.first else lambda event: None
         model = fresh(run.spec, options.seed)
         if run.start is not None:
-            for text in _said(warm_start(model, run.start)):
+            for text in (*_said_of(run.start, run.images), *_said(warm_start(model, run.start))):
                 watch(Note(text=text))
-        teacher = _teacher(options.teacher, model, run.train_images)
+        teacher = _teacher(options.teacher, model, run.train_images, run.trained_widths)
         trainer = Trainer(
             model.to(device),
             run.train_images,
@@ -151,7 +152,8 @@ class _Run:
 
     @cached_property
     def images(self) -> ImageSet:
-        return load_data(self.options.data, "train", images=self.options.images, **self.source)
+        data = load_data(self.options.data, "train", images=self.options.images, **self.source)
+        return data if self.start is None else data.prepared_as(_seen(data, self.start))
 
     @property
     def source(self) -> dict[str, Any]:
@@ -192,7 +194,12 @@ class _Run:
 
     @cached_property
     def start(self) -> Source | None:
-        return open_source(self.options.init) if self.options.init else None
+        return open_source(self.options.init, widths=self.trained_widths) if self.options.init else None
+
+    @cached_property
+    def trained_widths(self) -> tuple[Width, ...] | None:
+        text = self.options.trained_widths
+        return None if text is None else parse_widths(text)
 
     @cached_property
     def spec(self) -> ModelSpec:
@@ -293,9 +300,28 @@ class _Run:
         )
 
 
+def _seen(data: ImageSet, start: Source) -> ImageContract:
+    """``data`` as the weights that training starts from are used to see images."""
+    known = start.input
+    if known is None or known.channels != data.in_channels:
+        return data.contract
+    return dataclasses.replace(data.contract, mean=known.mean, std=known.std, interpolation=known.interpolation)
+
+
+def _said_of(start: Source, data: ImageSet) -> list[str]:
+    known = start.input
+    if known is None or known.channels != data.in_channels:
+        return list(start.notes)
+    seen = (
+        f"images as {start.what} saw them: {known.interpolation}, mean {', '.join(known.mean)}, "
+        f"standard deviation {', '.join(known.std)}"
+    )
+    return [*start.notes, seen]
+
+
 def _said(done: WarmStart) -> list[str]:
     sorted_in = [f"channels sorted by importance in {done.sorted_bundles} places"] if done.sorted_bundles else []
-    return sorted_in + [f"{layer} starts afresh" for layer in done.fresh]
+    return sorted_in + list(done.notes)
 
 
 def _teacher_name(name: str) -> str:
@@ -303,10 +329,12 @@ def _teacher_name(name: str) -> str:
     return {"none": "inplace", "ema": "ema"}.get(name) or sha256_file(Path(name))
 
 
-def _teacher(name: str, model: SlimmableModel, data: ImageSet) -> Teacher | None:
+def _teacher(
+    name: str, model: SlimmableModel, data: ImageSet, trained_widths: tuple[Width, ...] | None
+) -> Teacher | None:
     if name == "none":
         return None
-    return EmaTeacher(model, model.spec.high) if name == "ema" else teacher_from_file(name, data)
+    return EmaTeacher(model, model.spec.high) if name == "ema" else teacher_from_file(name, data, widths=trained_widths)
 
 
 def _validate(trainer: Trainer, run: _Run) -> Validation:

@@ -222,7 +222,7 @@ def _deep() -> list[Any]:
         (lambda d: d.update({7: 1, "x": 2}), "unexpected key"),
         (lambda d: (d.pop("labels"), d.update({7: 1})), "missing key 'labels'"),
         (lambda d: d.update(version=torch.ones(2)), "checkpoint version of type Tensor"),
-        (lambda d: d.update(format=torch.ones(2)), "neither an edgeslim checkpoint nor a state dict"),
+        (lambda d: d.update(format=torch.ones(2)), "no BatchNorm statistics per width"),
         (lambda d: d["spec"].update(num_classes=10**12), "from 1 to"),
         (lambda d: d["spec"].update({3: 1}), "a model spec has the fields"),
         (lambda d: d["spec"].update(name="x" * 300), "no network"),
@@ -269,7 +269,7 @@ def test_pickled_classes_are_refused_and_not_run(tmp_path: Path) -> None:
 
     for name, document in (
         ("resume.pt", {"model": {"a": torch.zeros(1)}, "meters": Meter()}),
-        ("args.pt", {"model": {"a": torch.zeros(1)}, "args": argparse.Namespace(lr=1)}),
+        ("args.pt", {"model": {"a": torch.zeros(1)}, "args": argparse.Namespace(meter=Meter())}),
         ("evil.pt", {"model": Evil()}),
     ):
         torch.save(document, tmp_path / name)

@@ -114,13 +114,15 @@ def test_pointwise_takes_any_memory_layout() -> None:
 
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (7, 2), (1, 2)])
-def test_convolution(kernel: int, stride: int, biased: bool, first: bool) -> None:
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (7, 2, 3), (1, 2, 0), (3, 2, 0), (3, 1, 0)]
+)
+def test_convolution(kernel: int, stride: int, padding: int, biased: bool, first: bool) -> None:
     check(
         maps(3, 6, 11, 11),
         parameters((16, 8, kernel, kernel), *([(16,)] if biased else [])),
-        lambda x, w, b=None: direct.convolution(x, w, b, 10, 1, stride=stride, first=first),
-        lambda x, w, b=None: F.conv2d(x, w[:10, :6], None if b is None else b[:10], stride, kernel // 2),
+        lambda x, w, b=None: direct.convolution(x, w, b, 10, 1, stride=stride, padding=padding, first=first),
+        lambda x, w, b=None: F.conv2d(x, w[:10, :6], None if b is None else b[:10], stride, padding),
         input_grad=not first,
     )
 
@@ -132,7 +134,7 @@ def test_depthwise_convolution(shape: tuple[int, int], stride: int, biased: bool
     check(
         maps(4, 8, *shape),
         parameters((12, 1, 3, 3), *([(12,)] if biased else [])),
-        lambda x, w, b=None: direct.convolution(x, w, b, 8, 8, stride=stride, first=False),
+        lambda x, w, b=None: direct.convolution(x, w, b, 8, 8, stride=stride, padding=1, first=False),
         lambda x, w, b=None: F.conv2d(x, w[:8], None if b is None else b[:8], stride, 1, 1, 8),
     )
 
@@ -141,7 +143,7 @@ def test_two_outputs_per_channel_on_a_tiny_map() -> None:
     check(
         maps(4, 8, 2, 2),
         parameters((16, 1, 3, 3)),
-        lambda x, w: direct.convolution(x, w, None, 16, 8, stride=1, first=False),
+        lambda x, w: direct.convolution(x, w, None, 16, 8, stride=1, padding=1, first=False),
         lambda x, w: F.conv2d(x, w, None, 1, 1, 1, 8),
     )
 
@@ -156,7 +158,7 @@ def test_a_weight_that_is_a_view() -> None:
 def test_convolution_of_one_channel_answers_channels_last() -> None:
     x = torch.randn(2, 1, 8, 8)
     (weight,) = parameters((16, 1, 3, 3))
-    y, _ = direct.convolution(x, weight, None, 16, 1, stride=1, first=True)
+    y, _ = direct.convolution(x, weight, None, 16, 1, stride=1, padding=1, first=True)
     assert y.is_contiguous(memory_format=torch.channels_last)
 
 

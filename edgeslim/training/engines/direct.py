@@ -73,15 +73,23 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, out_channels: int,
 
 
 def convolution(
-    x: Tensor, weight: Tensor, bias: Tensor | None, out_channels: int, groups: int, *, stride: int, first: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    out_channels: int,
+    groups: int,
+    *,
+    stride: int,
+    padding: int,
+    first: bool,
 ) -> Step:
-    """K x K, padding K // 2, ungrouped or with a group per channel: (N, C, H, W) → (N, out_channels, H', W'), with the
-    first rows and columns of (O, I, K, K). ``first`` as in ``pointwise``."""
+    """K x K, ``padding`` zeros on every side, ungrouped or with a group per channel: (N, C, H, W) → (N, out_channels,
+    H', W'), with the first rows and columns of (O, I, K, K). ``first`` as in ``pointwise``."""
     used = weight.detach()[:out_channels, : x.shape[1] // groups]
     used_bias = None if bias is None else bias.detach()[:out_channels]
-    strides, padding = (stride, stride), (weight.shape[2] // 2, weight.shape[3] // 2)
+    strides, zeros = (stride, stride), (padding, padding)
     depthwise = 1 < groups == out_channels
-    few_pixels = depthwise and stride == 1 and weight.shape[2] == 3 and max(x.shape[2:]) <= MAX_SIDE
+    few_pixels = depthwise and stride == padding == 1 and weight.shape[2] == 3 and max(x.shape[2:]) <= MAX_SIDE
 
     def pull(grad: Tensor) -> Tensor:
         grad_x, grad_weight, grad_bias = _aten.convolution_backward(
@@ -90,7 +98,7 @@ def convolution(
             used,
             None if bias is None else [out_channels],
             strides,
-            padding,
+            zeros,
             (1, 1),
             False,
             (0, 0),
@@ -102,7 +110,7 @@ def convolution(
             _add(bias, grad_bias)
         return grad if first else grad_x
 
-    y = torch.conv2d(x, used, used_bias, strides, padding, 1, groups)
+    y = torch.conv2d(x, used, used_bias, strides, zeros, 1, groups)
     return y.contiguous(memory_format=torch.channels_last), pull  # torch answers NCHW to images of one channel
 
 

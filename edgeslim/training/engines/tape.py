@@ -125,7 +125,9 @@ def _convolution(conv: SlimConv2d, x: Tensor, first: bool) -> Step:
         return _by_autograd(conv, x, first)
     if conv.kernel_size == conv.stride == groups == 1:
         return direct.pointwise(x, conv.weight, conv.bias, out, first=first)
-    return direct.convolution(x, conv.weight, conv.bias, out, groups, stride=conv.stride, first=first)
+    return direct.convolution(
+        x, conv.weight, conv.bias, out, groups, stride=conv.stride, padding=conv.padding, first=first
+    )
 
 
 def _batch_norm(norm: SlimBatchNorm2d, x: Tensor, first: bool) -> Step:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mutants import CPU_S, KINDS, MEMORY_KB, Kind, run, warmed
+from input_mutants import CPU_S, KINDS, MEMORY_KB, Kind, run, warmed
 
 from edgeslim.errors import UsageError
 

