@@ -64,7 +64,7 @@ def test_what_is_no_bundle_is_named(
     ("argv", "what"),
     [
         (["profile", "README.md"], "it is text"),
-        (["pack", "net.slim", "--target", "reference", "-o", "x.slim"], "safetensors file, as bundles are"),
+        (["pack", "net.slim", "--target", "reference", "-o", "x.slim"], "is a bundle, not a checkpoint"),
         (["bench", "--show", "net.pt"], "torch.save"),
         (["simulate", "net.slim"], "safetensors file, as bundles are"),
     ],
