@@ -372,3 +372,23 @@ def sha256_file(path: Path) -> str:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+_KINDS = (  # where, the bytes there, what such a file is, the verb that takes it
+    (0, b"PK\x03\x04", "a zip file, as torch.save writes checkpoints", "edgeslim profile FILE, or edgeslim pack FILE"),
+    (0, b"\x80\x02", "a pickle, as old versions of torch.save wrote", "edgeslim profile FILE, or edgeslim pack FILE"),
+    (8, b"{", "a safetensors file, as bundles are", "edgeslim inspect FILE"),
+    (0, b"{", "JSON", "edgeslim bench --show FILE for a latency table, edgeslim run --policy FILE for a policy"),
+    (4, b"TFL3", "a LiteRT model", "edgeslim pack makes the bundle that it is rebuilt from"),
+    (4, b"ET12", "an ExecuTorch model", "edgeslim pack makes the bundle that it is rebuilt from"),
+    (0, b"\x89PNG", "a PNG image", "edgeslim run BUNDLE --images FOLDER"),
+    (0, b"\xff\xd8\xff", "a JPEG image", "edgeslim run BUNDLE --images FOLDER"),
+)
+
+
+def kind_of_file(head: bytes) -> tuple[str, str | None]:
+    """What a file is by its first bytes, for people, and the command that takes it."""
+    for at, magic, what, verb in _KINDS:
+        if head[at : at + len(magic)] == magic:
+            return what, verb
+    return ("empty" if not head else "text" if head[:64].isascii() and b"\0" not in head else "of no known kind"), None

@@ -6,7 +6,7 @@
     pack     the same exports, the recipes, the comparison with PyTorch, and the bundle
 
 Both run in this one call, so their ratio holds on a machine whose speed drifts; ``--json`` keeps pack's own document,
-from which docs/results.md and docs/one-bundle.svg are made. The net is a US-MobileNetV2 with 1000 classes at 224 px,
+from which docs/results.md is made. The net is a US-MobileNetV2 with 1000 classes at 224 px,
 randomly initialised, with BatchNorms as training leaves them (dead, tiny, negative gammas): sizes and times do not
 depend on what it has learned.
 """

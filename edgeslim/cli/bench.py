@@ -16,6 +16,7 @@ from edgeslim.benchmark.table.compare import Comparison, compare
 from edgeslim.benchmark.table.csv_view import to_csv
 from edgeslim.benchmark.table.plots import PICTURES, write_plots
 from edgeslim.cli.console import WIDTHS, Console, common_options
+from edgeslim.cli.next_step import fresh, one_line_of, step
 from edgeslim.cli.option_types import PATH, SEED, Number, Whole, Wholes
 from edgeslim.core.events import Event, Note, Progress, RowDone, Sink
 from edgeslim.core.job import BURST_LIMIT_S, SUSTAINED_RUNS, SUSTAINED_SECONDS, Job
@@ -24,7 +25,7 @@ from edgeslim.core.latency import LatencyTable
 from edgeslim.core.strict_json import BESIDE
 from edgeslim.errors import TableError, UsageError
 from edgeslim.files import check_folder, check_free, write_atomically
-from edgeslim.verbs.bench import BURST_RUNS, BURST_SECONDS, SUSTAINED_LIMIT_S, BenchOptions, measured
+from edgeslim.verbs.bench import BURST_RUNS, BURST_SECONDS, SUSTAINED_LIMIT_S, BenchOptions, measured, table_paths
 
 _TIME = Number(0, 86_400)
 
@@ -132,10 +133,15 @@ def command(
     _present(console, table, csv_path, plots, overwrite=overwrite or options["resume"])
     if trouble is not None:
         raise trouble
-    if bundle is not None and options["out"] is not None:
-        console.next_commands(
-            f"edgeslim bench --show {options['out']} --plots plots", f"edgeslim simulate {options['out']}"
-        )
+    if bundle is not None:
+        console.next_commands(*(line for path in table_paths(asked) for line in _next(path)))
+
+
+def _next(path: Path) -> Iterator[str]:
+    yield step("bench", "--show", path, "--plots", fresh("plots"))
+    chosen = one_line_of(LatencyTable.read(path))
+    if chosen is not None:
+        yield step("simulate", path, chosen)
 
 
 # showing

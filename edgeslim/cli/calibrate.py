@@ -11,6 +11,7 @@ from rich.table import Table
 from edgeslim.cli.checkpoint_options import checkpoint_options
 from edgeslim.cli.console import WIDTHS, Console, common_options
 from edgeslim.cli.data_options import data_options, device_option
+from edgeslim.cli.next_step import given, packing, step
 from edgeslim.cli.option_types import BYTES, PATH
 from edgeslim.core.width import Width
 from edgeslim.deploy.reports import CalibrateReport
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--memory", type=BYTES, help="for activations, such as 500M  [default: half of what is free, at most 4G]")
 @checkpoint_options
 @device_option
-@click.option("-o", "--out", type=PATH, help="checkpoint to write  [default: CKPT itself]")
+@click.option("-o", "--out", type=PATH, help="checkpoint to write  [default: CKPT itself, to which widths are added]")
 @click.option("--overwrite", is_flag=True, help="replace an existing checkpoint")
 @common_options
 def command(
@@ -83,12 +84,12 @@ def command(
     console.result(report, _table(report))
     path = report.checkpoint
     console.next_commands(
-        f"edgeslim evaluate {path} --data {source['data']} --write", f"edgeslim pack {path} --target all"
+        step("evaluate", path, given("--data", "--data-root", "--device", "--workers"), "--write"), packing(path)
     )
 
 
 def _table(report: CalibrateReport) -> Table:
     table = Table("calibrated", "same net")
     for permille in report.widths:
-        table.add_row(str(Width(permille)), ", ".join(str(Width(alias)) for alias in report.aliases[str(permille)]))
+        table.add_row(f"{Width(permille)}x", ", ".join(f"{Width(alias)}x" for alias in report.aliases[str(permille)]))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import time
 from pathlib import Path
@@ -10,10 +11,12 @@ import click
 
 from edgeslim import targets as target_table
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.next_step import step
 from edgeslim.cli.option_types import PATH, Whole
 from edgeslim.demo import report, steps
 from edgeslim.errors import MissingExtraError, OutputError, UsageError
 
+_NEEDED = {"torch": "train", "torchvision": "train", "sklearn": "train", "matplotlib": "plot"}
 MARKER = ".edgeslim-demo"  # what tells an earlier demo from somebody's folder
 
 
@@ -26,6 +29,9 @@ MARKER = ".edgeslim-demo"  # what tells an earlier demo from somebody's folder
 def command(*, out: Path, chosen: str, epochs: int | None, overwrite: bool, console: Console) -> None:
     """Train, calibrate, pack, verify, bench and simulate a small US-Net on real data; write OUT/report.html."""
     began = time.monotonic()
+    for module, extra in _NEEDED.items():
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(module, extra)
     names, missing = _available(chosen)
     for name, error in missing.items():
         console.warn(f"{name} is left out: {error.message} ({error.hint})")
@@ -34,9 +40,10 @@ def command(*, out: Path, chosen: str, epochs: int | None, overwrite: bool, cons
     page = report.write(out, outcomes, left_out={name: f"{e.message}: {e.hint}" for name, e in missing.items()})
     seconds = time.monotonic() - began
     console.say(f"done in {seconds:.0f} s: open {page}")
-    console.next_commands(
-        f"edgeslim inspect {out / steps.BUNDLE}" if names else 'pip install "edgeslim[all]"',
-    )
+    if names:
+        console.next_commands(step("inspect", out / steps.BUNDLE))
+    else:
+        console.say('pip install "edgeslim[all]" brings the exporters, and the other half of the demo')
     console.result(
         steps.DemoReport(
             report=page,

@@ -13,6 +13,7 @@ from edgeslim.cli.checkpoint_options import checkpoint_options
 from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.data_options import data_options, device_option
 from edgeslim.cli.measured import measured_head, measured_text
+from edgeslim.cli.next_step import packing
 from edgeslim.cli.option_types import PATH, THREADS, Whole
 from edgeslim.verbs.data import DataOptions
 from edgeslim.verbs.evaluate import EvaluateOptions, measured
@@ -77,7 +78,7 @@ def command(
         )
     console.result(found.report(), _table(console, found.title, found.scores))
     if write:
-        console.next_commands(f"edgeslim pack {source} --target all")
+        console.next_commands(packing(source))
 
 
 def _table(console: Console, title: str, scores: Sequence[Score]) -> Table:

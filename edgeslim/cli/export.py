@@ -8,6 +8,7 @@ import click
 
 from edgeslim import targets
 from edgeslim.cli.console import WIDTH, Console, common_options
+from edgeslim.cli.next_step import step
 from edgeslim.cli.option_types import PATH
 from edgeslim.core.width import Width
 from edgeslim.verbs.export import ExportOptions, export
@@ -49,4 +50,4 @@ def command(
     )
     report = export(bundle, options, words=console)
     console.result(report)
-    console.next_commands(f"edgeslim verify {bundle} --artifact {report.artifact}")
+    console.next_commands(step("verify", bundle, "--artifact", report.artifact))

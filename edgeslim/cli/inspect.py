@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from edgeslim.cli.amounts import KEPT, size
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.next_step import fresh, step
 from edgeslim.cli.option_types import PATH
 from edgeslim.core.bundle import Depth, SlimBundle
 from edgeslim.core.manifest import artifact_id
@@ -41,7 +43,8 @@ def command(*, bundle: Path, depth: Depth | None, console: Console) -> None:
     if first is not None:
         identifier = artifact_id(first.id, first.artifacts[-1].net)
         console.next_commands(
-            f"edgeslim verify {bundle}", f"edgeslim export {bundle} --artifact {identifier} -o model{first.suffix}"
+            step("verify", bundle),
+            step("export", bundle, "--artifact", identifier, "-o", fresh(f"model{first.suffix}")),
         )
 
 
@@ -68,7 +71,7 @@ def _nets(report: InspectReport) -> Table:
     table = Table(title="nets")
     inputs = [info.id for info in report.inputs]
     macs = [f"MMACs at {name}" for name in inputs] if len(inputs) > 1 else ["MMACs"]
-    for head in ("net", "width", "also called", *macs, "params", "top-1", "fold, bytes"):
+    for head in ("net", "width", "also called", *macs, "params", "top-1", "BatchNorm"):
         table.add_column(head, justify="right")
     for row in report.nets:
         table.add_row(
@@ -78,25 +81,26 @@ def _nets(report: InspectReport) -> Table:
             *(f"{row.macs_at[name] / 1e6:,.1f}" if name in row.macs_at else "" for name in inputs),
             f"{row.params:,}",
             "" if row.top1 is None else f"{100 * row.top1:.2f} %",
-            f"{row.fold_bytes:,}",
+            size(row.fold_bytes),
         )
     return table
 
 
 def _artifacts(console: Console, report: InspectReport) -> Table:
-    heads = ("artifact", "file, bytes", "kept, bytes", "explained")
+    heads = ("artifact", "file", "kept", "from weights")
     rows = (row for rows in report.targets.values() for row in rows)
     return console.artifact_table(
         "artifacts",
         heads,
-        ((r.artifact, f"{r.artifact_bytes:,}", f"{r.kept_bytes:,}", f"{100 * r.explained_share:.2f} %") for r in rows),
+        ((r.artifact, size(r.artifact_bytes), size(r.kept_bytes), f"{100 * r.explained_share:.2f} %") for r in rows),
+        note=KEPT,
     )
 
 
 def _parts(report: InspectReport) -> Table:
     table = Table(title="parts")
-    for head in ("part", "bytes", "of the weights"):
+    for head in ("part", "size", "of the weights"):
         table.add_column(head, justify="left" if head == "part" else "right")
-    for name, size in (*asdict(report.parts).items(), ("whole file", report.bytes)):
-        table.add_row(name, f"{size:,}", f"{size / max(1, report.parts.weights):.4f}x")
+    for name, count in (*asdict(report.parts).items(), ("whole file", report.bytes)):
+        table.add_row(name, size(count), f"{count / max(1, report.parts.weights):.3f}x")
     return table

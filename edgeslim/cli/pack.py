@@ -10,12 +10,14 @@ import click
 from rich.table import Table
 
 from edgeslim import targets
+from edgeslim.cli.amounts import KEPT, size
 from edgeslim.cli.checkpoint_options import checkpoint_options
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import DATA_HELP
+from edgeslim.cli.next_step import again, fresh, step
 from edgeslim.cli.option_types import COUNT, PATH, PIXELS, Whole
 from edgeslim.deploy.bundle_reports import PackReport, PlanReport
-from edgeslim.errors import DataError, MissingExtraError, UsageError
+from edgeslim.errors import DataError, ExportError, MissingExtraError, UsageError
 from edgeslim.files import read_file
 from edgeslim.verbs.checkpoints import load_named
 
@@ -121,10 +123,13 @@ def command(
         plan = make_plan(loaded, options)
         for note in plan.notes:
             console.warn(note)
-        console.say(f"would write {path}: a little more than {plan.weights_bytes:,} bytes, {plan.artifacts} artifacts")
+        console.say(f"would write {path}: a little more than {size(plan.weights_bytes)}, {plan.artifacts} artifacts")
         planned = plan.report(path)
         console.result(planned, _plan_table(planned))
         return
+    blind = _not_run_here(names)
+    for name, error in blind.items():
+        console.warn(f"{name} is packed but not run here: {error.message} ({error.hint})")
     console.say(f"packing {checkpoint} for {', '.join(names)} with {jobs or default_jobs(names)} worker processes")
     with console.progress("last") as bar:
         task = bar.add_task("exporting", total=None, last="")
@@ -137,20 +142,42 @@ def command(
     for note in report.notes:
         console.warn(note)
     console.result(report, _table(console, report))
-    for reason in dict.fromkeys(row.reason for row in report.rows if row.reason):
+    for one in report.failed:
+        console.warn(f"{one.target} is not in the bundle: {one.message}" + (f" ({one.hint})" if one.hint else ""))
+    told = {error.message for error in blind.values()}
+    for reason in dict.fromkeys(row.reason for row in report.rows if row.reason and row.reason not in told):
         console.warn(f"packed but not run: {reason}")
     separate = sum(row.artifact_bytes for row in report.rows)
     console.say(
-        f"{report.bundle}: {report.bytes:,} bytes, {report.bytes / report.weights_bytes:.3f}x the full-width weights; "
-        f"the {len(report.rows)} files packed now have {separate:,} bytes"
+        f"{report.bundle}: {size(report.bytes)}, {report.bytes / report.weights_bytes:.3f}x the full-width weights; "
+        f"the {len(report.rows)} files packed now have {size(separate)}"
     )
     last = report.rows[-1]
     suffix = targets.get(last.target).info.suffix
+    if report.failed:
+        rest = ",".join(one.target for one in report.failed)
+        words = again(without=("--target", "--out", "--into", "--keep-artifacts"))
+        console.next_commands(step(words, "--target", rest, "--into", report.bundle))
+        raise click.exceptions.Exit(ExportError.exit_code)
     console.next_commands(
-        f"edgeslim verify {report.bundle}",
-        *(f"edgeslim bench {report.bundle} --target {name} -o table.json" for name in _measured_here(names)[:1]),
-        f"edgeslim export {report.bundle} --artifact {last.artifact} -o model{suffix}",
+        step("verify", report.bundle),
+        *(
+            step("bench", report.bundle, "--target", name, "-o", fresh("table.json"))
+            for name in _measured_here(names)[:1]
+        ),
+        step("export", report.bundle, "--artifact", last.artifact, "-o", fresh(f"model{suffix}")),
     )
+
+
+def _not_run_here(names: Sequence[str]) -> dict[str, MissingExtraError]:
+    """Targets that can be exported for and whose files cannot be run: known before the exports."""
+    found = {}
+    for name in names:
+        try:
+            targets.get(name).info.ensure_available(exporting=False)
+        except MissingExtraError as error:
+            found[name] = error
+    return found
 
 
 def _measured_here(names: Sequence[str]) -> list[str]:
@@ -196,16 +223,16 @@ def _plan_table(plan: PlanReport) -> Table:
 
 
 def _table(console: Console, report: PackReport) -> Table:
-    heads = ("artifact", "file bytes", "kept bytes", "explained", "SQNR dB", "export s")
+    heads = ("artifact", "file", "kept", "from weights", "SQNR dB", "export s")
     rows = (
         (
             row.artifact,
-            f"{row.artifact_bytes:,}",
-            f"{row.kept_bytes:,}",
+            size(row.artifact_bytes),
+            size(row.kept_bytes),
             f"{100 * row.explained_share:.2f} %",
             "not run" if row.sqnr_db is None else f"{row.sqnr_db:.1f}",
             "" if row.seconds is None else f"{row.seconds:.1f}",
         )
         for row in report.rows
     )
-    return console.artifact_table(str(report.bundle), heads, rows)
+    return console.artifact_table(str(report.bundle), heads, rows, note=KEPT)

@@ -10,8 +10,10 @@ from rich.table import Table
 
 from edgeslim import targets
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.next_step import one_line_of, step
 from edgeslim.cli.option_types import COUNT, PATH, THREADS, Number, Whole
 from edgeslim.cli.run_view import RunView
+from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import PRESETS
 from edgeslim.verbs.run import RunOptions, run
 from edgeslim.verbs.run_report import RunReport
@@ -73,10 +75,10 @@ def command(
     )
     with RunView(console, asked.frame_ms) as view:
         report = run(bundle, asked, watch=view)
-    _present(console, report)
+    _present(console, report, asked)
 
 
-def _present(console: Console, report: RunReport) -> None:
+def _present(console: Console, report: RunReport, asked: RunOptions) -> None:
     table = Table("artifact", "frames", "share", title=f"{report.bundle.name} on {report.target}", title_justify="left")
     for row in report.rows:
         table.add_row(row.label, str(row.frames), f"{row.frames / report.frames:.0%}")
@@ -91,4 +93,11 @@ def _present(console: Console, report: RunReport) -> None:
     )
     console.result(report, table)
     if report.log is not None and report.table is not None:
-        console.next_commands(f"edgeslim simulate {report.table} --replay {report.log} --policy all")
+        chosen = one_line_of(LatencyTable.read(report.table), target=report.target, threads=asked.threads)
+        precisions = {variant.partition("-")[0] for variant in asked.variants}
+        console.next_commands(
+            step(
+                *("simulate", report.table, chosen or (), ("--precision", *precisions) if len(precisions) == 1 else ()),
+                *("--replay", report.log, "--policy", "all"),
+            )
+        )

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from edgeslim import targets
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.next_step import again, fresh, step
 from edgeslim.cli.option_types import PATH, SEED, THREADS, Number, Whole
 from edgeslim.core.ladder import Ladder
 from edgeslim.errors import UsageError
@@ -42,7 +43,7 @@ from edgeslim.verbs.simulate import SimulateOptions, rungs_of, simulate, title_o
 @click.option(
     "--widest-ms",
     type=Number(0.1, 10_000),
-    help="reckon with a device on which the widest takes so long; default: the table's own, or 0.9 of a frame if that "
+    help="reckon with a device on which the widest takes so long; default: the table's own, or 0.6 of a frame if that "
     "always fits",
 )
 @click.option("--plot", type=PATH, help="a folder for one picture per policy")
@@ -105,7 +106,7 @@ def command(
             source, options, words=console, on_policy=lambda done, of: bar.update(task, completed=done, total=of)
         )
     console.result(result, _table(result.rows, title_of(options)))
-    _next(result.rows, table, log, result.scenario, console)
+    _next(result.rows, console)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,10 +157,10 @@ def _table(rows: Sequence[Row], title: str) -> Table:
     return table
 
 
-def _next(rows: Sequence[Row], table: Path | None, log: Path | None, place: str, console: Console) -> None:
-    source = f"--replay {log}" if log else f"--scenario {place}"
-    begin = f"edgeslim simulate{f' {table}' if table else ''} {source}"
+def _next(rows: Sequence[Row], console: Console) -> None:
+    """One policy to look at, or where the oracle is missing all of them, for the regret."""
+    begin = again(without=("--policy", "--plot"))
     if any(row.regret is not None for row in rows):
-        console.next_commands(f"{begin} --policy balanced --plot plots")
+        console.next_commands(step(begin, "--policy", "balanced", "--plot", fresh("plots")))
     else:
-        console.next_commands(f"{begin} --policy all        # with the oracle, for the regret")
+        console.next_commands(step(begin, "--policy", "all"))

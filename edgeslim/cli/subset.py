@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from edgeslim.cli.amounts import KEPT, size
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.next_step import step
 from edgeslim.cli.option_types import PATH
 from edgeslim.verbs.subset import SubsetOptions, subset
 
@@ -41,7 +43,7 @@ def command(
         overwrite=overwrite,
     )
     report = subset(bundle, options)
-    console.say(f"{out}: {report.bytes:,} bytes, {bundle} has {bundle.stat().st_size:,}")
-    rows = ((row.artifact, f"{row.artifact_bytes:,}", f"{row.kept_bytes:,}") for row in report.rows)
-    console.result(report, console.artifact_table(str(out), ("artifact", "file, bytes", "kept, bytes"), rows))
-    console.next_commands(f"edgeslim inspect {out}", f"edgeslim verify {out}")
+    console.say(f"{out}: {size(report.bytes)}, {bundle} has {size(bundle.stat().st_size)}")
+    rows = ((row.artifact, size(row.artifact_bytes), size(row.kept_bytes)) for row in report.rows)
+    console.result(report, console.artifact_table(str(out), ("artifact", "file", "kept"), rows, note=KEPT))
+    console.next_commands(step("inspect", out), step("verify", out))

@@ -5,7 +5,6 @@ The files of a run are listed in ``training.resume``; what it does is ``edgeslim
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from edgeslim.cli.checkpoint_options import trained_widths_option
 from edgeslim.cli.console import WIDTH, WIDTHS, Console, common_options
 from edgeslim.cli.data_options import DATA_HELP, device_option
 from edgeslim.cli.measured import measured_head, measured_text
+from edgeslim.cli.next_step import fresh, given, packing, step
 from edgeslim.cli.option_types import COUNT, PATH, SEED, WORKERS, Number, Whole
 from edgeslim.core.width import Width
 from edgeslim.deploy.reports import TrainReport
@@ -133,10 +133,12 @@ def command(*, console: Console, out: Path, resume: bool, overwrite: bool, **opt
     if not report.rows:
         return  # of torchrun's processes only the first has something to say
     console.result(report, _table(report))
-    data = shlex.join(["--data", chosen.data, *([] if chosen.data_root is None else ["--data-root", chosen.data_root])])
-    checkpoint = shlex.quote(str(out))
     console.next_commands(
-        f"edgeslim evaluate {checkpoint} {data} --plot spectrum.png", f"edgeslim pack {checkpoint} --target all"
+        step(
+            *("evaluate", out, "--data", chosen.data, given("--data-root", "--device", "--workers")),
+            *("--plot", fresh("spectrum.png")),
+        ),
+        packing(out),
     )
 
 
@@ -145,5 +147,5 @@ def _table(report: TrainReport) -> Table:
     table = Table("width", *map(measured_head, measured))
     for row in report.rows:
         cells = (measured_text(name, row.values[name]) for name in measured)
-        table.add_row(str(Width(row.permille or 0)), *cells)
+        table.add_row(f"{Width(row.permille or 0)}x", *cells)
     return table

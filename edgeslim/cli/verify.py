@@ -11,6 +11,7 @@ from rich.table import Table
 from edgeslim import targets
 from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.data_options import DATA_HELP
+from edgeslim.cli.next_step import fresh, given, step
 from edgeslim.cli.option_types import COUNT, PATH, THREADS, Number
 from edgeslim.deploy.reports import VerifyRow
 from edgeslim.errors import VerificationError
@@ -69,8 +70,16 @@ def command(
     for row in rows:
         if not row.checked:
             console.warn(f"{row.artifact}: {_verdict(row)}")
-    if any(targets.get(row.target).info.runs_here for row in rows):
-        console.next_commands(f"edgeslim bench {bundle} -o table.json")
+    here = [row for row in rows if targets.get(row.target).info.runs_here]
+    if here:
+        which = [word for row in here for word in ("--artifact", row.artifact)] if widths or artifacts else []
+        names = ",".join(dict.fromkeys(row.target for row in here))
+        console.next_commands(
+            step(
+                *("bench", bundle, which or (("--target", names) if wanted else ()), given("--threads")),
+                *("-o", fresh("table.json")),
+            )
+        )
 
 
 def _verdict(row: VerifyRow) -> str:

@@ -51,6 +51,7 @@ from edgeslim.errors import FormatError, UsageError
 from edgeslim.files import (
     check_free,
     check_space,
+    kind_of_file,
     open_file,
     recover_directory,
     replace_directory,
@@ -100,14 +101,25 @@ class SlimBundle:
         path = Path(path)
         try:
             with os.fdopen(open_file(path), "rb") as stream:
-                size = os.fstat(stream.fileno()).st_size
-                header_length(stream.read(8), size)  # an empty or foreign file is refused before it is mapped
+                size, head = os.fstat(stream.fileno()).st_size, stream.read(64)
+                if head[8:9] != b"{":
+                    raise _foreign(path, head, size)
+                header_length(head[:8], size)  # a damaged file is refused before it is mapped
                 view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
         except OSError as error:
             raise UsageError(
                 f"cannot read {path}: {error.strerror or error}", hint="edgeslim pack CKPT --target all makes a bundle"
             ) from error
-        return cls.from_bytes(view, path)
+        try:
+            return cls.from_bytes(view, path)
+        except FormatError as error:
+            if error.rule == "not-a-bundle":
+                raise FormatError(
+                    error.rule,
+                    f"{path} is a safetensors file of another program, no bundle",
+                    hint="edgeslim pack CKPT --target all makes a bundle",
+                ) from None
+            raise
 
     @classmethod
     def from_bytes(cls, content: bytes | memoryview, path: Path = Path("bundle.slim")) -> SlimBundle:
@@ -403,3 +415,16 @@ def _check_finite(values: npt.NDArray[Any], name: str) -> None:
     for part in np.array_split(values.reshape(-1), values.size // _FINITE_CHUNK + 1):
         if not np.isfinite(part).all():
             raise FormatError("non-finite", f"{name} holds a NaN or an infinity")
+
+
+def _foreign(path: Path, head: bytes, size: int) -> FormatError:
+    """The refusal of a file that does not begin as bundles do, by the rule that it breaks first, saying what it is."""
+    rule = "truncated"
+    try:
+        header_length(head[:8], size)
+    except FormatError as error:
+        rule = error.rule
+    what, verb = kind_of_file(head)
+    return FormatError(
+        rule, f"{path} is {what}, no bundle", hint=verb or "edgeslim pack CKPT --target all makes a bundle"
+    )

@@ -22,7 +22,7 @@ from edgeslim.core.passport import BatterySpan, ClockSpan, DeviceInfo, LoadSpan,
 from edgeslim.core.strict_json import MAX_TEXT_BYTES, StrictJsonError, canonical, decode, encode, parse
 from edgeslim.core.width import MAX_PERMILLE, Width, net_id
 from edgeslim.errors import TableError
-from edgeslim.files import read_file, write_atomically
+from edgeslim.files import kind_of_file, read_file, write_atomically
 
 SCHEMA_VERSION = 1
 PRIOR = "latency_table"
@@ -355,6 +355,9 @@ class LatencyTable:
         try:
             return cls.from_json(data)
         except TableError as error:
+            if data[:1] != b"{":
+                what, verb = kind_of_file(data[:64])
+                raise TableError(f"{path} is {what}, not a latency table", hint=verb or error.hint) from None
             raise TableError(f"{path}: {error.message}", hint=error.hint) from None
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:

@@ -1,8 +1,8 @@
 """``report.html``: one self-contained page about a demo, made from the verbs' own JSON results.
 
-    outcomes ─► sections (figure + table + the command that made it) ─► page.html.in ─► report.html
+    outcomes ─► three numbers, sections, one small table per runtime ─► page.html.in ─► report.html
 
-No script, no font, no address is loaded: the page works from a mail attachment.
+No script, no font, no address is loaded: the page works from a mail attachment, and every row of it is on paper too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import base64
 import html
 import importlib.metadata
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -19,10 +19,31 @@ from typing import Any
 import edgeslim
 from edgeslim import targets as target_table
 from edgeslim.demo import figures
+from edgeslim.demo.headline import FIXED, OURS, Sizes, numbers, percent, x
 from edgeslim.demo.steps import TRACES, Outcome
 from edgeslim.files import write_atomically
 
 Document = dict[str, Any]
+
+# What decides the width, for people; in the order of the page.
+POLICIES = {
+    OURS: "edgeslim, balanced: gives width away before the phone throttles",
+    "quality": "edgeslim, quality: as wide as time allows",
+    FIXED: "fixed, the widest",
+    "narrowest": "fixed, the narrowest",
+    "naive": "the widest that would have met the last frame's deadline",
+    "threshold": "one down after a late frame, one up after 30 with room",
+    "oracle": "knows the clock of every frame beforehand: the bound",
+}
+WORDS = {
+    "width": "the share of channels that a net uses: 0.5x is half of every layer",
+    "runtime": "what runs a model file on a device: ExecuTorch, Core ML, Core AI, LiteRT",
+    "kept": "what the bundle stores for one file alone; the weights stand in it once, for all files",
+    "match": "how close the runtime's answers are to PyTorch's: signal to error, 40 dB is 1 %, 60 dB 0.1 %",
+    "p50, p99": "half, and 99 of 100, inferences took no longer",
+    "late": "a frame whose inference took longer than the camera leaves until the next one",
+    "right in time": "right answers of all frames, a late one counted as wrong",
+}
 
 
 def write(folder: Path, outcomes: Sequence[Outcome], *, left_out: Mapping[str, str]) -> Path:
@@ -33,17 +54,27 @@ def write(folder: Path, outcomes: Sequence[Outcome], *, left_out: Mapping[str, s
     """
     results = {outcome.step.name: outcome.document for outcome in outcomes}
     sections = [
+        *_simulated(results, folder / TRACES / f"{OURS}.png"),
         *_spectrum(results),
         *_bundle(results),
-        *_verified(results),
-        *_measured(results),
-        *_simulated(results, folder / TRACES / "balanced.png"),
+        *_runtimes(results),
+        _words(),
         _steps(outcomes),
     ]
+    lead = "A slimmable network, trained on scans of handwritten digits"
+    if "inspect" in results:
+        lead += f", packed for {', '.join(results['inspect']['targets'])}"
     template = Template(Path(__file__).with_name("page.html.in").read_text(encoding="utf-8"))
     page = template.substitute(
-        summary=html.escape(_summary(results)),
-        notes="".join(f'<p class="note">{html.escape(f"{name}: {why}")}</p>' for name, why in left_out.items()),
+        lead=html.escape(f"{lead}; all of it done by one command on this machine. In three numbers:"),
+        numbers="".join(
+            f'<div class="number"><strong>{html.escape(one.figure)}</strong><b>{html.escape(one.what)}</b>'
+            f"<p>{html.escape(one.words)}</p></div>"
+            for one in numbers(results)
+        ),
+        notes="".join(
+            f'<p class="note">Without {html.escape(name)}: {html.escape(why)}</p>' for name, why in left_out.items()
+        ),
         sections="\n".join(sections),
         versions=html.escape(_versions()),
     )
@@ -53,164 +84,177 @@ def write(folder: Path, outcomes: Sequence[Outcome], *, left_out: Mapping[str, s
     return path
 
 
-def _summary(results: Mapping[str, Document]) -> str:
-    rows = results["evaluate"]["rows"]
-    low, high = rows[0], rows[-1]
-    text = (
-        f"One network, {len(rows)} widths: {100 * low['top1']:.1f} % at {_x(low)} to {100 * high['top1']:.1f} % "
-        f"at {_x(high)} on {results['evaluate']['images']} held-out digits."
-    )
-    if "inspect" in results:
-        parts, targets = results["inspect"]["parts"], results["inspect"]["targets"]
-        separate = sum(f["bytes"] for rows in targets.values() for row in rows for f in row["files"])
-        count = sum(len(rows) for rows in targets.values())
-        text += (
-            f" One bundle of {sum(parts.values()) / 1e6:.2f} MB rebuilds {count} files "
-            f"({separate / 1e6:.2f} MB) for {', '.join(targets)}, byte for byte."
-        )
-    return text
+def _section(title: str, words: str, *content: str) -> str:
+    return f"<section><h2>{html.escape(title)}</h2><p>{html.escape(words)}</p>{''.join(content)}</section>"
 
 
-def _x(row: Document) -> str:
-    return f"{row['permille'] / 1000:g}x"
+def _picture(figure: str | bytes, alt: str) -> str:
+    """SVG text or PNG bytes; nothing for neither."""
+    if not figure:
+        return ""
+    kind, content = ("svg+xml", figure.encode("utf-8")) if isinstance(figure, str) else ("png", figure)
+    data = base64.b64encode(content).decode("ascii")
+    return f'<img alt="{html.escape(alt)}" src="data:image/{kind};base64,{data}">'
 
 
-def _section(title: str, words: str, figure: str | bytes, alt: str, table: str) -> str:
-    """One card; ``figure`` is SVG text, PNG bytes, or empty."""
-    picture = ""
-    if figure:
-        kind, content = ("svg+xml", figure.encode("utf-8")) if isinstance(figure, str) else ("png", figure)
-        data = base64.b64encode(content).decode("ascii")
-        picture = f'<img alt="{html.escape(alt)}" src="data:image/{kind};base64,{data}">'
-    return f"<section><h2>{html.escape(title)}</h2><p>{html.escape(words)}</p>{picture}{table}</section>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> str:
     def cells(tag: str, row: Sequence[object]) -> str:
         return "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in row)
 
+    caption = f"<caption>{html.escape(title)}</caption>" if title else ""
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{cells("th", head)}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f"<table>{caption}<thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _spectrum(results: Mapping[str, Document]) -> Iterable[str]:
+def _simulated(results: Mapping[str, Document], trace: Path) -> Iterator[str]:
+    if "simulate" not in results:
+        return
+    found = results["simulate"]
+    by_policy = {row["policy"]: row for row in found["rows"]}
+    rows = [
+        (
+            words,
+            percent(by_policy[policy]["miss_rate"]),
+            f"{by_policy[policy]['delivered_accuracy']:.1f} %",
+            percent(by_policy[policy]["share_43c"]),
+            f"{by_policy[policy]['switches_per_min']:.1f}",
+        )
+        for policy, words in POLICIES.items()
+        if policy in by_policy
+    ]
+    widest = found["ladder"][-1]
+    rungs = ", ".join(rung["label"] for rung in found["ladder"])
+    yield _section(
+        "A hot afternoon",
+        f"A model of a phone in the sun, {found['minutes']:g} minutes, seed {found['seed']}. Its speed is set so that "
+        f"{widest['label']} takes {widest['t_us'] / 1000:g} ms while it is cool: in time for {found['fps']} frames per "
+        f"second, until heat slows the clock. How much faster narrower nets are was measured on this machine; the "
+        f"controller chooses among {rungs}, and leaves out widths that are no better than a faster one.",
+        '<div class="beside">',
+        _picture(trace.read_bytes() if trace.is_file() else b"", "width, latency and temperature over time"),
+        _table(("what decides the width", "late", "right in time", "≥ 43 °C", "switches a minute"), rows),
+        "</div>",
+    )
+
+
+def _spectrum(results: Mapping[str, Document]) -> Iterator[str]:
     counted = {row["permille"]: row for row in results["profile"]["rows"]}
     rows = [
         (
-            _x(r),
-            f"{counted[r['permille']]['macs']:,}",
-            f"{counted[r['permille']]['params']:,}",
-            f"{100 * r['top1']:.1f}",
+            x(row["permille"]),
+            f"{100 * row['top1']:.1f} %",
+            f"{counted[row['permille']]['macs'] / 1e6:.1f} M",
+            f"{counted[row['permille']]['params'] / 1e6:.2f} M",
         )
-        for r in results["evaluate"]["rows"]
-        if r["permille"] in counted
+        for row in results["evaluate"]["rows"]
+        if row["permille"] in counted
     ]
     yield _section(
-        "Accuracy and work",
-        "Every point is a prefix slice of the same weights, with BatchNorm statistics of its own.",
-        figures.spectrum(results["evaluate"], results["profile"]),
-        "accuracy against multiply-adds",
-        _table(("width", "multiply-adds", "parameters", "top-1, %"), rows),
+        "One network, every width",
+        "Every point is a slice of the same weights, with BatchNorm statistics of its own. A few epochs on a small "
+        "data set: neighbours may change places.",
+        '<div class="beside">',
+        _picture(figures.spectrum(results["evaluate"], results["profile"]), "right answers against multiply-adds"),
+        _table(("width", "right answers", "multiply-adds", "parameters"), rows),
+        "</div>",
     )
 
 
-def _bundle(results: Mapping[str, Document]) -> Iterable[str]:
-    if "pack" not in results:
+def _bundle(results: Mapping[str, Document]) -> Iterator[str]:
+    if "inspect" not in results:
         return
-    packed = results["pack"]["rows"]
+    sizes = Sizes.of(results["inspect"])
+    parts = results["inspect"]["parts"]
+    names = {
+        "weights": "weights of the widest net, once",
+        "folds": "BatchNorm of every width",
+        "templates": "what is left of every file without its weights",
+        "recipes": "where in each file the weights go",
+        "manifest": "table of contents",
+        "header": "header",
+    }
     rows = [
-        (
-            row["target"],
-            _x(row),
-            f"{row['artifact_bytes']:,}",
-            f"{row['template_bytes'] + row['recipe_bytes']:,}",
-            f"{100 * row['explained_bytes'] / max(1, row['explained_bytes'] + row['literal_bytes']):.2f}",
-        )
-        for row in packed
+        (words, f"{parts[name] / 1e6:.2f} MB", f"{100 * parts[name] / sizes.bundle:.1f} %")
+        for name, words in names.items()
     ]
     yield _section(
-        "Anatomy of the bundle",
-        "The full-width weights are stored once; each file keeps only what is left when the weights are taken out.",
-        figures.anatomy(results["inspect"]),
-        "bytes of separate files and of the bundle's parts",
-        _table(("target", "width", "file, bytes", "kept for it, bytes", "constants explained, %"), rows),
+        "What is in the bundle",
+        "The weights are stored once. Each runtime's own file is rebuilt from them on the device, byte for byte.",
+        '<div class="beside">',
+        _picture(
+            figures.sizes(
+                [("one model", sizes.one), ("the bundle", sizes.bundle), (f"{sizes.files} files", sizes.separate)]
+            ),
+            "bytes of one model, of the bundle, and of separate files",
+        ),
+        _table(("part", "size", "share"), rows),
+        "</div>",
     )
 
 
-def _verified(results: Mapping[str, Document]) -> Iterable[str]:
-    if "verify" not in results:
+def _runtimes(results: Mapping[str, Document]) -> Iterator[str]:
+    """One small table per runtime: what each file is, that it is right, how fast it is."""
+    if "inspect" not in results:
         return
-    rows = [
-        (
-            row["target"],
-            _x(row),
-            row["runtime"],
-            "same bytes" if row["hash_ok"] else "DIFFERENT",
-            f"{row['sqnr_db']:.1f}" if row["checked"] else "not run here",
-            f"{row['max_abs_error']:.1e}" if row["checked"] else "",
-        )
-        for row in results["verify"]["rows"]
-    ]
+    checked = {row["artifact"]: row for row in results.get("verify", {}).get("rows", ())}
+    timed = {row["artifact"]: row for row in results.get("bench", {}).get("rows", ()) if row["p50_ms"] is not None}
+    tables = []
+    for target, entries in results["inspect"]["targets"].items():
+        mine = [checked[entry["artifact"]] for entry in entries if entry["artifact"] in checked]
+        clock = any(entry["artifact"] in timed for entry in entries)
+        heads = ("width", "file", "kept", "match", *(("p50", "p99") if clock else ()))
+        where = next((row["runtime"] for row in mine if row["runtime"]), None)
+        title = f"{target}: " + (f"run in {where}" if where else "not run on this machine")
+        tables.append(_table(heads, [_cells(entry, checked, timed, clock) for entry in entries], title=title))
+    words = "Each file was rebuilt from the bundle, its hash compared, run, and its answers compared with PyTorch's. "
+    words += "coreml-mil is the saved Core ML program, operation by operation, where Core ML itself is not available."
+    rows = results.get("bench", {}).get("rows", ())
     yield _section(
-        "Verified",
-        "Each file was rebuilt from the bundle, hashed, run, and compared with the folded PyTorch net. "
-        "coreml-mil is the saved program evaluated operation by operation where Core ML itself is not available.",
-        "",
-        "",
-        _table(("target", "width", "ran in", "file", "SQNR, dB", "max error"), rows),
+        "Every runtime",
+        words,
+        f'<div class="tables">{"".join(tables)}</div>',
+        _picture(figures.latency(list(timed.values())), "latency against width") if timed else "",
+        "".join(f'<p class="note">{html.escape(text)}</p>' for text in _doubts(rows)),
     )
 
 
-def _measured(results: Mapping[str, Document]) -> Iterable[str]:
-    if "bench" not in results:
-        return
-    measured = [row for row in results["bench"]["rows"] if row["p50_ms"] is not None]
-    rows = [
-        (
-            row["target"],
-            f"{row['width_permille'] / 1000:g}x",
-            f"{row['p50_ms']:.3f}",
-            f"{row['p99_ms']:.3f}",
-            row["runs"],
-            "yes" if row["valid"] else "no: " + ", ".join(row["reasons"]),
-        )
-        for row in measured
-    ]
-    machine = measured[0]["device"]["model"] if measured else "this machine"
-    yield _section(
-        "Measured on this machine",
-        f"{machine}; widths take turns in short blocks, so that nothing favours one of them.",
-        figures.latency(measured),
-        "latency against width",
-        _table(("target", "width", "p50, ms", "p99, ms", "runs", "valid"), rows),
+def _cells(
+    entry: Document, checked: Mapping[str, Document], timed: Mapping[str, Document], clock: bool
+) -> tuple[str, ...]:
+    artifact, row = entry["artifact"], checked.get(entry["artifact"])
+    match = "–"
+    if row is not None:
+        match = "WRONG BYTES" if not row["hash_ok"] else f"{row['sqnr_db']:.0f} dB" if row["checked"] else "–"
+    time = timed.get(artifact)
+    mark = "" if time is None or time["valid"] else "*"
+    times = ("–", "–") if time is None else (f"{time['p50_ms']:.2f} ms{mark}", f"{time['p99_ms']:.2f} ms")
+    return (
+        x(entry["permille"]),
+        f"{entry['artifact_bytes'] / 1e6:.2f} MB",
+        f"{(entry['template_bytes'] + entry['recipe_bytes']) / 1e3:.0f} kB",
+        match,
+        *(times if clock else ()),
     )
 
 
-def _simulated(results: Mapping[str, Document], trace: Path) -> Iterable[str]:
-    if "simulate" not in results:
-        return
-    ranked = sorted(results["simulate"]["rows"], key=lambda row: -row["score"])
-    rows = [
-        (
-            row["policy"],
-            f"{row['score']:.1f}",
-            f"{row['delivered_accuracy']:.1f}",
-            f"{100 * row['miss_rate']:.2f}",
-            f"{row['switches_per_min']:.1f}",
-            f"{100 * row['share_43c']:.1f}",
+def _doubts(rows: Sequence[Document]) -> Iterator[str]:
+    """Which times do not count, each reason once."""
+    doubtful = [row for row in rows if not row["valid"]]
+    if rows:
+        device = rows[0]["device"]
+        where = device["soc"] or device["model"]
+        yield f"Measured on {where}; widths take turns in short blocks, so that nothing favours one."
+    if doubtful:
+        reasons = dict.fromkeys(reason.partition(":")[0] for row in doubtful for reason in row["reasons"])
+        yield (
+            f"* {len(doubtful)} of {len(rows)} times do not count by the rules of edgeslim bench "
+            f"({', '.join(reasons)}): this machine was busy, or the demo's short runs were too few."
         )
-        for row in ranked
-    ]
-    yield _section(
-        "A hot afternoon",
-        "A simulated phone with the measured table, so much slower than this machine that the widest net takes 20 ms "
-        "while it is cool: in time for 30 frames per second, until the clock falls. Rows that do not count are used "
-        "here all the same. Delivered accuracy counts a late frame as wrong; balanced gives width away to keep the "
-        "skin below 43 °C, quality does not; the oracle knows the clock frequency and is there to compare with.",
-        trace.read_bytes() if trace.is_file() else b"",
-        "width, latency and temperature over time",
-        _table(("policy", "score", "delivered %", "missed %", "switches/min", "≥ 43 °C %"), rows),
-    )
+
+
+def _words() -> str:
+    items = "".join(f"<dt>{html.escape(word)}</dt><dd>{html.escape(text)}</dd>" for word, text in WORDS.items())
+    return f"<section><h2>Words</h2><dl>{items}</dl></section>"
 
 
 def _steps(outcomes: Sequence[Outcome]) -> str:
@@ -220,8 +264,8 @@ def _steps(outcomes: Sequence[Outcome]) -> str:
         for o in outcomes
     )
     return (
-        "<section><h2>Do it again</h2><p>Run in this folder, one after another.</p>"
-        f'<div class="scroll"><table class="steps"><tbody>{rows}</tbody></table></div></section>'
+        "<section><h2>Do it again</h2><p>Run in this folder, one after another; each step's result is in "
+        f'logs/.</p><table class="steps"><tbody>{rows}</tbody></table></section>'
     )
 
 

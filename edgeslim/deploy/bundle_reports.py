@@ -119,6 +119,18 @@ class PackRow(ArtifactRow):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailedTarget:
+    """A runtime that is not in the bundle, because one of its exports failed."""
+
+    target: str
+    """Its name."""
+    message: str
+    """What went wrong first, and with which net."""
+    hint: str | None
+    """What to look at, where the exporter or edgeslim knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PackReport:
     """What ``pack`` or ``subset`` wrote."""
 
@@ -136,10 +148,18 @@ class PackReport:
     """The exporters' own files, where ``--keep-artifacts`` asked for them."""
     notes: tuple[str, ...]
     """For people: what a target has not, and gets its default instead."""
+    failed: tuple[FailedTarget, ...]
+    """Targets that are not in it; ``--into`` adds them later."""
 
     @classmethod
     def of(
-        cls, bundle: SlimBundle, rows: Sequence[PackRow], *, kept: Sequence[Path] = (), notes: Sequence[str] = ()
+        cls,
+        bundle: SlimBundle,
+        rows: Sequence[PackRow],
+        *,
+        kept: Sequence[Path] = (),
+        notes: Sequence[str] = (),
+        failed: Sequence[FailedTarget] = (),
     ) -> PackReport:
         """The report on ``bundle``, just written."""
         return cls(
@@ -150,6 +170,7 @@ class PackReport:
             rows=tuple(rows),
             kept=tuple(kept),
             notes=tuple(notes),
+            failed=tuple(failed),
         )
 
 

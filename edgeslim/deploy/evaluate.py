@@ -224,6 +224,27 @@ def _check_classes(data: ImageSet, num_classes: int) -> None:
         )
 
 
+def class_names(data: ImageSet, labels: Sequence[str] | None) -> str | None:
+    """What people should know where the classes of ``data`` and those of the net have other names; None: nothing.
+
+    Answers are compared by their place, so that other names may be the same classes said differently, or other ones.
+
+    Raises:
+        DataError: the same names in another order: every answer would be counted for another class.
+    """
+    if labels is None or len(labels) != data.num_classes or tuple(labels) == data.classes:
+        return None
+    place = next(i for i, (ours, theirs) in enumerate(zip(labels, data.classes, strict=True)) if ours != theirs)
+    words = f"class {place} is {labels[place]!r} for the net and {data.classes[place]!r} in {data.name}"
+    if set(labels) == set(data.classes):
+        raise DataError(
+            f"the classes of {data.name} stand in another order: {words}",
+            hint="pack with --labels in the order that the net was trained with",
+        )
+    common = len(set(labels) & set(data.classes))
+    return f"{words}; {common} of {len(labels)} names are the same, and answers are compared by their place"
+
+
 def _check_finite(values: Mapping[str, float], net: object) -> None:
     if not all(map(math.isfinite, values.values())):
         raise CheckpointError(f"the net at {net} does not answer with finite numbers")

@@ -6,8 +6,9 @@
                                           ▲─────────────────────────────────────────────┘
                                           └─► (merge with an earlier bundle) ─► one atomic write
 
-A failed export names its net and target, keeps its output in ``<out>.log`` and leaves no bundle. The bundle holds no
-date, host or job count: those go to the log. The same inputs and versions give the same bytes with any ``jobs``.
+A failed export names its net and target, keeps its output in ``<out>.log`` and costs its target: the bundle has the
+others, and none is written where no target is left. The bundle holds no date, host or job count: those go to the log.
+The same inputs and versions give the same bytes with any ``jobs``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from edgeslim import targets as target_table
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.manifest import MasterDtype, SlimManifest, artifact_id
 from edgeslim.core.policy import Policy
-from edgeslim.deploy.bundle_reports import PackReport, PackRow
+from edgeslim.deploy.bundle_reports import FailedTarget, PackReport, PackRow
 from edgeslim.deploy.describe import bundle_info, metadata_for, quality_of, variant_of
 from edgeslim.deploy.export_job import Exported, ExportJob
 from edgeslim.deploy.masters import content_sha256, folds, part_counts, sources
@@ -63,7 +64,8 @@ def pack(
         progress: called after every export.
 
     Raises:
-        ExportError: an exporter failed; nothing is written but ``<out>.log``.
+        ExportError: every target failed, this was the first error; nothing is written but ``<out>.log``. Where some
+            failed only, the report says which.
         CheckpointError, WidthError, UsageError, OutputError, MissingExtraError: see :func:`make_plan`.
     """
     source = None if isinstance(checkpoint, Checkpoint) else Path(checkpoint)
@@ -94,7 +96,7 @@ def pack(
     ):
         with ThreadPoolExecutor(1) as beside:  # the workers take seconds to start
             building = beside.submit(_builder, plan, info)
-            exported = _export(plan, options, exports, log, progress)
+            exported, failed = _export(plan, options, exports, log, progress)
             builder = building.result()
         for job, result in exported:
             builder.add_artifact(
@@ -111,7 +113,7 @@ def pack(
         kept = () if options.keep_artifacts is None else _keep(exported, options.keep_artifacts, options.overwrite)
         write_bundle(content, path, overwrite=overwrite)
         with SlimBundle.open(path) as bundle:
-            return _report(bundle, plan, exported, kept)
+            return _report(bundle, plan, exported, kept, failed)
 
 
 def _builder(plan: PackPlan, info: BundleInfo) -> BundleBuilder:
@@ -142,8 +144,12 @@ def _read_policy(path: Path) -> dict[str, Any]:
 
 def _export(
     plan: PackPlan, options: PackOptions, folder: Path, log: Path, progress: Progress
-) -> list[tuple[ExportJob, Exported]]:
-    """Run every export in worker processes; in the plan's order."""
+) -> tuple[list[tuple[ExportJob, Exported]], list[FailedTarget]]:
+    """Run every export in worker processes; in the plan's order, and which targets failed.
+
+    Raises:
+        EdgeslimError: the first error, where every target has one.
+    """
     calibrated = folder / "calibrated.pt"
     plan.checkpoint.save(calibrated)
     todo = [
@@ -164,14 +170,19 @@ def _export(
         for net in _slow_ones_first(plan.nets)
     ]
     results: dict[int, Exported] = {}
+    errors: dict[str, EdgeslimError] = {}
     workers = options.jobs or default_jobs(plan.precisions)
     for done in run_jobs("edgeslim.deploy.export_job:run", todo, workers=workers, log=log, kind=lambda j: j.target):
         job = todo[done.index]
         if done.error is not None:
-            raise _failed(done.error, job, plan.net(job.net), log)
+            errors.setdefault(job.target, _failed(done.error, job, plan.net(job.net), log))
+            if len(errors) == len(plan.precisions):
+                raise next(iter(errors.values()))
+            continue
         results[done.index] = done.value
         progress(job, done.value.seconds)
-    return [(todo[index], results[index]) for index in range(len(todo))]
+    failed = [FailedTarget(target=name, message=error.message, hint=error.hint) for name, error in errors.items()]
+    return [(todo[index], results[index]) for index in sorted(results) if todo[index].target not in errors], failed
 
 
 def _slow_ones_first(nets: Sequence[PackedNet]) -> list[PackedNet]:
@@ -188,7 +199,7 @@ def _failed(error: EdgeslimError, job: ExportJob, net: PackedNet, log: Path) -> 
             shutil.copyfileobj(own, sink)
     message = error.message if what in error.message else f"{job.target}, {what}: {error.message}"
     if isinstance(error, ExportError):
-        return ExportError(message, hint=f"the exporter's output is in {log}; no bundle was written")
+        return ExportError(message, hint=f"the exporter's output is in {log}")
     error.message = message
     error.args = (message,)
     return error
@@ -243,6 +254,7 @@ def _report(
     plan: PackPlan,
     exported: Sequence[tuple[ExportJob, Exported]],
     kept: tuple[Path, ...],
+    failed: Sequence[FailedTarget],
 ) -> PackReport:
     rows = []
     for job, result in exported:
@@ -250,7 +262,7 @@ def _report(
         packed = bundle.find(artifact_id(variant.id, _name_in(bundle.manifest, plan.net(job.net))))
         seconds = round(result.seconds, 3)
         rows.append(PackRow.of(bundle, *packed, sqnr_db=result.sqnr_db, seconds=seconds, reason=result.unchecked))
-    return PackReport.of(bundle, sorted(rows, key=lambda row: row.artifact), kept=kept, notes=plan.notes)
+    return PackReport.of(bundle, sorted(rows, key=lambda row: row.artifact), kept=kept, notes=plan.notes, failed=failed)
 
 
 def _name_in(manifest: SlimManifest, net: PackedNet) -> str:

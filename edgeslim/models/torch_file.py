@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from edgeslim.errors import CheckpointError
-from edgeslim.files import open_file
+from edgeslim.files import kind_of_file, open_file
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _PICKLE_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch.save before 1.6, as most published files have it
@@ -42,6 +42,7 @@ _SHARED = 4  # times that tensors may share their bytes with others (tied weight
 _SMALL_BYTES = 1 << 16
 
 NO_PYTORCH_FILE = "truncated, damaged or no PyTorch file"
+_EXPECTED = "a checkpoint of edgeslim train, or a state dict that torch.save wrote, is expected"
 COPY_AGAIN = "copy the file again and compare its size with the original's"
 
 
@@ -58,19 +59,12 @@ def check_file(path: Path) -> int:
             if head.startswith(_ZIP_MAGIC):
                 _check_zip(path, stream, size)
             elif head != _PICKLE_MAGIC:
-                raise CheckpointError(
-                    f"cannot read {path}: {NO_PYTORCH_FILE} (it begins with {head[:9]!r})", hint=_what_else(head)
-                )
+                what, verb = kind_of_file(head)
+                raise CheckpointError(f"cannot read {path}: {NO_PYTORCH_FILE}, it is {what}", hint=verb or _EXPECTED)
             _check_pickles(path, stream, size)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
     return size
-
-
-def _what_else(head: bytes) -> str:
-    if head[8:9] == b"{":
-        return "it looks like a bundle or another safetensors file: edgeslim inspect FILE"
-    return "a checkpoint of edgeslim train, or a state dict that torch.save wrote, is expected"
 
 
 def _check_zip(path: Path, stream: BinaryIO, size: int) -> None:

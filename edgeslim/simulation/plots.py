@@ -14,8 +14,9 @@ from edgeslim.simulation.simulation import HOT_C, WARM_C, Run
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SIZE_INCHES = (8.0, 6.4)
-_DPI = 110
+_SIZE_INCHES = (5.4, 6.4)  # so that a phone's screen, 60 px to the inch, still shows its words
+_DPI = 160
+_BLUE, _ORANGE, _PURPLE, _GREY = "#0072b2", "#d55e00", "#aa4499", "#777777"  # after Okabe and Ito
 _POINTS = 4000  # more than a screen is wide
 
 
@@ -52,7 +53,7 @@ def write_plot(run: Run, path: Path, *, title: str, overwrite: bool) -> None:
 def _widths(panel: Axes, minutes: Any, run: Run) -> None:
     rung = np.asarray(run.rung, dtype=float)
     rung[rung < 0] = np.nan
-    panel.step(minutes, rung, where="post", linewidth=1.0, color="tab:blue")
+    panel.step(minutes, rung, where="post", linewidth=1.0, color=_BLUE)
     panel.set_yticks(range(len(run.ladder.rungs)), run.ladder.labels)
     panel.set_ylim(-0.4, len(run.ladder.rungs) - 0.6)
     panel.set_ylabel("rung")
@@ -64,8 +65,8 @@ def _latencies(panel: Axes, minutes: Any, run: Run) -> None:
     ran = np.asarray(run.rung) >= 0
     met, missed = ran & (latency <= deadline), ran & (latency > deadline)
     every = max(1, len(latency) // _POINTS)
-    panel.plot(minutes[met][::every], latency[met][::every], ".", markersize=1.5, color="tab:gray", label="in time")
-    panel.plot(minutes[missed], latency[missed], ".", markersize=3, color="tab:red", label=f"late ({missed.sum()})")
+    panel.plot(minutes[met][::every], latency[met][::every], ".", markersize=1.5, color=_GREY, label="in time")
+    panel.plot(minutes[missed], latency[missed], "x", markersize=4, color=_ORANGE, label=f"late ({missed.sum()})")
     panel.step(minutes, deadline, where="post", color="black", linewidth=0.8, label="deadline")
     panel.set_ylabel("latency, ms")
     panel.set_ylim(0, float(deadline.max()) * 2)
@@ -75,17 +76,17 @@ def _latencies(panel: Axes, minutes: Any, run: Run) -> None:
 def _temperature(panel: Axes, minutes: Any, run: Run) -> None:
     panel.set_ylabel("°C")
     if not run.temperature_c:
-        panel.text(0.5, 0.5, "not recorded", transform=panel.transAxes, ha="center", va="center", color="tab:gray")
+        panel.text(0.5, 0.5, "not recorded", transform=panel.transAxes, ha="center", va="center", color=_GREY)
         return
-    panel.plot(minutes, run.temperature_c, color="tab:orange", linewidth=1.2)
+    panel.plot(minutes, run.temperature_c, color=_ORANGE, linewidth=1.2)
     for limit in (WARM_C, HOT_C):
-        panel.axhline(limit, color="tab:red", linewidth=0.6, linestyle="--")
+        panel.axhline(limit, color=_ORANGE, linewidth=0.6, linestyle="--")
     clock = panel.twinx()
-    clock.plot(minutes, np.asarray(run.clock) * 100, color="tab:green", linewidth=0.8, alpha=0.7)
-    clock.set_ylabel("clock, %", color="tab:green")
+    clock.plot(minutes, np.asarray(run.clock) * 100, color=_BLUE, linewidth=0.9, linestyle=":")
+    clock.set_ylabel("clock, % (dotted)", color=_BLUE)
     clock.set_ylim(40, 104)
 
 
 def _battery(panel: Axes, minutes: Any, run: Run) -> None:
-    panel.plot(minutes, np.asarray(run.charge) * 100, color="tab:purple", linewidth=1.2)
+    panel.plot(minutes, np.asarray(run.charge) * 100, color=_PURPLE, linewidth=1.2)
     panel.set_ylabel("battery, %")

@@ -97,17 +97,16 @@ def measured(
         raise UsageError("--widths and --artifact exclude each other", hint="an id names its width already")
     if o.resume and o.out is None:
         raise UsageError("--resume needs the table to go on with", hint="name it with -o TABLE.json")
-    chosen = [devices.get(name, devices.DeviceOptions(board_python=o.board_python)) for name in o.devices]
+    settings = devices.DeviceOptions(board_python=o.board_python, leave_out=o.targets is None and not o.artifacts)
+    chosen = [devices.get(name, settings) for name in o.devices]
     with SlimBundle.open(path) as bundle:
         bundle.check()
         plans = [(device, _cells(bundle, device, o, words)) for device in chosen]
         worth = quality(bundle)
     digest = sha256_file(path)
     known = None if o.prior is None else LatencyTable.read(o.prior)
-    files = [
-        TableFile(_own_path(o.out, device, len(chosen)), quality=worth, overwrite=o.overwrite, resume=o.resume)
-        for device in chosen
-    ]
+    own: list[Path] | list[None] = table_paths(o) or [None] * len(chosen)
+    files = [TableFile(out, quality=worth, overwrite=o.overwrite, resume=o.resume) for out in own]
     trouble: EdgeslimError | None = None
     for (device, cells), file in zip(plans, files, strict=True):
         job = _job(cells, digest, o)
@@ -152,12 +151,14 @@ def _target(name: str) -> str:
     return targets.get(name.strip()).info.name
 
 
-def _own_path(out: Path | None, device: Device, devices_asked: int) -> Path | None:
-    """``table.json``, or with several devices ``table-<device>.json``."""
-    if out is None or devices_asked == 1:
-        return out
-    name = "".join(char if char.isalnum() else "-" for char in device.name)
-    return out.with_name(f"{out.stem}-{name}{out.suffix}")
+def table_paths(o: BenchOptions) -> list[Path]:
+    """Where the tables of the devices go: ``out``, or with several ``out-<device>.json``; none without ``out``."""
+    if o.out is None:
+        return []
+    if len(o.devices) == 1:
+        return [o.out]
+    names = ["".join(char if char.isalnum() else "-" for char in devices.get(name).name) for name in o.devices]
+    return [o.out.with_name(f"{o.out.stem}-{name}{o.out.suffix}") for name in names]
 
 
 def _job(cells: tuple[Cell, ...], digest: str, o: BenchOptions) -> Job:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.deploy.reports import CalibrateReport
+from edgeslim.errors import OutputError, UsageError
 from edgeslim.files import check_free
 from edgeslim.verbs.checkpoints import load_named
 from edgeslim.verbs.data import DataOptions
 from edgeslim.verbs.words import LOGGED, Words
 
 if TYPE_CHECKING:
+    from edgeslim.models.checkpoint import Checkpoint
     from edgeslim.models.selection import Selection
 
 
@@ -58,7 +60,7 @@ def calibrate(
         OutputError: the result is there already, or cannot be written.
     """
     path = options.out or Path(checkpoint)
-    check_free(path, overwrite=options.overwrite)
+    check_free(path, overwrite=options.overwrite or options.out is None)
     import torch.distributed as dist
 
     from edgeslim.deploy.calibration.calibrate import calibrate as calibrate_nets
@@ -68,12 +70,16 @@ def calibrate(
 
     device = pick(options.device)
     loaded = load_named(checkpoint, words, model=options.model, trained_widths=options.trained_widths)
+    if options.out is None and "imported_from" in loaded.provenance:
+        raise UsageError(f"{path} is a published file, which stays as it is", hint="name the result with -o NEW.pt")
     trained = loaded.trained
     chosen = (
         parse_widths(options.widths, trained=trained)
         if options.widths
         else loaded.ladder or default_ladder(loaded.spec)
     )
+    if options.out is None and not options.overwrite:
+        _only_adds(path, loaded, chosen)
     images = options.images.load(loaded.spec)
     done: list[Selection] = []
 
@@ -96,7 +102,7 @@ def calibrate(
         )
     nets: dict[Width, tuple[Width, ...]] = calibrated.distinct(chosen)
     if ranks.first:
-        calibrated.checkpoint().save(path, overwrite=options.overwrite)
+        calibrated.checkpoint().save(path, overwrite=options.overwrite or options.out is None)
         if not done:
             words.say(f"{loaded.spec.name} has no BatchNorm: nothing to calibrate")
         words.say(f"{path}: statistics of {len(images)} images of {images.name} at {len(nets)} widths")
@@ -107,3 +113,16 @@ def calibrate(
         widths=tuple(width.permille for width in nets),
         aliases={str(width.permille): tuple(alias.permille for alias in aliases) for width, aliases in nets.items()},
     )
+
+
+def _only_adds(path: Path, checkpoint: Checkpoint, widths: Sequence[Width]) -> None:
+    """Raises ``OutputError`` where statistics, and accuracies measured with them, would be replaced."""
+    from edgeslim.deploy.calibration.calibrate import CalibratedModel
+
+    model = CalibratedModel.from_checkpoint(checkpoint)
+    there = [f"{width}x" for width in widths if model.has(model.selection(width))]
+    if there:
+        raise OutputError(
+            f"{path} has statistics already at {', '.join(there)}",
+            hint="-o NEW.pt keeps them; --overwrite replaces them, and drops the accuracies measured with them",
+        )

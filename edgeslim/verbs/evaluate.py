@@ -89,7 +89,7 @@ def measured(source: Path, options: EvaluateOptions, *, words: Words, on_net: Ho
             raise UsageError("--device is for checkpoints: a bundle's files run in their runtime", hint="leave it out")
         if options.model is not None or options.trained_widths is not None:
             raise UsageError("--model and --trained-widths are for published state dicts", hint="leave it out")
-        found = _bundle(source, options, on_net)
+        found = _bundle(source, options, words, on_net)
     else:
         if options.target is not None or options.artifacts:
             raise UsageError(
@@ -121,7 +121,7 @@ def _is_bundle(path: Path) -> bool:
 
 def _checkpoint(path: Path, o: EvaluateOptions, words: Words, on_net: Hook) -> Measured:
     from edgeslim.deploy.calibration.calibrate import CalibratedModel
-    from edgeslim.deploy.evaluate import evaluate_checkpoint, with_accuracies
+    from edgeslim.deploy.evaluate import class_names, evaluate_checkpoint, with_accuracies
     from edgeslim.models.devices import pick
 
     chosen_device = pick(o.device)
@@ -138,6 +138,8 @@ def _checkpoint(path: Path, o: EvaluateOptions, words: Words, on_net: Hook) -> M
             hint=f"edgeslim calibrate {path} --data {o.images.data} -o calibrated.pt",
         )
     images = o.images.load(checkpoint.spec)
+    if (doubt := class_names(images, checkpoint.labels)) is not None:
+        words.warn(doubt)
     model = CalibratedModel.from_checkpoint(checkpoint)
     of, done = len(model.distinct(chosen)), itertools.count(1)
     scores = evaluate_checkpoint(
@@ -164,9 +166,9 @@ def _checkpoint(path: Path, o: EvaluateOptions, words: Words, on_net: Hook) -> M
     return Measured(title=f"{checkpoint.spec.name} on {images.name}", images=images, scores=tuple(scores))
 
 
-def _bundle(path: Path, o: EvaluateOptions, on_net: Hook) -> Measured:
+def _bundle(path: Path, o: EvaluateOptions, words: Words, on_net: Hook) -> Measured:
     from edgeslim.core.addressing import artifacts as addressed
-    from edgeslim.deploy.evaluate import evaluate_bundle
+    from edgeslim.deploy.evaluate import class_names, evaluate_bundle
     from edgeslim.models.spec import ModelSpec
 
     with SlimBundle.open(path) as bundle:
@@ -180,6 +182,8 @@ def _bundle(path: Path, o: EvaluateOptions, on_net: Hook) -> Measured:
         fitting = addressed(manifest, targets=names, nets=_resolved(bundle, chosen_nets(bundle, o.widths)))
         chosen = list(o.artifacts) or [artifact_id(variant.id, artifact.net) for variant, artifact in fitting]
         images = o.images.load(ModelSpec.from_json(manifest.model.spec))
+        if (doubt := class_names(images, manifest.labels)) is not None:
+            words.warn(doubt)
         done = itertools.count(1)
         scores = evaluate_bundle(
             bundle,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgeslim.core.latency import LatencyStatistics
 from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.errors import PolicyError, UsageError
+from edgeslim.host import decoding
 from edgeslim.host.interrupt import Interrupt
 from edgeslim.runtime.deployment import ArtifactPlan
 from edgeslim.runtime.events import SessionEvent
@@ -85,6 +86,7 @@ def run(bundle: str | Path, options: RunOptions, *, watch: RunWatch | None = Non
         MissingExtraError: the runtime is not installed.
     """
     o, watch = options, watch or RunWatch()
+    decoding.ensure_available()  # before anything is measured
     files = image_files(o.images)
     with contextlib.ExitStack() as stack:
         log = None if o.log is None else stack.enter_context(FrameLog(o.log, overwrite=o.overwrite))

@@ -15,6 +15,11 @@ from fake_bundle import write_bundle
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyTable
+from edgeslim.errors import MissingExtraError
+from edgeslim.press.build import BundleContent
+from edgeslim.press.build import write_bundle as write_bundle_content
+from edgeslim.press.combine import merge
+from edgeslim.targets import runtimes
 
 QUICK = ["--seconds", "0.02", "--runs", "5", "--limit", "0.3", "--retries", "0"]
 PLANS = {250: {"burn_ms": 0.5}, 500: {"burn_ms": 1.0}, 1000: {"burn_ms": 2.0}}
@@ -245,3 +250,44 @@ def test_several_devices_get_a_table_each(
     assert (code, document["error"]["name"]) == (6, "device")
     assert len(LatencyTable.read(tmp_path / "t-host.json").rows) == 1
     assert not (tmp_path / "t-ssh---board.json").exists()
+
+
+@pytest.fixture
+def without_litert(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A bundle for two runtimes, on a machine that has one of them."""
+
+    def check(name: str) -> None:
+        if name == "litert":
+            raise MissingExtraError("ai_edge_litert", "litert-runtime")
+
+    monkeypatch.setattr(runtimes, "check", check)
+    path = write_bundle(tmp_path / "litert.slim", PLANS, target="litert")
+    other = write_bundle(tmp_path / "fake.slim", PLANS)
+    with SlimBundle.open(path) as one, SlimBundle.open(other) as two:
+        content = merge(BundleContent.of(one), BundleContent.of(two))
+        write_bundle_content(content, tmp_path / "both.slim", overwrite=False)
+    return tmp_path / "both.slim"
+
+
+def test_a_runtime_that_is_not_there_is_left_out(without_litert: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document, err = run(capsys, without_litert, *QUICK)
+    assert code == 0
+    assert {row["target"] for row in document["rows"]} == {"fake"}
+    assert err.count("left out: litert") == 1
+    assert "litert-runtime" in err, "how to get it"
+
+
+def test_a_runtime_that_was_asked_for_is_missed(without_litert: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, document, _ = run(capsys, without_litert, "--target", "litert,fake", *QUICK)
+    assert code == 3
+    assert "ai_edge_litert" in document["error"]["message"]
+
+
+def test_nothing_is_left_to_measure(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def check(name: str) -> None:
+        raise MissingExtraError("fake", "bench")
+
+    monkeypatch.setattr(runtimes, "check", check)
+    assert run(capsys, bundle, *QUICK)[0] == 3

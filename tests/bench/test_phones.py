@@ -13,6 +13,7 @@ from fake_bundle import write_bundle
 
 from edgeslim.benchmark.desk.cells import cells as cells_of
 from edgeslim.benchmark.desk.devices import adb, get, ios
+from edgeslim.benchmark.desk.devices.app import NO_APP_YET
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.events import Done, Event, Note, RowDone
 from edgeslim.core.job import Job
@@ -128,8 +129,18 @@ def test_a_cable_pulled_keeps_the_finished_rows(phone: Path, tmp_path: Path) -> 
 
 
 def test_a_phone_without_the_app(phone: Path, tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match="demo app is not on Fake_Phone"):
+    with pytest.raises(DeviceError, match="demo app is not on Fake_Phone") as caught:
         measure(tmp_path, Note)
+    assert caught.value.hint == NO_APP_YET
+
+
+def test_it_is_true_that_there_is_no_phone_app() -> None:
+    """README and the hint say so; whoever adds one changes both."""
+    root = Path(__file__).resolve().parents[2]
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    apps = [path.name for path in root.iterdir() if path.is_dir() and path.name.startswith(("android", "ios", "swift"))]
+    assert ("phone apps" in readme and "not here yet" in readme) == (not apps)
+    assert ("no phone app yet" in NO_APP_YET) == (not apps)
 
 
 def test_no_adb_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

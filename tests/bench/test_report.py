@@ -49,9 +49,23 @@ def test_a_table_fits_80_columns_and_says_everything() -> None:
     assert max(map(len, text.splitlines())) <= 80
     for words in (
         "litert fp32, 1 thread, burst", "litert fp32, 1 thread, sustained", "71.2 %", "21.5",
-        "0.75x does not count: crashed: x", "other processes used 30%", "0.5x is no rung",
+        "0.75x: not counted, crashed: x", "other processes used 30%",
     ):  # fmt: skip
         assert words in text
+
+
+def test_each_reason_is_said_once() -> None:
+    """Figures apart: three rows with the same trouble are one line, and no rung is named for it again."""
+    reasons = (f"load: other processes used {percent}% of the processors" for percent in (30, 31, 32))
+    rows = [
+        dataclasses.replace(row(width_permille=250 * place), valid=False, reasons=(reason,))
+        for place, reason in enumerate(reasons, 1)
+    ]
+    found = table(row(width_permille=1000), *rows)
+    text = shown(report.table_view(found, {report.line_name(rows[0]): ladder(found)}))
+    assert text.count("other processes") == 1
+    assert "0.25x, 0.5x, 0.75x: not counted, load:" in text
+    assert "is no rung" not in text
 
 
 def test_multiply_adds_are_not_percent() -> None:
@@ -61,7 +75,7 @@ def test_multiply_adds_are_not_percent() -> None:
 
 def test_a_row_in_one_line() -> None:
     assert report.row_line(failed(width_permille=250)) == (
-        "0.25x litert fp32, 1 thread: not measured (does not count: crashed: x)"
+        "0.25x litert fp32, 1 thread: not measured (does not count: crashed)"
     )
     assert report.row_line(row(10.0)).startswith("0.5x litert fp32, 1 thread: p50 9.997 ms, p99 10.22 ms, 300 runs")
 

@@ -24,7 +24,7 @@ from edgeslim.benchmark.desk.payload import agent_zip
 from edgeslim.benchmark.table.table_file import TableFile
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
-from edgeslim.core.events import Event, Progress, RowDone
+from edgeslim.core.events import Event, Note, Progress, RowDone
 from edgeslim.core.job import Job
 from edgeslim.core.latency import LatencyTable
 from edgeslim.errors import DeviceError, HostError, MissingExtraError
@@ -167,6 +167,7 @@ def test_a_silent_host_counts_as_gone(board: PrivateSshd, bundle: Path) -> None:
         bundle_bytes=bundle.stat().st_size,
         bundle_sha256=sha256_file(bundle),
         silence_s=0.7,
+        leave_out=False,
     )
     with subprocess.Popen(
         device(board).command(len(archive)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -236,6 +237,14 @@ def test_a_board_without_the_runtime(board: PrivateSshd, tmp_path: Path, bare_py
         device(board, str(bare_python / "bin" / "python")).measure(work, litert, ignore)
     assert "127.0.0.1" in caught.value.message
     assert "litert-runtime" in (caught.value.hint or "")
+    fake = job(write_bundle(tmp_path / "fake.slim", {500: {"burn_ms": 1.0}})).cells
+    both = Job(cells=(*cells, *fake), bundle_sha256=None, kind="burst", runs=1, seconds=0.1, limit_s=1)
+    events: list[Event] = []
+    options = DeviceOptions(board_python=str(bare_python / "bin" / "python"), leave_out=True)
+    patient = SshDevice(board.url.removeprefix("ssh:"), options)
+    patient.measure(both, tmp_path / "fake.slim", events.append)
+    assert {event.row.target for event in events if isinstance(event, RowDone)} == {"fake"}
+    assert any(isinstance(event, Note) and "left out: litert" in event.text for event in events)
 
 
 def test_an_unknown_host_key_is_refused(board: PrivateSshd, bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,12 @@ import jsonschema
 import pytest
 
 import edgeslim
+from edgeslim.cli import demo as demo_verb
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.latency import LatencyTable
-from edgeslim.demo import steps
+from edgeslim.demo import figures, report, steps
+from edgeslim.demo.headline import percent
 
 NAMES = ["train", "calibrate", "evaluate", "profile", "pack", "inspect", "verify", "bench", "simulate"]
 
@@ -69,8 +72,59 @@ def test_the_page_stands_alone(demo: tuple[Path, dict[str, object]]) -> None:
     assert "<script" not in page
     for step in document["steps"]:  # type: ignore[attr-defined]
         assert step["command"] in page
-    for title in ("Accuracy and work", "Anatomy of the bundle", "Verified", "Measured on this machine", "Do it again"):
+    for title in ("A hot afternoon", "What is in the bundle", "Every runtime", "Words", "Do it again"):
         assert title in page
+
+
+def test_the_page_begins_with_three_numbers_that_can_be_redone(demo: tuple[Path, dict[str, object]]) -> None:
+    """From the steps' own documents: size against one model, accuracies, late frames against a fixed width."""
+    out, _ = demo
+    logs = {name: json.loads((out / "logs" / f"{name}.json").read_text()) for name in NAMES}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    found = re.findall(r'<div class="number"><strong>(.*?)</strong>', page)
+    files = [row["artifact_bytes"] for row in logs["inspect"]["targets"]["litert"]]
+    tops = [row["top1"] for row in logs["evaluate"]["rows"]]
+    late = {row["policy"]: row["miss_rate"] for row in logs["simulate"]["rows"]}
+    assert found == [
+        f"{(out / steps.BUNDLE).stat().st_size / max(files):.2f}×",
+        f"{100 * tops[0]:.1f} to {100 * tops[-1]:.1f} %",
+        f"{percent(late['balanced'])}, not {percent(late['widest'])}",
+    ]
+    assert page.index('class="number"') < page.index("<section>")
+
+
+def test_every_row_is_on_the_page_and_nothing_scrolls(demo: tuple[Path, dict[str, object]]) -> None:
+    page = (demo[0] / "report.html").read_text(encoding="utf-8")
+    assert "overflow" not in page.replace("overflow-wrap", "")
+    assert "max-height" not in page
+    assert "@media print" in page
+    tables = re.findall(r"<table><caption>.*?</table>", page, re.DOTALL)
+    assert [table.count("<tr>") for table in tables] == [1 + 6], "a row per width for the one runtime"
+    for words in ("oracle", "naive", "delivered"):
+        assert f">{words}" not in page, "names of the simulation are said in words"
+
+
+def test_colours_are_told_apart_by_every_kind_of_eye() -> None:
+    """Okabe and Ito's set, without their black and yellow; and no red beside green anywhere in a picture's code."""
+    known = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"}
+    assert set(figures.COLOURS) == known
+    assert len(set(figures.MARKERS)) == len(figures.COLOURS)
+
+
+def test_no_seed_is_chosen() -> None:
+    assert not any("--seed" in step.argv for step in steps.plan(["litert"]))
+
+
+def test_the_printed_command_works(
+    demo: tuple[Path, dict[str, object]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the work done before: the demo's last words, as printed."""
+    monkeypatch.setattr(steps, "run_all", lambda *_, **__: [])
+    monkeypatch.setattr(report, "write", lambda *_, **__: demo[0] / "report.html")
+    monkeypatch.setattr(demo_verb, "_prepare", lambda *_, **__: None)
+    assert main(["demo", "--out", str(demo[0]), "--targets", "litert"]) == 0
+    (command,) = re.findall(r"^  (edgeslim .*)$", capsys.readouterr().err, re.MULTILINE)
+    assert main(shlex.split(command)[1:]) == 0
 
 
 def test_an_earlier_demo_is_not_replaced_unasked(

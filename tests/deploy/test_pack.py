@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +156,30 @@ def test_a_failed_exporter_is_named_and_leaves_no_bundle(
     assert str(log) in (caught.value.hint or "")
     assert "what the exporter said" in log.read_text()
     assert not out.exists()
+
+
+def test_targets_that_worked_are_kept_and_the_rest_can_be_added(
+    checkpoint_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One exporter fails: the bundle has the other target, the exit code says so, and what is printed adds the rest."""
+    broken = tmp_path / "broken" / "litert_torch"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise RuntimeError('cannot lower it')\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(broken.parent), *sys.path]))
+    monkeypatch.chdir(tmp_path)
+    argv = ["pack", str(checkpoint_file), "--target", "litert,reference", "--widths", "0.13", "--jobs", "1"]
+    assert main([*argv, "-o", "my net.slim"]) == ExportError.exit_code
+    said = capsys.readouterr().err
+    assert "litert is not in the bundle" in said
+    assert "cannot lower it" in said
+    with SlimBundle.open("my net.slim") as bundle:
+        assert {variant.target for variant in bundle.manifest.variants} == {"reference"}
+    (command,) = re.findall(r"^  edgeslim (.*)$", said, re.MULTILINE)
+    assert "--widths 0.13" in command
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # the exporter is mended
+    assert main(shlex.split(command)) == 0
+    assert main([*argv, "-o", "whole.slim"]) == 0
+    assert Path("my net.slim").read_bytes() == Path("whole.slim").read_bytes()
 
 
 def test_dry_run_writes_nothing(checkpoint_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,10 +57,23 @@ def test_a_table_of_a_fast_machine_is_as_tight_as_a_phone(capsys: pytest.Capture
     table(*(timed(p, p / 500) for p in (250, 500, 750, 1000))).write(path)
     assert main(["simulate", str(path), "--policy", "balanced", "--json", *SHORT]) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["ladder"][-1]["t_us"] == 30_000
+    assert json.loads(out)["ladder"][-1]["t_us"] == 20_000
     assert "this device is fast" in err
     assert main(["simulate", str(path), "--policy", "balanced", "--widest-ms", "2", "--json", *SHORT]) == 0
     assert json.loads(capsys.readouterr().out)["ladder"][-1]["t_us"] == 2_000
+
+
+def test_then_the_widest_fits_while_cool_and_not_when_hot(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Else every policy that keeps time is the same, or the widest is late from the first frame."""
+    path = tmp_path / "table.json"
+    table(*(timed(p, p / 500) for p in (250, 500, 750, 1000))).write(path)
+    late = {}
+    for place in ("room", "hot"):
+        code, document = simulate(capsys, str(path), "--policy", "widest", "--scenario", place)
+        assert code == 0
+        late[place] = document["rows"][0]["miss_rate"]
+    assert late["room"] < 0.05
+    assert 0.5 < late["hot"] < 0.9
 
 
 def test_a_policy_file_and_another_frame_rate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -18,12 +18,12 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeslim.benchmark.board.installed import installed_part
 from edgeslim.benchmark.board.measuring import Session
 from edgeslim.core.events import EVENTS, Event, Ready, Refused
 from edgeslim.core.job import Job
 from edgeslim.core.wire import MAX_LINE_BYTES, Vocabulary
 from edgeslim.errors import DeviceError, EdgeslimError
-from edgeslim.targets import runtimes
 
 _CHUNK_BYTES = 1 << 16
 _LOST_HOST = 75  # EX_TEMPFAIL
@@ -31,12 +31,14 @@ _LOST_HOST = 75  # EX_TEMPFAIL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What the host wants. ``silence_s``: without a byte from the host for so long, the agent gives up."""
+    """What the host wants. ``silence_s``: without a byte from the host for so long, the agent gives up; ``leave_out``:
+    whether cells whose runtime is not there are left out."""
 
     job: Job
     bundle_bytes: int
     bundle_sha256: str
     silence_s: float
+    leave_out: bool
 
 
 ORDERS: Vocabulary[Order] = Vocabulary(Order, refusal=DeviceError)
@@ -89,13 +91,12 @@ def _watch_host(silence_s: float) -> None:
 def work(folder: Path) -> None:
     """Take the order, check the runtimes, receive the bundle, measure."""
     order = ORDERS.from_line(_line())
-    for target in sorted({cell.target for cell in order.job.cells}):
-        runtimes.check(target)
+    job = installed_part(order.job, leave_out=order.leave_out, sink=emit)
     emit(Ready())
     bundle = folder / "bundle.slim"
     _receive(order, bundle)
     threading.Thread(target=_watch_host, args=(order.silence_s,), daemon=True).start()
-    Session(order.job, bundle=bundle, folder=folder, sink=emit).run()
+    Session(job, bundle=bundle, folder=folder, sink=emit).run()
 
 
 def main() -> None:

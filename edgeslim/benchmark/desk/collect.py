@@ -41,7 +41,7 @@ def measure(device: Device, job: Job, bundle: Path | None, table: TableFile, *, 
     job = dataclasses.replace(job, cells=cells)
     first = _pass(device, job, bundle, table, {}, watch)
     if rerun:
-        again = tuple(cell for cell in cells if first[cell].runs)
+        again = tuple(cell for cell in cells if cell in first and first[cell].runs)
         if again:
             job = dataclasses.replace(job, cells=again, seed=job.seed + 1000)
             _pass(device, job, bundle, table, first, watch)

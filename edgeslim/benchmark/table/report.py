@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from rich import box
@@ -13,6 +14,9 @@ from edgeslim.benchmark.table.compare import Comparison
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.latency import LatencyRow, LatencyTable, Quality
 from edgeslim.core.reasons import sentence
+
+_SAID_BY_ROWS = ("not_valid", "not_measured")
+_FIGURES = re.compile(r"[-+]?\d[\d.,]*")
 
 
 def line_name(row: LatencyRow) -> str:
@@ -27,7 +31,12 @@ def row_line(row: LatencyRow) -> str:
     took = (
         "not measured" if row.p50_ms is None else f"p50 {row.p50_ms:.4g} ms, p99 {row.p99_ms:.4g} ms, {row.runs} runs"
     )
-    return f"{what}: {took}" + ("" if row.valid else f" (does not count: {'; '.join(row.reasons)})")
+    return f"{what}: {took}" + ("" if row.valid else f" (does not count: {_names(row.reasons)})")
+
+
+def _names(reasons: Sequence[str]) -> str:
+    """``load, unstable``: what stands before their colons; whole they are said once, below the table."""
+    return ", ".join(dict.fromkeys(reason.partition(":")[0] for reason in reasons))
 
 
 def table_view(table: LatencyTable, ladders: Mapping[str, Ladder]) -> Group:
@@ -74,12 +83,30 @@ def _line_table(title: str, rows: Sequence[LatencyRow], quality: Quality | None,
 
 def _remarks(rows: Sequence[LatencyRow], ladder: Ladder | None) -> list[RenderableType]:
     """Why rows do not count, why artifacts are no rungs, and what else is worth knowing; as plain lines."""
-    lines = [f"{row.label} does not count: {'; '.join(row.reasons)}" for row in rows if not row.valid]
-    lines += [f"{row.label}: {note}" for row in rows for note in (*row.notes, row.runtime.note) if note]
+    lines = _once([(row.label, reason) for row in rows if not row.valid for reason in row.reasons], "not counted, ")
+    lines += _once([(row.label, note) for row in rows for note in (*row.notes, row.runtime.note) if note])
     if ladder is not None:
-        lines += [f"{drop.label} is no rung: {sentence(drop.reason)}" for drop in ladder.dropped]
+        lines += [
+            f"{drop.label} is no rung: {sentence(drop.reason)}"
+            for drop in ladder.dropped
+            if drop.reason.code not in _SAID_BY_ROWS
+        ]
         lines += [f"ladder: {sentence(note)}" for note in ladder.notes]
     return [Text(f"  {line}") for line in lines]
+
+
+def _once(said: Sequence[tuple[str, str]], before: str = "") -> list[str]:
+    """Each kind of text once, behind the labels of all rows that it is said of; texts of a kind differ in figures."""
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for label, text in said:
+        kinds.setdefault(_FIGURES.sub("#", text), []).append((label, text))
+    lines = []
+    for found in kinds.values():
+        labels = ", ".join(dict.fromkeys(label for label, _ in found))
+        texts = list(dict.fromkeys(text for _, text in found))
+        more = " (and alike)" if len(texts) > 1 else ""
+        lines.append(f"{labels}: {before}{texts[0]}{more}")
+    return lines
 
 
 def _title(rows: Sequence[LatencyRow]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeslim.benchmark.desk.devices.app import AppPlan, Command, carry_out, output_of
+from edgeslim.benchmark.desk.devices.app import NO_APP_YET, AppPlan, Command, carry_out, output_of
 from edgeslim.benchmark.desk.devices.base import DeviceOptions, running_on
 from edgeslim.core.events import Sink
 from edgeslim.core.job import Job
@@ -56,7 +56,7 @@ class AdbDevice:
         adb = find_adb()
         phone = choose(parse_devices(output_of((adb, "devices", "-l"), self.name)), self._serial)
         if not output_of((adb, "-s", phone.serial, "shell", f"pm path {PACKAGE} || true"), self.name).strip():
-            raise DeviceError(f"the demo app is not on {phone.model}", hint="cd android_demo && ./gradlew installDebug")
+            raise DeviceError(f"the demo app is not on {phone.model}", hint=NO_APP_YET)
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             file.write(job.to_json())
             file.flush()

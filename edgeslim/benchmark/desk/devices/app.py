@@ -19,6 +19,7 @@ from edgeslim.errors import DeviceError
 
 Command = tuple[str, ...]
 _COMMAND_TIMEOUT_S = 300
+NO_APP_YET = "this version of edgeslim brings no phone app yet: measure on this machine, or on a board over ssh"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ def output_of(command: Sequence[str], board: str) -> str:
         raise DeviceError(f"{board} does not answer: {' '.join(command[:4])} … took too long") from None
     if done.returncode:
         words = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        raise DeviceError(f"{board}: {words}", hint="is it still connected?")
+        raise DeviceError(f"{board}: {words}", hint=f"is it still connected, and is the app on it? {NO_APP_YET}")
     return done.stdout
 
 

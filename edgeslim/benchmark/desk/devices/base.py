@@ -24,6 +24,8 @@ class DeviceOptions:
 
     board_python: str = "python3"
     """ssh: the Python on the board that has the runtime."""
+    leave_out: bool = False
+    """Targets whose runtime is not there are left out instead of refused."""
 
 
 def lines_of(stream: BinaryIO) -> Iterator[bytes]:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeslim.benchmark.board import bootstrap
+from edgeslim.benchmark.board.installed import installed_part
 from edgeslim.benchmark.board.measuring import Session
 from edgeslim.benchmark.desk.devices.base import DeviceOptions, running_on
 from edgeslim.core.events import Sink
 from edgeslim.core.job import Job
-from edgeslim.targets import runtimes
 from edgeslim.targets.info import this_platform
 
 PREFIX = "edgeslim-bench-"
@@ -24,14 +24,13 @@ class HostDevice:
     name = "host"
 
     def __init__(self, rest: str, options: DeviceOptions) -> None:
-        """Needs neither."""
+        self._leave_out = options.leave_out
 
     def runnable(self, targets: Sequence[str]) -> tuple[str, ...]:
         return running_on(this_platform(), targets)
 
     def measure(self, job: Job, bundle: Path | None, sink: Sink) -> None:
-        for target in sorted({cell.target for cell in job.cells}):
-            runtimes.check(target)
+        job = installed_part(job, leave_out=self._leave_out, sink=sink)
         bootstrap.sweep(tempfile.gettempdir(), PREFIX)  # of runs that were killed
         with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
             Session(job, bundle=bundle, folder=Path(folder), sink=sink).run()

@@ -73,6 +73,7 @@ class SshDevice:
         user, self._host, self._port = parse_url(self.name)
         self._login = self._host if user is None else f"{user}@{self._host}"
         self._python = options.board_python
+        self._leave_out = options.leave_out
         self._silence_s = silence_s
 
     def runnable(self, targets: Sequence[str]) -> tuple[str, ...]:
@@ -94,6 +95,7 @@ class SshDevice:
             bundle_bytes=bundle.stat().st_size,
             bundle_sha256=sha256_file(bundle),
             silence_s=self._silence_s,
+            leave_out=self._leave_out,
         )
         rows, finished = 0, False
         with _Link(self.command(len(archive))) as link:
