@@ -15,6 +15,7 @@ from edgeslim.cli.data_options import DATA_HELP
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.deploy.reports import VerifyReport, VerifyRow
 from edgeslim.errors import VerificationError
+from edgeslim.targets.info import FEW
 
 if TYPE_CHECKING:
     from edgeslim.data.images import ImageSet
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 @click.option("--widths", help="only artifacts of these widths, or labels of nets [all]")
 @click.option("--artifact", "artifacts", multiple=True, help="one artifact by its id (repeatable) [all]")
 @click.option("--data", help=f"images; {DATA_HELP} [seeded ones]")
-@click.option("--images", "count", type=click.IntRange(1), default=8, show_default=True, help="how many images")
+@click.option(
+    "--images", "count", type=click.IntRange(1), help="how many images [of --data: fp32 8, fp16 256; seeded ones: 8]"
+)
 @click.option(
     "--min-sqnr",
     type=float,
@@ -42,7 +45,7 @@ def command(
     widths: str | None,
     artifacts: tuple[str, ...],
     data: str | None,
-    count: int,
+    count: int | None,
     min_sqnr: float | None,
     strict: bool,
     threads: int,
@@ -53,19 +56,26 @@ def command(
 
     with SlimBundle.open(bundle) as opened:
         manifest = opened.manifest
+        images = None if data is None else _images(data, opened)
         rows = verify(
             opened,
             targets_wanted=None if wanted is None else [target_name(manifest, name) for name in wanted.split(",")],
             widths=chosen_nets(opened, widths),
             artifacts=artifacts or None,
-            data=None if data is None else _images(data, opened),
+            data=images,
             count=count,
             min_sqnr_db=min_sqnr,
             threads=threads,
             on_row=lambda row: console.detail(f"{row.artifact}: {_verdict(row)}"),
         )
     wrong = [row for row in rows if not row.ok or (strict and not row.checked)]
-    console.result(VerifyReport(ok=not wrong, rows=tuple(rows)), _table(console, bundle, rows))
+    console.result(VerifyReport(ok=not wrong, data=data, rows=tuple(rows)), _table(console, bundle, rows))
+    for row in rows:
+        if row.agreement is not None:
+            console.say(f"{row.artifact}: {_answers(row)}")
+    real = data is not None
+    if weak := [row for row in rows if row.sqnr_db is not None and row.images * real < _wanted(row) > FEW]:
+        console.warn(_too_few(weak, real=real))
     if wrong:
         names = ", ".join(f"{row.artifact}: {_verdict(row)}" for row in wrong)
         console.warn(f"{bundle} is not verified: {names}")
@@ -92,7 +102,42 @@ def _verdict(row: VerifyRow) -> str:
         return "rebuilt bytes have another hash"
     if row.sqnr_db is None:
         return f"not checked: {row.reason}"
-    return f"{row.sqnr_db:.1f} dB" + ("" if row.ok else ", too far from PyTorch")
+    if row.ok:
+        return f"{row.sqnr_db:.1f} dB"
+    instead = "" if row.remedy is None else f" (closer: pack with {row.remedy})"
+    if row.changed_share:
+        return f"{row.sqnr_db:.1f} dB, {_images_of(row, row.changed_share)} answers changed{instead}"
+    return f"{row.sqnr_db:.1f} dB, too far from PyTorch{instead}"
+
+
+def _answers(row: VerifyRow) -> str:
+    """The share of same answers in words, ties apart."""
+    assert row.agreement is not None
+    if row.agreement == 1:
+        return f"the same answer as PyTorch on all {row.images} images"
+    text = f"the same answer as PyTorch on {_images_of(row, row.agreement)} images"
+    if row.tie_share:
+        text += f"; on {_images_of(row, row.tie_share)} PyTorch's two best are a tie at this precision"
+    if row.changed_share:
+        text += f"; a clear answer changed on {_images_of(row, row.changed_share)}"
+    return text
+
+
+def _images_of(row: VerifyRow, share: float) -> str:
+    return f"{share * row.images:.0f} of {row.images}"
+
+
+def _wanted(row: VerifyRow) -> int:
+    return targets.get(row.target).info.precision(row.precision).limits.images
+
+
+def _too_few(rows: list[VerifyRow], *, real: bool) -> str:
+    """What a judgement on few images is worth, and how to get a better one."""
+    names = ", ".join(dict.fromkeys(row.precision for row in rows))
+    most, wanted = max(row.images for row in rows), max(map(_wanted, rows))
+    kind = "images" if real else "seeded images"
+    more = "give --data a set with more of them" if real else "add --data DATA"
+    return f"{names} was judged on {most} {kind}; how many answers it keeps shows on {wanted} real ones: {more}"
 
 
 def _table(console: Console, bundle: Path, rows: list[VerifyRow]) -> Table:
