@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeslim.simulate.engine import Setting, simulate
-from edgeslim.simulate.oracle import best_oracle
-from edgeslim.simulate.plots import write_plot
-from edgeslim.simulate.policies import ORACLE, chooser
-from edgeslim.simulate.scenario import SCENARIOS
-from edgeslim.simulate.tables import BUILTIN
+from edgeslim.simulation.engine import Setting, simulate
+from edgeslim.simulation.oracle import best_oracle
+from edgeslim.simulation.plots import write_plot
+from edgeslim.simulation.policies import ORACLE, chooser
+from edgeslim.simulation.scenario import SCENARIOS
+from edgeslim.simulation.tables import BUILTIN
 
 FOLDER = Path(__file__).with_name("controller")
 TRACES = (

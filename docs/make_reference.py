@@ -25,7 +25,7 @@ def reference() -> str:
         "# Command reference",
         "Made from the command line by `python docs/make_reference.py`; do not edit.",
         "Exit codes: 0 done, 1 internal, 2 usage or bad input, 3 an optional dependency is missing, "
-        "4 verification failed, 5 not possible on this host, 6 no such device.",
+        "4 verification failed, 5 not possible on this host, 6 no such device, 130 stopped by Ctrl-C.",
         "Fields with a `?` may be missing; unknown values of the others are null. A failure is "
         '`{"error": {"name", "message", "hint", "rule"?}}` in its place. JSON Schemas lie beside the verbs, as '
         "`edgeslim/cli/<verb>.schema.json`.",

@@ -90,23 +90,23 @@ SECTIONS = {
         about="Golden readings, in which every branch occurs, through one controller per scenario.",
     ),
     "controller_score": Section(
-        room="simulate",
+        room="simulation",
         title="Whether the controller is worth it",
         about="Every policy on the device model in three rooms, mean over seeds. [The controller](controller.md) says "
         "how the model and the score are made, and where the controller loses.",
     ),
     "bench_overhead": Section(
-        room="bench",
+        room="benchmark",
         title="What measuring adds",
         about="The measured loop of `edgeslim bench` against a bare loop over the runtime's own call.",
     ),
     "bench_vs_vendor": Section(
-        room="bench",
+        room="benchmark",
         title="Against the vendor's benchmark",
         about="The same file by `edgeslim bench` and by LiteRT's own program.",
     ),
     "bench_repeat": Section(
-        room="bench",
+        room="benchmark",
         title="Whether a table repeats",
         about="A table, the same table again, and the same while every core runs a busy loop half of the time.",
     ),

@@ -17,7 +17,8 @@
     ├── VerificationError         4   a result is not what it has to be
     ├── HostError                 5   not possible on this host
     │   └── CannotCheckError      5   an artifact cannot be run or evaluated here; it may well be right
-    └── DeviceError               6   no such device, or it went away
+    ├── DeviceError               6   no such device, or it went away
+    └── StoppedError            130   Ctrl-C, and what was done is kept; the hint goes on with it
 
 An error says what it met, what it expected (``message``) and the next command (``hint``).
 ``name`` is stable, for programs: the class name in kebab-case without ``-error``, or the broken rule.
@@ -158,6 +159,10 @@ class CannotCheckError(HostError):
 
 class DeviceError(EdgeslimError):
     exit_code = 6
+
+
+class StoppedError(EdgeslimError):
+    exit_code = 130
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:

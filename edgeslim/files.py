@@ -1,5 +1,7 @@
-"""Files appear whole or not at all.
+"""Files appear whole or not at all, and only files are read, up to a limit.
 
+    read_file(path)          a regular file? ─► small enough? ─► its bytes
+    check_free(path)         before the work: could ``path`` be written, and may what is there be replaced?
     write_atomically(path)   temp file in the same folder ─► fsync ─► rename ─► fsync of the folder
     replace_directory(temp)  old aside ─► new in place ─► fsync of the folder ─► old removed
 
@@ -21,6 +23,7 @@ import glob
 import hashlib
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +34,7 @@ from edgeslim.errors import OutputError
 
 _CHUNK_BYTES = 1 << 20
 _PART_SUFFIX, _OLD_SUFFIX = ".part", ".old"
+MAX_NAME_BYTES = 255 - len("..xxxxxxxx.part")  # of a result: its unfinished file has a longer name
 
 
 def _refusal(path: Path, error: OSError) -> OutputError:
@@ -39,12 +43,123 @@ def _refusal(path: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write {path}: {error.strerror or error}", hint="choose a folder that can be written")
 
 
-def check_free(path: Path, *, overwrite: bool) -> None:
-    """Raise OutputError when ``path`` exists and may not be replaced, or its folder is missing."""
-    if not overwrite and os.path.lexists(path):
-        raise OutputError(f"{path} exists", hint="use --overwrite to replace it")
-    if not path.absolute().parent.is_dir():
+def open_file(path: str | os.PathLike[str]) -> int:
+    """A descriptor to read the regular file ``path``; a pipe or a device is refused and never waited for.
+
+    Raises:
+        OSError: there is none, it cannot be read, or it is no regular file; ``strerror`` says so.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    raise OSError(errno.EINVAL, "It is no regular file (a pipe, a socket or a device)", os.fspath(path))
+
+
+def read_file(path: str | os.PathLike[str], *, most_bytes: int) -> bytes:
+    """All bytes of a regular file of at most ``most_bytes``.
+
+    Raises:
+        OSError: as ``open_file``, or it is larger; nothing has been read then.
+    """
+    with os.fdopen(open_file(path), "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        data = stream.read(most_bytes + 1) if size <= most_bytes else b""  # it may grow meanwhile
+    if max(size, len(data)) > most_bytes:
+        message = f"It has {max(size, len(data)):,} bytes, expected at most {most_bytes:,}"
+        raise OSError(errno.EFBIG, message, os.fspath(path))
+    return data
+
+
+Ours = Callable[[str], bool]
+"""Whether a file of this relative path (with ``/``) could be one of those that the new directory is made of."""
+
+
+def check_free(path: Path, *, overwrite: bool, ours: Ours | None = None) -> None:
+    """Whether ``path`` could be written, before the work whose result it will be.
+
+    Args:
+        overwrite: what is there may be replaced: a regular file; where ``ours`` is given, a directory.
+        ours: the result is a directory; only one whose files are all ours is replaced.
+
+    Raises:
+        OutputError: it exists and may not be replaced, is something else than a file (a directory, a device), its
+            folder is missing or cannot be written, or its name is too long.
+    """
+    path = Path(path)
+    parent = path.absolute().parent
+    if len(os.fsencode(path.name)) > MAX_NAME_BYTES:
+        raise OutputError(
+            f"cannot write {path}: its name has {len(os.fsencode(path.name))} bytes, expected at most {MAX_NAME_BYTES}",
+            hint="choose a shorter name",
+        )
+    try:
+        there: os.stat_result | None = os.lstat(path)
+    except FileNotFoundError:
+        there = None
+    except OSError as error:
+        raise _refusal(path, error) from error
+    if there is not None:
+        if not overwrite:
+            raise OutputError(f"{path} exists", hint="use --overwrite to replace it")
+        _check_replaceable(path, there, ours)
+    if not parent.is_dir():
         raise OutputError(f"cannot write {path}: no folder {path.parent}", hint=f"mkdir -p {path.parent}")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise _refusal(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def check_space(path: Path, size_bytes: int) -> None:
+    """Whether ``size_bytes`` more fit beside ``path``: a bundle of a few kilobytes may rebuild to gigabytes.
+
+    Raises:
+        OutputError: they do not.
+    """
+    with contextlib.suppress(OSError):  # who cannot be asked will say it while it is written
+        free = shutil.disk_usage(Path(path).absolute().parent).free
+        if size_bytes > free:
+            raise OutputError(
+                f"cannot write {path}: it has {size_bytes / 1e6:.1f} MB, {free / 1e6:.1f} MB are free",
+                hint="free some space or choose another folder",
+            )
+
+
+def check_folder(folder: Path) -> None:
+    """Whether files could be written into ``folder``, which is made where it is missing.
+
+    Raises:
+        OutputError: it is no folder, cannot be made or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _refusal(folder, error) from error
+
+
+def _check_replaceable(path: Path, there: os.stat_result, ours: Ours | None) -> None:
+    if ours is None:
+        mode = path.stat().st_mode if stat.S_ISLNK(there.st_mode) and path.exists() else there.st_mode
+        if stat.S_ISDIR(mode):
+            raise OutputError(f"cannot write {path}: it is a directory")
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            raise OutputError(f"cannot replace {path}: it is no regular file")
+        return
+    if not stat.S_ISDIR(there.st_mode):
+        raise OutputError(f"cannot replace {path}: it is not a directory")
+    for folder, folders, names in os.walk(path):
+        for name in (*names, *(name for name in folders if os.path.islink(os.path.join(folder, name)))):
+            inside = Path(folder, name).relative_to(path).as_posix()
+            if not ours(inside):
+                raise OutputError(
+                    f"cannot replace {path}: it holds {inside}, which is none of edgeslim's files",
+                    hint="choose another name, or remove it yourself",
+                )
 
 
 def fsync_directory(folder: Path) -> None:
@@ -77,8 +192,6 @@ def write_atomically(path: Path, *, overwrite: bool, lasting: bool = True) -> It
     """
     path = Path(path)
     check_free(path, overwrite=overwrite)
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a directory")
     try:
         _remove_leftovers(path)
         descriptor, name = _make_locked(lambda: tempfile.mkstemp(**_beside(path)))
@@ -125,8 +238,11 @@ def _umask() -> int:
 
 
 @contextlib.contextmanager
-def temporary_directory_beside(path: Path) -> Iterator[Path]:
-    """An empty folder in the same folder as ``path``, to be filled and handed to ``replace_directory``."""
+def temporary_directory_beside(path: Path, *, private: bool = False) -> Iterator[Path]:
+    """An empty folder in the same folder as ``path``, to be filled and handed to ``replace_directory``.
+
+    ``private``: nobody else may look into it. What killed processes left for the same ``path`` is removed.
+    """
 
     def make() -> tuple[int, str]:
         name = tempfile.mkdtemp(**_beside(path))
@@ -135,7 +251,8 @@ def temporary_directory_beside(path: Path) -> Iterator[Path]:
     try:
         _remove_leftovers(path)
         descriptor, name = _make_locked(make)
-        os.chmod(name, 0o755 & ~_umask())
+        if not private:
+            os.chmod(name, 0o755 & ~_umask())
     except OSError as error:
         raise _refusal(path, error) from error
     try:
@@ -172,15 +289,15 @@ def _remove_leftovers(path: Path) -> None:
                 os.close(descriptor)
 
 
-def replace_directory(temporary: Path, final: Path, *, overwrite: bool) -> None:
+def replace_directory(temporary: Path, final: Path, *, overwrite: bool, ours: Ours = lambda path: False) -> None:
     """Put the filled directory ``temporary`` at ``final`` (same folder), whole or not at all.
 
     Files inside must have been fsynced by their writer; the directories are fsynced here.
 
     Raises:
-        OutputError: ``final`` exists and ``overwrite`` is false, is a plain file, or cannot be written.
+        OutputError: ``check_free``'s.
     """
-    check_free(final, overwrite=overwrite)
+    check_free(final, overwrite=overwrite, ours=ours)
     parent = final.absolute().parent
     for folder, _, _ in os.walk(temporary, topdown=False):
         fsync_directory(Path(folder))
@@ -189,8 +306,6 @@ def replace_directory(temporary: Path, final: Path, *, overwrite: bool) -> None:
             os.rename(temporary, final)
             fsync_directory(parent)
             return
-        if not final.is_dir() or final.is_symlink():
-            raise OutputError(f"cannot replace {final}: it is not a directory")
         if _exchange(temporary, final):
             fsync_directory(parent)
             shutil.rmtree(temporary, ignore_errors=True)
@@ -208,14 +323,35 @@ def replace_directory(temporary: Path, final: Path, *, overwrite: bool) -> None:
         raise _refusal(final, error) from error
 
 
-def recover_directory(final: Path) -> bool:
-    """Put back a directory that a killed ``replace_directory`` had moved aside; True when it did."""
+def recover_directory(final: Path, *, ours: Ours) -> bool:
+    """Put back a directory that a killed ``replace_directory`` had moved aside; True when it did.
+
+    Only one that is this user's and holds nothing but our files: anybody can make one of that name.
+    """
     if os.path.lexists(final):
         return False
-    old = [p for p in final.absolute().parent.glob(f".{final.name}.*{_OLD_SUFFIX}") if p.is_dir() and any(p.iterdir())]
+    old = [
+        path
+        for path in final.absolute().parent.glob(f".{glob.escape(final.name)}.*{_OLD_SUFFIX}")
+        if _is_own(path) and any(path.iterdir()) and _holds_only(path, ours)
+    ]
     if not old:
         return False
     os.rename(max(old, key=lambda p: p.stat().st_mtime_ns), final)
+    return True
+
+
+def _is_own(path: Path) -> bool:
+    status = os.lstat(path)
+    mine = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    return stat.S_ISDIR(status.st_mode) and mine and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _holds_only(path: Path, ours: Ours) -> bool:
+    try:
+        _check_replaceable(path, os.lstat(path), ours)
+    except OutputError:
+        return False
     return True
 
 
@@ -232,7 +368,7 @@ def _exchange(first: Path, second: Path) -> bool:
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in lower-case hex, read in chunks."""
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
+    with os.fdopen(open_file(path), "rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()

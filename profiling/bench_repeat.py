@@ -22,7 +22,7 @@ from typing import Any
 
 import record
 
-from edgeslim.bench.table.compare import SAME
+from edgeslim.benchmark.table.compare import SAME
 from edgeslim.cli.main import main as edgeslim
 from edgeslim.core.latency import LatencyRow, LatencyTable
 

@@ -22,8 +22,8 @@ import numpy as np
 import record
 from small_net import exported
 
-from edgeslim.bench.board.child_handle import Child
-from edgeslim.bench.board.messages import Block, Prepare, Turn, Warm, Warmed
+from edgeslim.benchmark.board.child_handle import Child
+from edgeslim.benchmark.board.messages import Block, Prepare, Turn, Warm, Warmed
 from edgeslim.core.job import Cell
 from edgeslim.files import sha256_file
 

@@ -28,12 +28,12 @@ from ladders import SHAPES, at_speeds, drawn
 
 from edgeslim.core.ladder import Ladder, Rung, ladder, thinned
 from edgeslim.core.latency import LatencyTable
-from edgeslim.simulate import policies
-from edgeslim.simulate.engine import Setting, simulate
-from edgeslim.simulate.oracle import best_oracle
-from edgeslim.simulate.scenario import SCENARIOS
-from edgeslim.simulate.simulation import Row, summarise
-from edgeslim.simulate.tables import BUILTIN, at_speed, percents
+from edgeslim.simulation import policies
+from edgeslim.simulation.engine import Setting, simulate
+from edgeslim.simulation.oracle import best_oracle
+from edgeslim.simulation.scenario import SCENARIOS
+from edgeslim.simulation.simulation import Row, summarise
+from edgeslim.simulation.tables import BUILTIN, at_speed, percents
 
 ROOMS = ("cool_desk", "room", "hot")
 OURS = "balanced"

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from edgeslim.core.ladder import ESTIMATED_WATTS, Ladder, Rung
 from edgeslim.core.latency import label_of
 from edgeslim.core.width import net_id
-from edgeslim.simulate.tables import at_speed
+from edgeslim.simulation.tables import at_speed
 
 WIDEST_US = 30_000
 

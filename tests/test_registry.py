@@ -12,7 +12,7 @@ import pytest
 from plugins import install
 
 from edgeslim import __version__, targets
-from edgeslim.bench.desk import devices
+from edgeslim.benchmark.desk import devices
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.errors import DeviceError, MissingExtraError, UsageError
 from edgeslim.registry import OWN, HandedOver, Origin, Registry

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from edgeslim.cli.printable import SafeConsole, json_line, one_line
 from edgeslim.core.strict_json import encode
 from edgeslim.core.width import Width, parse_widths
 from edgeslim.errors import WidthError
@@ -35,22 +35,25 @@ class Console:
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
-    words: RichConsole = field(default_factory=lambda: RichConsole(stderr=True, highlight=False))
-    results: RichConsole = field(default_factory=lambda: RichConsole(highlight=False))
+    words: RichConsole = field(default_factory=lambda: SafeConsole(stderr=True))
+    results: RichConsole = field(default_factory=SafeConsole)
 
     def say(self, text: str) -> None:
         """A line for people."""
         if not self.quiet:
-            self.words.print(text, markup=False, soft_wrap=True)
+            self._line(text)
 
     def detail(self, text: str) -> None:
         """A line only ``--verbose`` shows."""
         if self.verbose:
-            self.words.print(text, markup=False, soft_wrap=True)
+            self._line(text)
 
     def warn(self, text: str) -> None:
         """A line that is shown even with ``--quiet``."""
-        self.words.print(f"warning: {text}", markup=False, soft_wrap=True)
+        self._line(f"warning: {text}")
+
+    def _line(self, text: str) -> None:
+        self.words.print(one_line(text), soft_wrap=True)
 
     def next_commands(self, *commands: str) -> None:
         """What one would type now, ready to paste."""
@@ -86,9 +89,9 @@ class Console:
 
     def progress(self, *extra: str) -> Progress:
         """A progress bar on stderr; disabled when quiet or not a terminal. ``extra``: more task fields to show."""
-        fields = [TextColumn(f"{{task.fields[{name}]}}") for name in extra]
+        fields = [TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in extra]
         return Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -102,8 +105,7 @@ class Console:
 
 def print_document(report: DataclassInstance) -> None:
     """``report`` as the one JSON document on stdout."""
-    json.dump(encode(report), sys.stdout, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(json_line(encode(report)) + "\n")
 
 
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:

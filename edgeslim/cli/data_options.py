@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeslim import data
+from edgeslim.cli.option_types import COUNT, PATH, WORKERS
 
 if TYPE_CHECKING:
     from edgeslim.data.images import ImageSet
@@ -27,10 +27,10 @@ def data_options(*, split: str, images: str) -> Callable[[Callable[..., Any]], C
                 click.option(
                     "--split", type=click.Choice(["train", "calib", "test"]), default=split, show_default=True
                 ),
-                click.option("--images", type=click.IntRange(1), help=images),
-                click.option("--data-root", type=click.Path(path_type=Path), help="where downloaded sets are kept"),
+                click.option("--images", type=COUNT, help=images),
+                click.option("--data-root", type=PATH, help="where downloaded sets are kept"),
                 click.option("--download", is_flag=True, help="fetch the data set if it is missing"),
-                click.option("--workers", type=click.IntRange(0), default=2, help="processes that decode photos"),
+                click.option("--workers", type=WORKERS, default=2, help="processes that decode photos"),
             )
         ):
             function = option(function)

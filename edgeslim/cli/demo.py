@@ -10,16 +10,17 @@ import click
 
 from edgeslim import targets as target_table
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.option_types import PATH, Whole
 from edgeslim.demo import report, steps
 from edgeslim.errors import MissingExtraError, OutputError, UsageError
 
-MARKER = "report.html"  # what tells an earlier demo from somebody's folder
+MARKER = ".edgeslim-demo"  # what tells an earlier demo from somebody's folder
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="folder to write")
+@click.option("--out", type=PATH, default=Path("demo"), show_default=True, help="folder to write")
 @click.option("--targets", "chosen", default="all", show_default=True, help="all, or names separated by commas")
-@click.option("--epochs", type=click.IntRange(1), help="train shorter (for a quick look)")
+@click.option("--epochs", type=Whole(1, 10_000), help="train shorter (for a quick look)")
 @click.option("--overwrite", is_flag=True, help="replace an earlier demo in the same folder")
 @common_options
 def command(*, out: Path, chosen: str, epochs: int | None, overwrite: bool, console: Console) -> None:
@@ -69,10 +70,11 @@ def _prepare(out: Path, *, overwrite: bool) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         if not overwrite:
             raise OutputError(f"{out} exists already", hint="choose another --out, or replace it with --overwrite")
-        if not (out / MARKER).is_file() and not (out / "logs").is_dir():
+        if out.is_symlink() or not (out / MARKER).is_file():
             raise OutputError(f"{out} is not an earlier demo, so it is not replaced", hint="choose another --out")
         shutil.rmtree(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        (out / MARKER).touch()
     except OSError as error:
         raise OutputError(f"cannot make {out}: {error.strerror}", hint="choose another --out") from error

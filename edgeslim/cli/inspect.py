@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from edgeslim.cli.console import Console, common_options
+from edgeslim.cli.option_types import PATH
 from edgeslim.core.bundle import Depth, SlimBundle
 from edgeslim.core.manifest import artifact_id
 from edgeslim.core.width import Width
@@ -16,7 +17,7 @@ from edgeslim.deploy.bundle_reports import CheckReport, InspectReport
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PATH)
 @click.option(
     "--check",
     "depth",

@@ -5,22 +5,26 @@
                               └► words + hint on stderr (or {"error": …} on stdout with --json), exit code
 
 Exit codes: 0 done, 1 internal, 2 usage or bad input, 3 extra missing, 4 verification failed,
-5 not possible on this host, 6 no such device.
+5 not possible on this host, 6 no such device, 130 and 143 stopped (Ctrl-C, SIGTERM).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
+import signal
 import sys
 import traceback
 from dataclasses import dataclass, field
+from types import FrameType
 
 import click
 
+from edgeslim.cli.printable import one_line, printable
 from edgeslim.core.strict_json import LEFT_OUT
-from edgeslim.errors import EdgeslimError, MissingExtraError, did_you_mean
+from edgeslim.errors import EdgeslimError, MissingExtraError, OutputError, StoppedError, UsageError, did_you_mean
 
 # verb → one line; the file is cli/<verb>.py and holds a click command named ``command``.
 VERBS = {
@@ -47,6 +51,7 @@ EXTRA_OF_MODULE = {
     "matplotlib": "plot",
     "psutil": "bench",
     "PIL": "images",
+    "tensorboard": "tensorboard",
 }
 
 
@@ -130,9 +135,9 @@ def _fail(error: EdgeslimError, *, as_json: bool) -> int:
         rule = getattr(error, "rule", None)
         _print(Failure(name=error.name, message=error.message, hint=error.hint, rule=rule))
     else:
-        click.echo(f"error: {error}", err=True)
+        click.echo(one_line(f"{'stopped' if isinstance(error, StoppedError) else 'error'}: {error}"), err=True)
         if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+            click.echo(one_line(f"hint: {error.hint}"), err=True)
     return error.exit_code
 
 
@@ -144,14 +149,16 @@ def main(argv: list[str] | None = None) -> int:
         code = cli.main(args=args, prog_name="edgeslim", standalone_mode=False)
     except EdgeslimError as error:
         return _fail(error, as_json=as_json)
-    except click.Abort:
+    except click.Abort as error:
         click.echo("stopped", err=True)
-        return 130
+        return 143 if isinstance(error.__cause__, Terminated) else 130
     except click.ClickException as error:
         if as_json:
             _print(Failure(name="usage", message=error.format_message(), hint=None))
         else:
-            error.show()
+            if isinstance(error, click.UsageError) and error.ctx is not None:
+                click.echo(error.ctx.get_usage(), err=True)
+            click.echo(one_line(f"error: {error.format_message()}"), err=True)
         return 2
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
@@ -164,19 +171,41 @@ def main(argv: list[str] | None = None) -> int:
         if missing is not None:
             return _fail(missing, as_json=as_json)
         return _crash(error, as_json=as_json)
+    except OSError as error:
+        if error.errno is None:
+            return _crash(error, as_json=as_json)
+        return _fail(_said_by_the_system(error), as_json=as_json)
     except Exception as error:
         return _crash(error, as_json=as_json)
     return code if isinstance(code, int) else 0  # click returns the code of an Exit
 
 
+def _said_by_the_system(error: OSError) -> EdgeslimError:
+    """What no verb expected the system to refuse (the disk is full, a folder went away) is no fault of ours."""
+    what = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return OutputError(f"{what}{error.strerror}", hint="free some space or choose another folder")
+    return UsageError(f"{what}{error.strerror}")
+
+
 def _crash(error: Exception, *, as_json: bool) -> int:
     """A fault of ours: the traceback goes to stderr, the contract's document to stdout."""
-    traceback.print_exception(error)
+    click.echo(printable("".join(traceback.format_exception(error))), err=True, nl=False)
     if as_json:
         _print(Failure(name="internal", message=f"{type(error).__name__}: {error}", hint=None))
     return 1
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: as Ctrl-C, files are closed, workers ended and temporary folders removed."""
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
 def run() -> None:
     """Console-script entry."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminated)
     sys.exit(main())

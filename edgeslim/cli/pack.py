@@ -10,22 +10,25 @@ import click
 from rich.table import Table
 
 from edgeslim import targets
-from edgeslim.cli.checkpoint_options import checkpoint_options, load_named
+from edgeslim.cli.checkpoint_options import checkpoint_options
 from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
 from edgeslim.cli.data_options import DATA_HELP
-from edgeslim.core.width import Width
+from edgeslim.cli.option_types import COUNT, PATH, PIXELS, Whole
 from edgeslim.deploy.bundle_reports import PackReport, PlanReport
 from edgeslim.errors import DataError, MissingExtraError, UsageError
+from edgeslim.files import read_file
+from edgeslim.verbs.checkpoints import load_named
 
+_MOST_LABEL_BYTES = 1 << 22
 COREML_HELP = "of Core ML alone; auto: fp16, but fp32 for the first operations, up to 1 % of the weights [fp16]"
 TARGETS_HELP = f"{targets.words()}, separated by commas; or all"
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=PATH)
 @click.option("--target", "wanted", required=True, help=TARGETS_HELP)
 @click.option("--widths", type=WIDTHS, help="0.35,0.5,1.0 or 0.35:1.0:0.05 or a count [the calibrated ones]")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="the bundle [CHECKPOINT with suffix .slim]")
+@click.option("-o", "--out", type=PATH, help="the bundle [CHECKPOINT with suffix .slim]")
 @click.option(
     "--weights", type=click.Choice(["fp32", "fp16"]), default="fp32", show_default=True, help="master weights"
 )
@@ -36,23 +39,23 @@ TARGETS_HELP = f"{targets.words()}, separated by commas; or all"
 @click.option(
     "--input-size",
     "input_sizes",
-    type=click.IntRange(4),
+    type=PIXELS,
     multiple=True,
     help="pixels, repeatable: an artifact for each [what the checkpoint was made for]",
 )
 @click.option("--input", "input_option", type=click.Choice(["nchw-float32", "nhwc-uint8"]), default="nchw-float32")
 @click.option("--calib", help=f"to take BatchNorm statistics from, for every net; {DATA_HELP}")
-@click.option("--calib-images", type=click.IntRange(1), help="how many of them")
-@click.option("--labels", type=click.Path(path_type=Path), help="class names, one per line")
-@click.option("--policy", type=click.Path(path_type=Path), help="controller policy (JSON) that travels in the bundle")
+@click.option("--calib-images", type=COUNT, help="how many of them")
+@click.option("--labels", type=PATH, help="class names, one per line")
+@click.option("--policy", type=PATH, help="controller policy (JSON) that travels in the bundle")
 @checkpoint_options
 @click.option("--name", help="name of the net in the manifest [the network's]")
 @click.option("--model-version", help="its version [1]")
 @click.option("--author", help="its author")
 @click.option("--licence", help="its licence")
-@click.option("--jobs", type=click.IntRange(1), help="worker processes [cores and memory decide]")
-@click.option("--keep-artifacts", type=click.Path(path_type=Path), help="folder for the exporters' own files")
-@click.option("--into", type=click.Path(path_type=Path), help="add to this bundle of the same net")
+@click.option("--jobs", type=Whole(1, 1024), help="worker processes [cores and memory decide]")
+@click.option("--keep-artifacts", type=PATH, help="folder for the exporters' own files")
+@click.option("--into", type=PATH, help="add to this bundle of the same net")
 @click.option("--dry-run", is_flag=True, help="say what would be made and how big")
 @click.option("--overwrite", is_flag=True, help="replace an existing bundle")
 @common_options
@@ -72,7 +75,7 @@ def command(
     labels: Path | None,
     policy: Path | None,
     model: str | None,
-    trained_widths: tuple[Width, ...] | None,
+    trained_widths: str | None,
     jobs: int | None,
     keep_artifacts: Path | None,
     into: Path | None,
@@ -176,7 +179,7 @@ def _installed() -> tuple[str, ...]:
 
 def _read_labels(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return read_file(path, most_bytes=_MOST_LABEL_BYTES).decode("utf-8").splitlines()
     except OSError as error:
         raise DataError(f"cannot read labels {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 
 from edgeslim import models
-from edgeslim.cli.checkpoint_options import load_named, trained_widths_option
-from edgeslim.cli.console import WIDTHS, Console, common_options, resolve_widths
+from edgeslim.cli.checkpoint_options import trained_widths_option
+from edgeslim.cli.console import WIDTHS, Console, common_options
+from edgeslim.cli.option_types import PIXELS, Whole
 from edgeslim.core.width import Width
-from edgeslim.errors import UsageError
+from edgeslim.verbs.profile import ProfileOptions, profile
 
 if TYPE_CHECKING:
     from edgeslim.models.count import ProfileReport
-    from edgeslim.models.slimmable import SlimmableModel
 
 
 @click.command("profile")
@@ -27,8 +26,13 @@ if TYPE_CHECKING:
     help=f"a checkpoint (same as the argument), or a network: {', '.join(models.names())}",
 )
 @click.option("--widths", type=WIDTHS, help="widths, lo:hi:step or a number of them [default: the published ladder]")
-@click.option("--input-size", type=click.IntRange(min=4), help="pixels of the square input [default: the net's own]")
-@click.option("--classes", type=click.IntRange(min=1), help="classes of a network named here [default: 1000]")
+@click.option(
+    "--input-size",
+    type=PIXELS,
+    help="pixels of the square input; a network named here is built for it: up to 32 px without its first 2 halvings, "
+    "up to 16 px without 3 [default: the net's own; 224]",
+)
+@click.option("--classes", type=Whole(1, 10_000_000), help="classes of a network named here [default: 1000]")
 @trained_widths_option
 @click.option("--layers", is_flag=True, help="count every layer too")
 @common_options
@@ -38,7 +42,7 @@ def command(
     widths: str | None,
     input_size: int | None,
     classes: int | None,
-    trained_widths: tuple[Width, ...] | None,
+    trained_widths: str | None,
     layers: bool,
     console: Console,
 ) -> None:
@@ -46,52 +50,14 @@ def command(
 
     Multiply-adds are those of convolutions, linear layers and average pooling (one per input element) for one image.
     """
-    from edgeslim.models.count import profile
-
     asked = model if source is None else source
     if asked is None or (source is not None and model is not None):
         raise click.UsageError("name one network or checkpoint, for example: edgeslim profile us_mobilenet_v2")
-    if asked in models.names():
-        if trained_widths is not None:
-            raise UsageError("--trained-widths is for published state dicts", hint="leave it out")
-        net, chosen = _network(asked, widths, input_size, classes)
-    else:
-        net, chosen = _checkpoint(asked, widths, classes, trained_widths, console)
-    size = net.spec.input_size if input_size is None else input_size
-    report = profile(net, chosen, size, layers=layers)
+    options = ProfileOptions(
+        widths=widths, input_size=input_size, classes=classes, trained_widths=trained_widths, layers=layers
+    )
+    report = profile(asked, options, words=console)
     console.result(report, _table(report))
-    if report.unsupported:
-        met = ", ".join(f"{operation} ({times}x)" for operation, times in report.unsupported.items())
-        console.warn(f"not counted: {met}")
-
-
-def _network(
-    name: str, widths: str | None, input_size: int | None, classes: int | None
-) -> tuple[SlimmableModel, tuple[Width, ...]]:
-    """A network by name without weights; the universally slimmable ones may be counted at any width."""
-    from dataclasses import replace
-
-    from edgeslim.models.registry import default_ladder, make_spec, skeleton
-
-    spec = make_spec(name, input_size=input_size or 224, num_classes=classes or 1000)
-    chosen = resolve_widths(widths, (spec.low, spec.high)) if widths else default_ladder(spec)
-    if not spec.widths:
-        spec = replace(spec, low=min(spec.low, *chosen), high=max(spec.high, *chosen))
-    return skeleton(spec), chosen
-
-
-def _checkpoint(
-    path: str, widths: str | None, classes: int | None, trained_widths: tuple[Width, ...] | None, console: Console
-) -> tuple[SlimmableModel, tuple[Width, ...]]:
-    from edgeslim.models.registry import default_ladder, network, skeleton
-
-    if not Path(path).exists() and Path(path).name == path and not Path(path).suffix:
-        network(path)  # raises: unknown name, with the nearest
-    if classes is not None:
-        raise UsageError("--classes is for a network's name: a checkpoint has its own classes", hint="leave it out")
-    checkpoint = load_named(path, console, trained_widths=trained_widths)
-    chosen = resolve_widths(widths, checkpoint.trained) if widths else checkpoint.ladder
-    return skeleton(checkpoint.spec), chosen or default_ladder(checkpoint.spec)
 
 
 def _table(report: ProfileReport) -> Table:

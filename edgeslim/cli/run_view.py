@@ -10,6 +10,7 @@ from types import TracebackType
 import numpy as np
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from edgeslim.cli.console import Console
 from edgeslim.core.ladder import Rung
@@ -18,6 +19,7 @@ from edgeslim.core.signals import UNKNOWN
 from edgeslim.runtime.events import SessionEvent
 from edgeslim.runtime.result import FrameResult
 from edgeslim.runtime.session import SlimSession
+from edgeslim.verbs.run import RunWatch
 
 _PERIOD_S = 0.125
 _WINDOW = 60  # frames that the shown latency is of
@@ -25,7 +27,7 @@ _LEVELS = ("none", "light", "moderate", "severe", "critical")
 _TROUBLE = {"lost", "left-out", "cache", "repaired"}
 
 
-class RunView:
+class RunView(RunWatch):
     """Shows a session while it runs; without a terminal only what goes wrong is said."""
 
     def __init__(self, console: Console, budget_ms: float) -> None:
@@ -51,11 +53,11 @@ class RunView:
         self._console.say(f"ladder: {rungs}")
         for item in session.ladder.dropped:
             self._console.detail(f"not used: {item.label}, {sentence(item.reason)}")
-
-    def __enter__(self) -> RunView:
         if self._console.words.is_terminal and not self._console.quiet:
             self._live = Live(console=self._console.words, auto_refresh=False, transient=True)
             self._live.start()
+
+    def __enter__(self) -> RunView:
         return self
 
     def __exit__(
@@ -77,7 +79,7 @@ class RunView:
         counts = session.counts
         table = Table(show_header=False, title=f"{session.bundle.path.name} on {session.target}", title_justify="left")
         recent = sorted(self._recent)
-        table.add_row("rung", "  ".join(self._marked(rung, result) for rung in session.ladder.rungs))
+        table.add_row("rung", Text("  ").join(self._marked(rung, result) for rung in session.ladder.rungs))
         table.add_row(
             "latency",
             f"{result.latency_us / 1000:6.2f} ms   median {recent[len(recent) // 2] / 1000:.2f} ms   "
@@ -91,11 +93,10 @@ class RunView:
         table.add_row("answer", f"{name.name}: {_answer(session, result)}")
         return table
 
-    def _marked(self, rung: Rung, result: FrameResult) -> str:
-        text = rung.label
+    def _marked(self, rung: Rung, result: FrameResult) -> Text:
         if rung.artifact == result.artifact:
-            return f"[bold reverse] {text} [/]"
-        return f"[bold]{text}[/]" if rung.artifact in self._session.loaded else f"[dim]{text}[/]"
+            return Text(f" {rung.label} ", "bold reverse")
+        return Text(rung.label, "bold" if rung.artifact in self._session.loaded else "dim")
 
     def _heat(self, result: FrameResult) -> str:
         reading = result.reading

@@ -22,15 +22,16 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from edgeslim.cli import bench, main, run, simulate
+from edgeslim.cli import bench, main, simulate
 from edgeslim.core.latency import SCHEMA_FILE, LatencyTable
 from edgeslim.core.strict_json import IN_TEXT
 from edgeslim.demo.steps import DemoReport
 from edgeslim.deploy import bundle_reports, reports
 from edgeslim.models.count import ProfileReport
 from edgeslim.runtime.frame_log import FRAME_SCHEMA_FILE
-from edgeslim.simulate.replay import LoggedFrame
-from edgeslim.simulate.simulation import SimulationResult
+from edgeslim.simulation.replay import LoggedFrame
+from edgeslim.simulation.simulation import SimulationResult
+from edgeslim.verbs.run_report import RunReport
 
 REPORTS: dict[str, tuple[type, ...]] = {
     "train": (reports.TrainReport,),
@@ -44,7 +45,7 @@ REPORTS: dict[str, tuple[type, ...]] = {
     "export": (reports.ExportReport,),
     "bench": (LatencyTable, bench.CompareReport),
     "simulate": (SimulationResult, simulate.ListReport),
-    "run": (run.RunReport,),
+    "run": (RunReport,),
     "demo": (DemoReport,),
 }
 """Verb → what it may print with ``--json``, the usual document first."""

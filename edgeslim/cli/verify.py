@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
 
 from edgeslim import targets
-from edgeslim.cli.bundle_options import chosen_nets, target_name
 from edgeslim.cli.console import Console, common_options
 from edgeslim.cli.data_options import DATA_HELP
-from edgeslim.core.bundle import SlimBundle
-from edgeslim.deploy.reports import VerifyReport, VerifyRow
+from edgeslim.cli.option_types import COUNT, PATH, THREADS, Number
+from edgeslim.deploy.reports import VerifyRow
 from edgeslim.errors import VerificationError
 from edgeslim.targets.info import FEW
-
-if TYPE_CHECKING:
-    from edgeslim.data.images import ImageSet
+from edgeslim.verbs.verify import VerifyOptions, verify
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PATH)
 @click.option("--target", "wanted", help="targets to verify, separated by commas [all]")
 @click.option("--widths", help="only artifacts of these widths, or labels of nets [all]")
 @click.option("--artifact", "artifacts", multiple=True, help="one artifact by its id (repeatable) [all]")
 @click.option("--data", help=f"images; {DATA_HELP} [seeded ones]")
-@click.option(
-    "--images", "count", type=click.IntRange(1), help="how many images [of --data: fp32 8, fp16 256; seeded ones: 8]"
-)
+@click.option("--images", "count", type=COUNT, help="how many images [of --data: fp32 8, fp16 256; seeded ones: 8]")
 @click.option(
     "--min-sqnr",
-    type=float,
+    type=Number(-200, 1000),
     help="least SQNR in dB that is right [the target's: fp32 60; fp16 40, or what fp16 leaves of the net less 6]",
 )
 @click.option("--strict", is_flag=True, help="an artifact that cannot be run here counts as not verified")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="of the runtimes")
+@click.option("--threads", type=THREADS, default=1, show_default=True, help="of the runtimes")
 @common_options
 def command(
     *,
@@ -52,24 +47,20 @@ def command(
     console: Console,
 ) -> None:
     """Rebuild every file of BUNDLE, check its hash, run it in its runtime, compare it with the folded PyTorch net."""
-    from edgeslim.deploy.verify import verify
-
-    with SlimBundle.open(bundle) as opened:
-        manifest = opened.manifest
-        images = None if data is None else _images(data, opened)
-        rows = verify(
-            opened,
-            targets_wanted=None if wanted is None else [target_name(manifest, name) for name in wanted.split(",")],
-            widths=chosen_nets(opened, widths),
-            artifacts=artifacts or None,
-            data=images,
-            count=count,
-            min_sqnr_db=min_sqnr,
-            threads=threads,
-            on_row=lambda row: console.detail(f"{row.artifact}: {_verdict(row)}"),
-        )
+    options = VerifyOptions(
+        targets=None if wanted is None else tuple(wanted.split(",")),
+        widths=widths,
+        artifacts=artifacts,
+        data=data,
+        images=count,
+        min_sqnr_db=min_sqnr,
+        strict=strict,
+        threads=threads,
+    )
+    found = verify(bundle, options, on_row=lambda row: console.detail(f"{row.artifact}: {_verdict(row)}"))
+    rows = found.rows
     wrong = [row for row in rows if not row.ok or (strict and not row.checked)]
-    console.result(VerifyReport(ok=not wrong, data=data, rows=tuple(rows)), _table(console, bundle, rows))
+    console.result(found, _table(console, bundle, rows))
     for row in rows:
         if row.agreement is not None:
             console.say(f"{row.artifact}: {_answers(row)}")
@@ -87,14 +78,6 @@ def command(
             console.warn(f"{row.artifact}: {_verdict(row)}")
     if any(targets.get(row.target).info.runs_here for row in rows):
         console.next_commands(f"edgeslim bench {bundle} -o table.json")
-
-
-def _images(data: str, bundle: SlimBundle) -> ImageSet:
-    from edgeslim.data.named import load_data
-    from edgeslim.deploy.verify import image_of
-
-    contract = image_of(bundle, bundle.manifest.inputs[-1].id)
-    return load_data(data, "test", input_size=contract.height, in_channels=contract.channels)
 
 
 def _verdict(row: VerifyRow) -> str:
@@ -140,7 +123,7 @@ def _too_few(rows: list[VerifyRow], *, real: bool) -> str:
     return f"{names} was judged on {most} {kind}; how many answers it keeps shows on {wanted} real ones: {more}"
 
 
-def _table(console: Console, bundle: Path, rows: list[VerifyRow]) -> Table:
+def _table(console: Console, bundle: Path, rows: Sequence[VerifyRow]) -> Table:
     def cells(row: VerifyRow) -> tuple[str, ...]:
         figures = ("", "", "")
         if row.sqnr_db is not None and row.max_abs_error is not None and row.agreement is not None:

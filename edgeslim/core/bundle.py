@@ -48,7 +48,15 @@ from edgeslim.core.rebuild import check_files, write_files
 from edgeslim.core.recipe import Segment, decode_recipe, segment_bytes
 from edgeslim.core.width import Width
 from edgeslim.errors import FormatError, UsageError
-from edgeslim.files import recover_directory, replace_directory, temporary_directory_beside, write_atomically
+from edgeslim.files import (
+    check_free,
+    check_space,
+    open_file,
+    recover_directory,
+    replace_directory,
+    temporary_directory_beside,
+    write_atomically,
+)
 
 DEFAULT_MAX_ARTIFACT_BYTES = 1 << 30
 Depth = Literal["parts", "files"]
@@ -91,7 +99,7 @@ class SlimBundle:
         """
         path = Path(path)
         try:
-            with open(path, "rb") as stream:
+            with os.fdopen(open_file(path), "rb") as stream:
                 size = os.fstat(stream.fileno()).st_size
                 header_length(stream.read(8), size)  # an empty or foreign file is refused before it is mapped
                 view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
@@ -280,11 +288,15 @@ class SlimBundle:
         out = Path(out)
         chosen, artifact = self.find(identifier)
         self._check_size(artifact, identifier)
+        ours = {file.path for file in artifact.files}.__contains__
+        if chosen.directory:
+            recover_directory(out, ours=ours)
+        check_free(out, overwrite=overwrite, ours=ours if chosen.directory else None)
+        check_space(out, artifact.total_bytes)
         net = self.constants(self.resolve(artifact.net))
         segments = self._recipe(chosen, artifact, net.cuts)
         template = self.template(chosen, artifact)
         if chosen.directory:
-            recover_directory(out)
             with temporary_directory_beside(out) as folder:
 
                 def inside(file: FileEntry) -> AbstractContextManager[BinaryIO]:
@@ -293,7 +305,7 @@ class SlimBundle:
                     return write_atomically(place, overwrite=False, lasting=False)
 
                 write_files(artifact.files, segments, net, template, inside)
-                replace_directory(folder, out, overwrite=overwrite)
+                replace_directory(folder, out, overwrite=overwrite, ours=ours)
         else:
 
             def alone(_: FileEntry) -> AbstractContextManager[BinaryIO]:

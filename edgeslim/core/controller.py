@@ -87,7 +87,10 @@ class ControllerState:
     """The rung that latency drove from, first of a descent (0: none); ``left_us``: what an inference took there."""
     left_us: int = 0
     flat: int = 0
-    """1: since then the latency fell by less than half of what the table says. Narrower is not faster here."""
+    """1: since then the latency fell by less than half of what the table says, right after a switch or for long, and
+    never by three quarters. Narrower is not faster here."""
+    flat_since: int = -1
+    """Since when it has been less than half, without a break (-1: it is more)."""
 
     @classmethod
     def at_start(cls, policy: Policy) -> ControllerState:
@@ -327,11 +330,21 @@ class WidthController:
         if s.left:
             if new >= s.left:
                 s.left = s.flat = 0
+                s.flat_since = -1
             else:
                 here_us = min(s.xi * t[new] >> 20, MAX_TIME_US)
                 # After a minute no more than was allowed: what a spike took says nothing about the rest.
-                left_us = s.left_us if now - s.last_switch < p.thermal_hold_us[0] else min(s.left_us, usable)
-                s.flat = 1 if 2 * here_us * t[s.left] >= left_us * (t[s.left] + t[new]) else 0
+                if now - s.last_switch >= p.thermal_hold_us[0]:
+                    s.left_us = min(s.left_us, usable)
+                if 2 * here_us * t[s.left] < s.left_us * (t[s.left] + t[new]):
+                    s.flat_since = -1
+                elif s.flat_since < 0:
+                    s.flat_since = now
+                if s.flat:
+                    s.flat = 1 if 4 * here_us * t[s.left] >= s.left_us * (t[s.left] + 3 * t[new]) else 0
+                elif s.flat_since >= 0:  # a burst that comes later, and goes, says nothing about this narrowing
+                    soon, long = now - s.last_switch < p.latency_hold_us[0], p.thermal_hold_us[0] >> 2
+                    s.flat = 1 if soon or now - s.flat_since >= long else 0
         previous = w if s.started else -1
         s.rung = new
         s.started = 1

@@ -88,7 +88,8 @@ class Refused:
         """The error again, on the other side of the wire."""
         if self.module is not None and self.extra is not None:
             return MissingExtraError(self.module, self.extra, where=where)
-        return _ERRORS.get(self.exit_code, InternalError)(f"{where}: {self.message}", hint=self.hint)
+        hint = None if self.hint is None else f"{where} says: {self.hint}"  # its words, not ours: do not just type them
+        return _ERRORS.get(self.exit_code, InternalError)(f"{where}: {self.message}", hint=hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Literal
 
 from edgeslim.core.passport import BatterySpan, ClockSpan, DeviceInfo, LoadSpan, OsInfo, RuntimeInfo, ThermalSpan
-from edgeslim.core.strict_json import StrictJsonError, canonical, decode, encode, parse
+from edgeslim.core.strict_json import MAX_TEXT_BYTES, StrictJsonError, canonical, decode, encode, parse
 from edgeslim.core.width import MAX_PERMILLE, Width, net_id
 from edgeslim.errors import TableError
-from edgeslim.files import write_atomically
+from edgeslim.files import read_file, write_atomically
 
 SCHEMA_VERSION = 1
 PRIOR = "latency_table"
@@ -347,7 +347,7 @@ class LatencyTable:
     def read(cls, path: Path) -> LatencyTable:
         """Raises ``TableError`` also when the file cannot be read."""
         try:
-            data = path.read_bytes()
+            data = read_file(path, most_bytes=MAX_TEXT_BYTES)
         except OSError as error:
             raise TableError(
                 f"cannot read the table {path}: {error.strerror}", hint=f"edgeslim bench BUNDLE -o {path} measures one"

@@ -17,13 +17,16 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgeslim.core.ladder import Ladder
 from edgeslim.core.strict_json import StrictJsonError, canonical, encode, parse
-from edgeslim.errors import PolicyError, did_you_mean
+from edgeslim.errors import PolicyError, UsageError, did_you_mean
+from edgeslim.files import read_file
 
 POLICY_VERSION = 1
+MAX_POLICY_BYTES = 1 << 20
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 _SECOND_US = 1_000_000
@@ -136,6 +139,18 @@ class Policy:
         except StrictJsonError as error:
             raise PolicyError("policy-not-json", str(error)) from None
         return cls.from_document(document)
+
+    @classmethod
+    def read(cls, path: Path) -> Policy:
+        """As ``from_json``, of a file.
+
+        Raises:
+            UsageError: it cannot be read. PolicyError: it is no policy.
+        """
+        try:
+            return cls.from_json(read_file(path, most_bytes=MAX_POLICY_BYTES))
+        except OSError as error:
+            raise UsageError(f"cannot read the policy {path}: {error.strerror}") from None
 
     @classmethod
     def from_document(cls, document: object) -> Policy:

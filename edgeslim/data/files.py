@@ -12,11 +12,13 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from edgeslim.errors import DataError
-from edgeslim.host.decoding import SUFFIXES
+from edgeslim.files import open_file, read_file
+from edgeslim.host.decoding import MAX_BYTES, SUFFIXES
 
 FOLDERS_OF_SPLIT = {"train": ("train",), "calib": ("calib", "train"), "test": ("test", "val")}
 LAYOUT_HINT = "expected train/<class>/*.jpg and test/<class>/*.jpg (or val/), in a folder or a .zip"
@@ -58,18 +60,41 @@ class FileReader:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._archive = None if root.is_dir() else zipfile.ZipFile(root)
+        self._archive = None if root.is_dir() else _archive(root)
 
     def read(self, name: str) -> bytes:
         """The file's bytes.
 
         Raises:
-            DataError: the file went away or the archive is damaged.
+            DataError: the file went away or is too large, or the archive is damaged.
         """
+        if self._archive is None:
+            try:
+                return read_file(self._root / name, most_bytes=MAX_BYTES)
+            except OSError as error:
+                raise DataError(f"cannot read {name} of {self._root}: {error.strerror}") from error
         try:
-            return (self._root / name).read_bytes() if self._archive is None else self._archive.read(name)
-        except (OSError, zipfile.BadZipFile, KeyError) as error:
+            with self._archive.open(name) as member:
+                data = member.read(MAX_BYTES + 1)  # whatever size its header tells
+        except _DAMAGE as error:
             raise DataError(f"cannot read {name} of {self._root}: {error}") from error
+        if len(data) > MAX_BYTES:
+            raise DataError(f"{name} of {self._root} has more than {MAX_BYTES:,} bytes")
+        return data
+
+
+_DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, RuntimeError, NotImplementedError)
+"""What zipfile answers to archives that are damaged, encrypted or packed in ways it does not know."""
+
+
+def _archive(root: Path) -> zipfile.ZipFile:
+    """Raises ``DataError``: it is no zip archive, or no file at all."""
+    try:
+        os.close(open_file(root))
+        return zipfile.ZipFile(root)
+    except _DAMAGE as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{root} is neither a folder nor a zip archive: {reason}", hint=LAYOUT_HINT) from error
 
 
 def index_files(root: Path, split: str) -> ImageFiles:
@@ -110,8 +135,5 @@ def _names_in_directory(root: Path, split: str) -> list[str]:
 
 
 def _names_in_archive(root: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(root) as archive:
-            return archive.namelist()
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{root} is neither a folder nor a zip archive: {error}", hint=LAYOUT_HINT) from error
+    with _archive(root) as archive:
+        return archive.namelist()

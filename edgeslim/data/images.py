@@ -60,6 +60,11 @@ class ImageSet:
         return self.contract.height
 
     @property
+    def original_size(self) -> int:
+        """Pixels of the shorter side before the images were prepared; of files, that of one in the middle."""
+        return probe(self.original) if isinstance(self.original, ImageFiles) else min(self.original.shape[2:])
+
+    @property
     def in_channels(self) -> int:
         return self.contract.channels
 
@@ -88,7 +93,19 @@ class ImageSet:
         if count < 1:
             raise DataError(f"cannot take {count} images: at least 1")
         total = len(self)
-        return self if count >= total else self.select([(2 * i + 1) * total // (2 * count) for i in range(count)])
+        return self if count >= total else self.select(_spread(total, count))
+
+    def held_out(self, count: int) -> tuple[ImageSet, ImageSet]:
+        """All but ``count`` images evenly spread over the set, and these.
+
+        Raises:
+            DataError: ``count`` is below 1, or leaves nothing.
+        """
+        if not 1 <= count < len(self):
+            raise DataError(f"cannot hold out {count} of {len(self)} images: at least 1, and one must be left")
+        held = _spread(len(self), count)
+        rest = sorted(set(range(len(self))) - set(held))
+        return self.select(rest), self.select(held)
 
     def select(self, positions: list[int]) -> ImageSet:
         """Only these images, in this order."""
@@ -160,6 +177,17 @@ def prepared(images: Tensor, contract: ImageContract) -> Tensor:
 
 def _at(images: Tensor | ImageFiles, positions: list[int]) -> Tensor | ImageFiles:
     return images.select(positions) if isinstance(images, ImageFiles) else images[positions]
+
+
+def _spread(total: int, count: int) -> list[int]:
+    return [(2 * i + 1) * total // (2 * count) for i in range(count)]
+
+
+def probe(files: ImageFiles) -> int:
+    """Shorter side in pixels of an image in the middle of the set."""
+    name = files.names[len(files) // 2]
+    pixels = decode(files.reader().read(name), name, 3)
+    return min(len(pixels), len(pixels[0]))
 
 
 def as_tensor(pixels: Pixels) -> Tensor:

@@ -26,10 +26,9 @@ from torch import Tensor
 from edgeslim.core.canonical_json import decimal_text
 from edgeslim.core.pixels import IMAGENET_MEAN, IMAGENET_STD, ImageContract
 from edgeslim.data import REGISTRY, Wanted
-from edgeslim.data.files import ImageFiles, index_files
-from edgeslim.data.images import IN_MEMORY_BYTES, ImageSet, prepared
+from edgeslim.data.files import index_files
+from edgeslim.data.images import IN_MEMORY_BYTES, ImageSet, prepared, probe
 from edgeslim.errors import DataError, MissingExtraError
-from edgeslim.host.decoding import decode
 from edgeslim.registry import OWN
 
 SPLITS = ("train", "calib", "test")
@@ -228,7 +227,7 @@ def _from_files(wanted: Wanted, name: str, path: Path, size: int) -> ImageSet:
             raise
         hint = "--data-root ROOT with ROOT/imagenet/train/<wnid>/ and ROOT/imagenet/val/<wnid>/"
         raise DataError(f"no ImageNet here: {error.message}", hint=hint) from error
-    larger = _probe(files) > size  # 256 px for 224; images of the net's own size are not enlarged first
+    larger = probe(files) > size  # 256 px for 224; images of the net's own size are not enlarged first
     found = ImageSet(
         name=name,
         split=split,
@@ -246,16 +245,9 @@ def _from_files(wanted: Wanted, name: str, path: Path, size: int) -> ImageSet:
     return found.decoded() if fits and not (split == "train" and larger) else found
 
 
-def _probe(files: ImageFiles) -> int:
-    """Shorter side in pixels of an image in the middle of the set."""
-    name = files.names[len(files) // 2]
-    pixels = decode(files.reader().read(name), name, 3)
-    return min(len(pixels), len(pixels[0]))
-
-
 def _native_size(path: Path, split: str) -> int:
     """Small images keep their size, others are brought to 224 px."""
-    side = _probe(index_files(path, split))
+    side = probe(index_files(path, split))
     return side if side <= 64 else 224
 
 

@@ -108,6 +108,8 @@ def plan(targets: Sequence[str], *, epochs: int | None = None) -> Iterator[Step]
             "--ladder",
             WIDTHS,
             *brief,
+            "--val-images",
+            "0",
             "--seed",
             "3",
             "-o",

@@ -17,6 +17,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import sys
@@ -39,11 +40,13 @@ from edgeslim.deploy.masters import content_sha256, folds, part_counts, sources
 from edgeslim.deploy.pack_plan import PackedNet, PackOptions, PackPlan, make_plan
 from edgeslim.deploy.workers import run_jobs
 from edgeslim.errors import EdgeslimError, ExportError, UsageError
-from edgeslim.files import check_free, replace_directory, temporary_directory_beside
+from edgeslim.files import check_folder, check_free, replace_directory, temporary_directory_beside
 from edgeslim.models.checkpoint import Checkpoint, load_checkpoint
 from edgeslim.models.masters import masters_of
 from edgeslim.press.build import BundleBuilder, BundleContent, BundleInfo, MasterSet, write_bundle
 from edgeslim.press.combine import merge
+
+_EXPORTS = "edgeslim-pack"  # in the temporary folder; a later pack removes what a killed one left there
 
 Progress = Callable[[ExportJob, float], None]  # the job that is done, and its seconds
 
@@ -70,8 +73,11 @@ def pack(
     path = Path(options.out or options.into or (source or Path()).with_suffix(".slim"))
     overwrite = options.overwrite or path == options.into
     check_free(path, overwrite=overwrite)
+    log = path.with_name(path.name + ".log")
+    check_free(log, overwrite=True)
     if options.keep_artifacts is not None:
-        check_free(options.keep_artifacts, overwrite=options.overwrite)
+        check_folder(options.keep_artifacts.absolute().parent)
+        check_free(options.keep_artifacts, overwrite=options.overwrite, ours=_is_kept)
     plan = make_plan(loaded, options)
     info = bundle_info(
         plan.checkpoint,
@@ -81,15 +87,14 @@ def pack(
         about=options.about,
         checkpoint_sha256=content_sha256(plan.checkpoint),
     )
-    log = path.with_name(path.name + ".log")
     with (
         contextlib.nullcontext() if options.into is None else SlimBundle.open(options.into) as earlier,
-        tempfile.TemporaryDirectory(prefix="edgeslim-pack-") as name,
+        temporary_directory_beside(Path(tempfile.gettempdir(), _EXPORTS), private=True) as exports,
         _logged(log, plan, options.jobs),
     ):
         with ThreadPoolExecutor(1) as beside:  # the workers take seconds to start
             building = beside.submit(_builder, plan, info)
-            exported = _export(plan, options, Path(name), log, progress)
+            exported = _export(plan, options, exports, log, progress)
             builder = building.result()
         for job, result in exported:
             builder.add_artifact(
@@ -131,11 +136,7 @@ def _builder(plan: PackPlan, info: BundleInfo) -> BundleBuilder:
 
 def _read_policy(path: Path) -> dict[str, Any]:
     """The policy at ``path``, checked and complete."""
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read policy {path}: {error.strerror}") from error
-    document: dict[str, Any] = json.loads(Policy.from_json(text).to_json())
+    document: dict[str, Any] = json.loads(Policy.read(path).to_json())
     return document
 
 
@@ -220,13 +221,20 @@ def _logged(log: Path, plan: PackPlan, jobs: int | None) -> Iterator[None]:
         text.write(f"done in {time.monotonic() - began:.1f} s\n")
 
 
+_KEPT = re.compile(r"[a-z0-9_]+-[a-z0-9]+-[0-9]+-[a-z0-9_.-]+(/.+)?")  # <target>-<precision>-<size>-<net>.<suffix>
+
+
+def _is_kept(path: str) -> bool:
+    """Whether this could be a file of an earlier ``--keep-artifacts``."""
+    return _KEPT.fullmatch(path) is not None
+
+
 def _keep(exported: Sequence[tuple[ExportJob, Exported]], folder: Path, overwrite: bool) -> tuple[Path, ...]:
     """Put the exporters' files into ``folder``, whole or not at all."""
-    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     with temporary_directory_beside(folder) as temporary:
         for job, result in exported:
             shutil.move(result.artifact.root, temporary / job.out.name)
-        replace_directory(temporary, folder, overwrite=overwrite)
+        replace_directory(temporary, folder, overwrite=overwrite, ours=_is_kept)
     return tuple(folder / job.out.name for job, _ in exported)
 
 

@@ -28,6 +28,8 @@ class CalibrateReport:
     """Hash of these images."""
     widths: tuple[int, ...]
     """Permille of every net that was calibrated, each by its smallest name."""
+    aliases: Mapping[str, tuple[int, ...]]
+    """Permille of the other asked names of each, by the smallest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,8 @@ class TrainReport:
     """What the network learnt."""
     metric: str
     """Which of the measured values counts."""
+    best: Path | None
+    """The net after the epoch that was best on held-out images; null: none were held out."""
     rows: tuple[ScoreRow, ...]
     """By width of the ladder."""
 

@@ -5,19 +5,23 @@
        └── Done(job, value | error) ◄───────┘
 
 Exporters are Python-bound, hold the interpreter for seconds, and may die of a signal, so they run in fresh
-interpreters. A plain subprocess (rather than ``multiprocessing``'s spawn) is used so that a notebook or a
+interpreters. However the parent ends, they end at once: an export takes minutes that nobody waits for any more. A plain
+subprocess (rather than ``multiprocessing``'s spawn) is used so that a notebook or a
 script without a ``__main__`` guard can call :func:`edgeslim.pack`. What a worker prints goes to the log.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections import Counter
@@ -29,6 +33,8 @@ from typing import Any
 
 from edgeslim.errors import EdgeslimError, ExportError
 from edgeslim.registry import HandedOver
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +54,7 @@ class _Worker:
         ours, theirs = socket.socketpair()
         with theirs, open(log, "ab") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "edgeslim.deploy.workers", str(theirs.fileno())],
+                [sys.executable, "-m", "edgeslim.deploy.workers", str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
@@ -152,6 +158,23 @@ def run_jobs(
             worker.close(kill=not complete)
 
 
+def _end_with(parent: int, pipe: Connection) -> None:
+    """Die when ``parent`` does. Linux sees to that itself; elsewhere the pipe's other end closes, which is noticed as
+    soon as the exporter lets the interpreter go."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before that
+        os._exit(1)
+
+    def watch() -> None:
+        closed = select.poll()
+        closed.register(pipe.fileno(), 0)  # no data, only POLLHUP
+        closed.poll()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _serve(pipe: Connection) -> None:
     """The child's loop: until the parent closes the pipe or dies."""
     try:
@@ -180,4 +203,6 @@ def _serve(pipe: Connection) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it closes our pipe
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    _serve(Connection(int(sys.argv[1])))
+    ours = Connection(int(sys.argv[1]))
+    _end_with(int(sys.argv[2]), ours)
+    _serve(ours)

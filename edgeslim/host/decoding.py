@@ -5,6 +5,7 @@ JPEG, PNG, WebP, GIF, BMP, PNM ─► size checked ─► decoded ─► palette
 
 from __future__ import annotations
 
+import errno
 import io
 import warnings
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from edgeslim.core.camera import turned
 from edgeslim.core.pixels import MAX_PIXELS, Pixels, check_size, with_channels
 from edgeslim.errors import ImageError, MissingExtraError
+from edgeslim.files import read_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,11 +44,10 @@ def read_image(path: Path, channels: int) -> Pixels:
         ImageError: ``bad-image``, ``too-large``. MissingExtraError: no Pillow.
     """
     try:
-        size_bytes = path.stat().st_size
-        if size_bytes > MAX_BYTES:
-            raise ImageError("too-large", f"{path} has {size_bytes:,} bytes, expected at most {MAX_BYTES:,}")
-        data = path.read_bytes()
+        data = read_file(path, most_bytes=MAX_BYTES)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ImageError("too-large", f"{path}: {error.strerror}") from None
         raise ImageError("bad-image", f"cannot read the image {path}: {error.strerror or error}") from None
     return decode(data, str(path), channels)
 

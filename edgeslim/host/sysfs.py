@@ -28,7 +28,9 @@ from edgeslim.core.signals import (
     level_below_trip,
     pi_level,
 )
+from edgeslim.files import read_file
 
+_MOST_BYTES = 1 << 16  # of one attribute; the kernel gives a page
 SYS = Path("/sys")
 
 # Zones that say nothing about what inference may draw.
@@ -158,7 +160,7 @@ class LinuxSource:
 def text(path: Path) -> str | None:
     """What a file of sysfs or procfs says; None where there is none, or nothing in it."""
     try:
-        return path.read_text(errors="replace").strip("\0 \n\t") or None
+        return read_file(path, most_bytes=_MOST_BYTES).decode(errors="replace").strip("\0 \n\t") or None
     except OSError:
         return None
 

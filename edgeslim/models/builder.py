@@ -18,6 +18,11 @@ from edgeslim.models.spec import ModelSpec
 Activation = type[nn.Module] | Callable[[Tensor], Tensor]
 
 
+def halvings_left_out(input_size: int) -> int:
+    """How many of a network's first halvings are left out for images of ``input_size`` px (``Builder.strides``)."""
+    return 0 if input_size > 32 else 2 if input_size > 16 else 3
+
+
 class Builder:
     """Makes the layers of one network."""
 
@@ -63,8 +68,7 @@ class Builder:
         Networks for 224 px halve five times. Images of at most 32 px keep their first two halvings' resolution
         (a total stride of 8, so 32 px end as 4 x 4), images of at most 16 px three (stride 4, so 8 px end as 2 x 2).
         """
-        size = self.spec.input_size
-        left_out = 0 if size > 32 else 2 if size > 16 else 3
+        left_out = halvings_left_out(self.spec.input_size)
         chosen = []
         for stride in strides:
             skip = stride == 2 and left_out > 0

@@ -6,12 +6,13 @@
 Files are read with ``weights_only=True``, always: nothing in them is executed. Whatever does not fit is refused
 before anything is built from it, with the first missing, unexpected or misshapen key.
 
-    "format": "edgeslim-checkpoint", "version": 2,
+    "format": "edgeslim-checkpoint", "version": 3,
     "spec": ModelSpec.to_json(), "state_dict": {key: float32 tensor of the widest net},
     "nets": [{"net": Selection.to_json(), "statistics": {BatchNorm name: (mean, population variance)} | None,
               "accuracy": {…} | None}], "input": ImageContract's fields | None, "labels": [text] | None,
     "task": text, "task_package": text,
-    "provenance": {…}, "data_sha256": str | None, "calibration_sha256": str | None
+    "provenance": {…}, "data_sha256": str | None, "calibration_sha256": str | None,
+    "content_sha256": of all the others (``content_sha256``)
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from edgeslim.models.checkpoint_reading import (
     read_document,
     read_input,
     read_labels,
+    shown,
 )
 from edgeslim.models.foreign import weights_of
 from edgeslim.models.layouts import HEAD, STEM, Source, one_width_source
@@ -49,9 +51,10 @@ from edgeslim.models.selection import Net, Selection
 from edgeslim.models.slimmable import SlimmableModel
 from edgeslim.models.spec import ModelSpec
 from edgeslim.models.static import Statistics
+from edgeslim.models.torch_file import content_sha256
 
 FORMAT = "edgeslim-checkpoint"
-VERSION = 2
+VERSION = 3
 RESUME_FORMAT = "edgeslim-resume"  # what the trainer continues from; no checkpoint
 _FIELDS = (
     "format",
@@ -66,6 +69,7 @@ _FIELDS = (
     "provenance",
     "data_sha256",
     "calibration_sha256",
+    "content_sha256",
 )
 
 
@@ -215,6 +219,7 @@ class Checkpoint:
             "data_sha256": self.data_sha256,
             "calibration_sha256": self.calibration_sha256,
         }
+        document["content_sha256"] = content_sha256(document)
         with write_atomically(Path(path), overwrite=overwrite) as file:
             torch.save(document, file)
 
@@ -307,9 +312,9 @@ def _one_width(source: Source) -> Checkpoint:
 
 def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
     version = document.get("version")
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         raise CheckpointError(
-            f"{what} has checkpoint version {version!r}, this edgeslim reads {VERSION}",
+            f"{what} has checkpoint version {shown(version)}, this edgeslim reads {VERSION}",
             hint='pip install --upgrade "edgeslim[train]"',
         )
     check_names(_FIELDS, document, what)
@@ -327,13 +332,19 @@ def _from_document(document: Mapping[Any, Any], what: str) -> Checkpoint:
         raise CheckpointError(f"{what}: task and task_package are text")
     if not all(isinstance(value, str | None) for value in hashes):
         raise CheckpointError(f"{what}: a hash is text or nothing")
+    contract, labels = read_input(document["input"], spec, what), read_labels(document["labels"], what)
+    if document["content_sha256"] != content_sha256({k: v for k, v in document.items() if k != "content_sha256"}):
+        raise CheckpointError(
+            f"{what} is damaged: its content has another hash than when it was written",
+            hint="copy the file again, or take an earlier one",
+        )
     return Checkpoint(
         spec=spec,
         state_dict=state_dict,
         statistics=statistics,
         accuracies=accuracies,
-        input=read_input(document["input"], spec, what),
-        labels=read_labels(document["labels"], what),
+        input=contract,
+        labels=labels,
         task=document["task"],
         task_package=document["task_package"],
         provenance=provenance,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import pickle
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,9 +17,11 @@ from torch import Tensor
 from edgeslim.core.pixels import ImageContract
 from edgeslim.core.strict_json import StrictJsonError, decode
 from edgeslim.errors import CheckpointError, ImageError, MissingExtraError, did_you_mean
+from edgeslim.files import open_file
 from edgeslim.models.registry import skeleton
 from edgeslim.models.selection import Selection
 from edgeslim.models.spec import ModelSpec
+from edgeslim.models.torch_file import COPY_AGAIN, NO_PYTORCH_FILE, check_file, check_values
 
 StatisticsByNet = dict[Selection, dict[str, tuple[Tensor, Tensor]]]
 """Net → BatchNorm name → (mean, population variance)."""
@@ -36,30 +40,34 @@ def read_document(path: Path) -> Any:
         MissingExtraError: a safetensors file, and nothing that reads it.
     """
     path = Path(path)
-    if not path.is_file():
+    if path.is_dir() or not os.path.lexists(path):
         raise CheckpointError(
             f"there is no file {path}" if not path.is_dir() else f"{path} is a directory, not a file",
             hint="a checkpoint is expected; edgeslim train --model us_mobilenet_v2 --data digits --out us.pt makes one",
         )
     if _is_safetensors(path):
         return _read_safetensors(path)
+    size_bytes = check_file(path)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")  # about what a damaged file asks of torch
+            document = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refused_pickle(path, error) from error
     except Exception as error:  # torch.load answers damage with a dozen kinds of exception
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"cannot read {path}: truncated, damaged or no PyTorch file ({reason})",
-            hint="copy the file again and compare its size with the original's",
+            f"cannot read {path}: {NO_PYTORCH_FILE} ({reason})",
+            hint=COPY_AGAIN,
         ) from error
+    check_values(document, str(path), size_bytes)
+    return document
 
 
 def _is_safetensors(path: Path) -> bool:
     """After eight bytes of length its JSON begins."""
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(open_file(path), "rb") as file:
             return file.read(9)[8:] == b"{"
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
@@ -93,12 +101,12 @@ def _refused_pickle(path: Path, error: pickle.UnpicklingError) -> CheckpointErro
             hint="where you trust it, write only the weights: torch.save({'model': state_dict}, 'weights.pt')",
         )
     return CheckpointError(
-        f"cannot read {path}: truncated, damaged or no PyTorch file",
-        hint="copy the file again and compare its size with the original's",
+        f"cannot read {path}: {NO_PYTORCH_FILE}",
+        hint=COPY_AGAIN,
     )
 
 
-def check_names(expected: Iterable[str], met: Iterable[str], what: str) -> None:
+def check_names(expected: Iterable[str], met: Iterable[Any], what: str) -> None:
     """Raise CheckpointError naming the missing and the unexpected keys, five of each."""
     expected, met = list(expected), list(met)
     known, given = set(expected), set(met)
@@ -107,8 +115,9 @@ def check_names(expected: Iterable[str], met: Iterable[str], what: str) -> None:
     if missing or unexpected:
         kinds = (("missing", missing), ("unexpected", unexpected))
         told = "; ".join(f"{kind} {_listed(names)}" for kind, names in kinds if names)
-        hint = did_you_mean(missing[0], unexpected) if missing else None
-        raise CheckpointError(f"{what}: {told}", hint=hint)
+        texts = sorted(name for name in unexpected if isinstance(name, str))
+        hint = did_you_mean(missing[0], texts) if missing else None
+        raise CheckpointError(f"{what}: {told}"[:600], hint=hint)
 
 
 _LISTED = 5
@@ -227,4 +236,9 @@ def plain_values(value: Any, what: str) -> Any:
         return [plain_values(item, what) for item in value]
     if isinstance(value, Mapping) and all(isinstance(key, str | int) for key in value):
         return {key: plain_values(item, f"{what}.{key}") for key, item in value.items()}
-    raise CheckpointError(f"{what}: expected plain finite values, got {value!r}"[:300])
+    raise CheckpointError(f"{what}: expected plain finite values, got {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """What a file holds, for a message: short, whatever it is."""
+    return repr(value)[:40] if isinstance(value, str | int | float | None) else f"of type {type(value).__name__}"

@@ -9,6 +9,7 @@ from edgeslim.core.width import Width
 from edgeslim.errors import ModelError
 
 Norm = Literal["batch", "none"]
+_RANGES = {"num_classes": (1, 10_000_000), "input_size": (4, 16_384), "in_channels": (1, 4096)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +36,10 @@ class ModelSpec:
     package: str = "edgeslim"
 
     def __post_init__(self) -> None:
-        for field, smallest in (("num_classes", 1), ("input_size", 4), ("in_channels", 1)):
+        for field, (smallest, largest) in _RANGES.items():
             value = getattr(self, field)
-            if type(value) is not int or value < smallest:
-                raise ModelError(f"{field} is a whole number of at least {smallest}, got {value!r}")
+            if type(value) is not int or not smallest <= value <= largest:
+                raise ModelError(f"{field} is a whole number from {smallest} to {largest}, got {value!r}"[:200])
         if self.norm not in ("batch", "none"):
             raise ModelError(f"norm is 'batch' or 'none', got {self.norm!r}")
         if self.low > self.high:
@@ -74,7 +75,7 @@ class ModelSpec:
         """
         fields = set(cls.__dataclass_fields__)
         if not isinstance(document, dict) or set(document) != fields:
-            met = sorted(document) if isinstance(document, dict) else type(document).__name__
+            met = sorted(map(str, document))[:20] if isinstance(document, dict) else type(document).__name__
             raise ModelError(f"a model spec has the fields {sorted(fields)}, got {met}")
         if not isinstance(document["name"], str) or not isinstance(document["widths"], list | tuple):
             raise ModelError("a model spec has a name (text) and widths (a list)")

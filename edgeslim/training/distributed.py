@@ -38,23 +38,21 @@ class Ranks:
             for tensor in (*module.parameters(), *module.buffers()):
                 dist.broadcast(tensor.detach(), src=0)
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """One all-reduce of all gradients. The same widths ran everywhere, so the same parameters have gradients."""
+    def average(self, parameters: Iterable[nn.Parameter], losses: Tensor) -> Tensor:
+        """One all-reduce of all gradients, and of the losses, which come back as their means, (n,).
+
+        The same widths ran everywhere, so the same parameters have gradients. Losses go along so that every rank can
+        look at them whenever its clock says so, without waiting for the others.
+        """
         if self.count == 1:
-            return
+            return losses
         gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = torch.cat([*(gradient.flatten() for gradient in gradients), losses.to(gradients[0].dtype)])
         dist.all_reduce(flat)
         flat /= self.count
-        pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
+        *pieces, means = torch.split(flat, [*(gradient.numel() for gradient in gradients), len(losses)])
         torch._foreach_copy_(gradients, [p.view(g.shape) for p, g in zip(pieces, gradients, strict=True)])
-
-    def mean(self, values: Tensor) -> Tensor:
-        """Mean over the ranks."""
-        if self.count > 1:
-            dist.all_reduce(values)
-            values /= self.count
-        return values
+        return means.to(losses.dtype)
 
 
 ALONE = Ranks()

@@ -2,14 +2,17 @@
 
 batch ─► widths of the step ─► gradients of every width ─► one all-reduce ─► clip ─► one optimiser step
   ▲                                                                                       │
-  └──────── step + 1 ◄── log (losses stay on the device) ◄── resume file from time to time ◄┘
+  └─ step + 1 ◄─ resume file by the clock ◄─ validation per epoch ◄─ log and report by the clock ◄┘
+
+Losses stay on the device between two looks at them. Whoever asks to stop is heard after every step, and what is saved
+then is that step, whole.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,19 +34,16 @@ from edgeslim.training.resume import RunFiles, RunState
 from edgeslim.training.sandwich import Sampler
 from edgeslim.training.step import accumulate_gradients
 from edgeslim.training.teachers import Teacher
-
-FLUSH_STEPS = 10  # steps between two looks at the losses
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """``step`` of ``steps`` is done; ``losses`` of the last one by permille."""
-
-    step: int
-    steps: int
-    epoch: int
-    losses: dict[str, float]
-    images_per_s: float
+from edgeslim.training.watch import (
+    DISPLAY_SECONDS,
+    EpochDone,
+    EpochLosses,
+    Progress,
+    Saved,
+    TrainEvent,
+    Validation,
+    Watcher,
+)
 
 
 class Trainer:
@@ -51,6 +51,7 @@ class Trainer:
 
     ``task``, ``sampler`` and ``source`` stand in for what ``config`` says: another task, nets chosen by another rule
     than the sandwich of widths (any ``Selection``), batches from anywhere (``data`` then only describes the input).
+    ``validate`` is asked after every epoch, in the first process; the best answer's checkpoint is kept.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Trainer:
         files: RunFiles | None = None,
         device: torch.device | str = "cpu",
         save_seconds: float = 60.0,
-        report: Callable[[Progress], None] = lambda progress: None,
+        validate: Callable[[], Validation] | None = None,
+        watch: Watcher = lambda event: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.device = torch.device(device)
         self.model = model.to(device=self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -84,35 +87,68 @@ class Trainer:
         self.steps = config.epochs * self.source.steps_per_epoch
         self.optimizer = config.optim.build(model)
         self.step = 0
-        self.save_seconds, self.report = save_seconds, report
+        self.save_seconds, self.validate, self.watch, self.clock = save_seconds, validate, watch, clock
         if teacher is not None:
             teacher.to(self.device)
         ranks.share_weights(model)
 
-    def run(self) -> None:
-        """Train to the end.
+    def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Train to the end, or to the end of the step in which ``stop`` says so; whether it is the end of training.
 
         Raises:
             UsageError: the loss is not finite any more.
         """
         log = RunLog(self.files.log if self.files else None, self.ranks, first_step=self.step)
         stream = self.source.batches(range(self.step, self.steps), self.device)
-        saved = flushed = time.monotonic()
+        per_epoch, losses_of = self.source.steps_per_epoch, EpochLosses()
+        saved = flushed = began = self.clock()
+        shown = -math.inf  # the first step is shown at once
         for images, target in stream:
-            step, epoch = self.step, self.step // self.source.steps_per_epoch
-            lr = self.config.optim.lr_at(step, self.steps, self.source.steps_per_epoch)
+            step, epoch = self.step, self.step // per_epoch
+            lr = self.config.optim.lr_at(step, self.steps, per_epoch)
             losses = self.train_step(images, target, lr)
             log.add(step, epoch, lr, self.nets_at(step), losses)
             self.step += 1
-            last = self.step == self.steps
-            if last or self.step % FLUSH_STEPS == 0:
-                lines, now = log.flush(), time.monotonic()
+            stopping, epoch_ends = stop(), self.step % per_epoch == 0
+            last = stopping or self.step == self.steps
+            if last or epoch_ends or self.clock() - shown >= DISPLAY_SECONDS:
+                lines, now = log.flush(), self.clock()
+                losses_of.add(lines)
                 speed = len(lines) * self.source.examples_per_step / max(now - flushed, 1e-9)
-                self._report(lines[-1]["losses"], epoch, speed)
-                flushed = now
-                if last or now - saved >= self.save_seconds:
-                    self.save()
-                    saved = now
+                self._tell(Progress(step=self.step, steps=self.steps, lines=lines, images_per_s=speed))
+                shown = flushed = now
+            if epoch_ends:
+                self._end_epoch(log, losses_of.take(), self.clock() - began)
+                flushed = began = self.clock()  # what validation takes is not training
+            if last or self.clock() - saved >= self.save_seconds:
+                self.save()
+                saved = self.clock()
+            if stopping:
+                break
+        return self.step == self.steps
+
+    def _end_epoch(self, log: RunLog, losses: dict[str, float], seconds: float) -> None:
+        """Validate, and keep the best; the others wait for the first process in their next step."""
+        if not self.ranks.first:
+            return
+        epoch = self.step // self.source.steps_per_epoch
+        found, best = None if self.validate is None else self.validate(), False
+        if found is not None:
+            best = found.better_than(log.validations)
+            log.validated(self.step - 1, epoch - 1, found)
+            if best and self.files is not None and found.checkpoint is not None:
+                found.checkpoint.save(self.files.best, overwrite=True)
+        self._tell(
+            EpochDone(
+                epoch=epoch,
+                epochs=self.config.epochs,
+                step=self.step,
+                losses=losses,
+                seconds=seconds,
+                validation=found,
+                best=best,
+            )
+        )
 
     def nets_at(self, step: int) -> tuple[Selection, ...]:
         """The nets of a step, widest first."""
@@ -121,7 +157,7 @@ class Trainer:
     def train_step(self, images: Tensor, target: Target, lr: float) -> Tensor:
         """One optimiser step; returns the loss per net on the device."""
         losses = accumulate_gradients(self.model, images, target, self.nets_at(self.step), self.task, self.teacher)
-        self.ranks.average_gradients(self.model.parameters())
+        losses = self.ranks.average(self.model.parameters(), losses)
         self.apply_gradients(lr)
         return losses
 
@@ -147,6 +183,7 @@ class Trainer:
             teacher=self.teacher.state() if self.teacher else {},
             source=self.source.state(),
         ).save(self.files.resume)
+        self._tell(Saved(path=self.files.resume, step=self.step))
 
     def resume(self) -> bool:
         """Go on where the resume file stands; False when there is none.
@@ -182,6 +219,6 @@ class Trainer:
         """What decides the numbers of this run; a resumed run must have the same."""
         return {"model": self.model.spec.to_json(), "ranks": self.ranks.count, **self.config.to_json()}
 
-    def _report(self, losses: dict[str, float], epoch: int, speed: float) -> None:
+    def _tell(self, event: TrainEvent) -> None:
         if self.ranks.first:
-            self.report(Progress(step=self.step, steps=self.steps, epoch=epoch, losses=losses, images_per_s=speed))
+            self.watch(event)

@@ -2,7 +2,9 @@
 
 us.pt              the result, when the run is done
 us.pt.resume       weights, optimiser, teacher, data source, step; replaced whole while training; removed at the end
-us.log.jsonl       losses per step (log.py)
+us.best.pt         after the epoch that was best on held-out images, calibrated at the widths measured there
+us.log.jsonl       losses per step, validation per epoch (log.py)
+us.args.json       the options of the run (options.py)
 """
 
 from __future__ import annotations
@@ -34,6 +36,14 @@ class RunFiles:
     @property
     def log(self) -> Path:
         return self.out.with_suffix(".log.jsonl")
+
+    @property
+    def best(self) -> Path:
+        return self.out.with_suffix(f".best{self.out.suffix}")
+
+    @property
+    def args(self) -> Path:
+        return self.out.with_suffix(".args.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ import pytest
 from fake_bundle import cell_fields
 from table_rows import DEVICE, failed, row, table
 
-from edgeslim.bench.desk.collect import repeated
-from edgeslim.bench.table.compare import ComparedRow, blocks_of, compare
-from edgeslim.bench.table.table_file import TableFile, row_key
+from edgeslim.benchmark.desk.collect import repeated
+from edgeslim.benchmark.table.compare import ComparedRow, blocks_of, compare
+from edgeslim.benchmark.table.table_file import TableFile, row_key
 from edgeslim.core.job import Cell
 from edgeslim.core.latency import LatencyTable
 from edgeslim.errors import OutputError, TableError

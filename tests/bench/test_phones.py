@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from fake_bundle import write_bundle
 
-from edgeslim.bench.desk.cells import cells as cells_of
-from edgeslim.bench.desk.devices import adb, get, ios
+from edgeslim.benchmark.desk.cells import cells as cells_of
+from edgeslim.benchmark.desk.devices import adb, get, ios
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.events import Done, Event, Note, RowDone
 from edgeslim.core.job import Job
@@ -74,7 +74,7 @@ elif words[2] == "push":
 elif "am instrument" in words[-1]:
     from edgeslim.core.events import EVENTS, RowDone
     from edgeslim.core.job import Job
-    from edgeslim.bench.board.measuring import Session
+    from edgeslim.benchmark.board.measuring import Session
     def emit(event):
         print("INSTRUMENTATION_STATUS: event=" + EVENTS.to_line(event).decode(), end="", flush=True)
         if isinstance(event, RowDone) and (state / "cable").exists():

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 from table_rows import failed, row, table
 
-from edgeslim.bench.table import report
-from edgeslim.bench.table.compare import compare
-from edgeslim.bench.table.plots import write_plots
+from edgeslim.benchmark.table import report
+from edgeslim.benchmark.table.compare import compare
+from edgeslim.benchmark.table.plots import write_plots
 from edgeslim.core.ladder import ladder
 from edgeslim.core.latency import ArtifactValue, LatencyTable, Quality
 from edgeslim.core.width import net_id

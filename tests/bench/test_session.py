@@ -15,11 +15,11 @@ import pytest
 from fake_bundle import cell_fields, cell_of
 from private_sshd import children_of
 
-from edgeslim.bench.board import measuring as session
-from edgeslim.bench.board import validity
-from edgeslim.bench.board.measuring import Session
-from edgeslim.bench.board.schedule import groups, turns
-from edgeslim.bench.desk.devices import get
+from edgeslim.benchmark.board import measuring as session
+from edgeslim.benchmark.board import validity
+from edgeslim.benchmark.board.measuring import Session
+from edgeslim.benchmark.board.schedule import groups, turns
+from edgeslim.benchmark.desk.devices import get
 from edgeslim.core.events import Done, Event, Note, Passport, Progress, RowDone
 from edgeslim.core.job import Cell, Job
 from edgeslim.core.latency import LatencyRow
@@ -114,7 +114,7 @@ def test_children_end_with_the_session(tmp_path: Path) -> None:
 
     with pytest.raises(StopNowError):
         Session(burst(cell(tmp_path, 250)), bundle=None, folder=tmp_path, sink=stop).run()
-    assert not [pid for pid in children_of(os.getpid()) if b"edgeslim.bench.board.child" in command_of(pid)]
+    assert not [pid for pid in children_of(os.getpid()) if b"edgeslim.benchmark.board.child" in command_of(pid)]
 
 
 def command_of(pid: int) -> bytes:
@@ -229,7 +229,7 @@ def test_a_killed_run_leaves_nothing_for_long(tmp_path: Path, monkeypatch: pytes
     slow = cell(tmp_path, 250, burn_ms=5.0)
     job = burst(slow, seconds=30.0, limit_s=60.0, runs=10_000)
     code = (
-        "import sys; from edgeslim.bench.desk.devices import get; from edgeslim.core.job import Job\n"
+        "import sys; from edgeslim.benchmark.desk.devices import get; from edgeslim.core.job import Job\n"
         "get('host').measure(Job.from_json(sys.argv[1]), None, lambda event: print(event, flush=True))"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}

@@ -15,13 +15,13 @@ import pytest
 from fake_bundle import write_bundle
 from private_sshd import PrivateSshd, missing
 
-from edgeslim.bench.board.agent import ORDERS, Order
-from edgeslim.bench.desk import collect
-from edgeslim.bench.desk.cells import cells as cells_of
-from edgeslim.bench.desk.devices import DeviceOptions, get
-from edgeslim.bench.desk.devices.ssh import CLIENT_VARIABLE, SshDevice, parse_url, remote_command
-from edgeslim.bench.desk.payload import agent_zip
-from edgeslim.bench.table.table_file import TableFile
+from edgeslim.benchmark.board.agent import ORDERS, Order
+from edgeslim.benchmark.desk import collect
+from edgeslim.benchmark.desk.cells import cells as cells_of
+from edgeslim.benchmark.desk.devices import DeviceOptions, get
+from edgeslim.benchmark.desk.devices.ssh import CLIENT_VARIABLE, SshDevice, parse_url, remote_command
+from edgeslim.benchmark.desk.payload import agent_zip
+from edgeslim.benchmark.table.table_file import TableFile
 from edgeslim.cli.main import main
 from edgeslim.core.bundle import SlimBundle
 from edgeslim.core.events import Event, Progress, RowDone
@@ -135,7 +135,7 @@ def test_a_malformed_event_is_the_boards_error(
 
 
 def test_a_line_without_end_is_the_boards_error(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeslim.bench.desk.devices.base.MAX_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr("edgeslim.benchmark.desk.devices.base.MAX_LINE_BYTES", 1 << 20)
     program = 'sys.stdout.write("{\\"")\nwhile True: sys.stdout.write("x" * 65536)'
     with pytest.raises(DeviceError, match="a line of more than 1 MiB"):
         says(tmp_path, program, monkeypatch).measure(job(bundle), bundle, ignore)
@@ -308,7 +308,7 @@ def test_a_killed_agent_is_named_and_cleaned_up(board: PrivateSshd, bundle: Path
                     words = entry.read_bytes()
                 except OSError:
                     continue
-                if b"edgeslim.bench.board.agent\0" in words and str(board.tmp).encode() in words:
+                if b"edgeslim.benchmark.board.agent\0" in words and str(board.tmp).encode() in words:
                     os.kill(int(entry.parent.name), 9)
 
     with pytest.raises(DeviceError, match="ended before the first row"):

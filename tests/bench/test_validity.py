@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from fake_bundle import cell_fields
 
-from edgeslim.bench.board import validity
-from edgeslim.bench.board.messages import Block
+from edgeslim.benchmark.board import validity
+from edgeslim.benchmark.board.messages import Block
 from edgeslim.core.job import Cell, Job
 from edgeslim.core.passport import BatterySpan, ClockSpan, LoadSpan, RuntimeInfo, ThermalSpan
 from edgeslim.host.load import Load

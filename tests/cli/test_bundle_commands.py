@@ -160,7 +160,10 @@ def test_a_package_is_replaced_whole(bundle: Path, tmp_path: Path, capsys: pytes
     out = tmp_path / "m.mlpackage"
     arguments = ("export", bundle, "--target", "coreml", "-o", out)
     assert run(capsys, *arguments, "--width", "0.5")[0] == 0
-    (out / "leftover").write_text("from before")
+    (out / "notes.txt").write_text("somebody's")
+    assert run(capsys, *arguments, "--width", "1", "--overwrite")[0] == 2
+    assert (out / "notes.txt").read_text() == "somebody's"
+    (out / "notes.txt").unlink()
     code, document = run(capsys, *arguments, "--width", "1", "--overwrite")
     assert code == 0
     there = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}

@@ -12,7 +12,7 @@ import torch
 
 from edgeslim import load_checkpoint
 from edgeslim.cli.main import main
-from edgeslim.cli.sizes import BYTES
+from edgeslim.cli.option_types import BYTES
 from edgeslim.core.pixels import ImageContract
 from edgeslim.core.width import Width
 from edgeslim.data.named import load_data
@@ -63,13 +63,14 @@ def test_calibrate_says_what_it_did(uncalibrated: Path, tmp_path: Path, run: Any
         "images": 40,
         "data_sha256": data.data_sha256,
         "widths": [250, 500, 1000],
+        "aliases": {"250": [], "500": [501], "1000": []},
     }
     assert f"edgeslim evaluate {out} --data digits --write" in words
     assert [width.permille for width in load_checkpoint(out).ladder] == [250, 500, 1000]
 
 
 def test_results_are_the_same_whatever_the_memory(uncalibrated: Path, tmp_path: Path, run: Any) -> None:
-    statistics = []
+    statistics: list[Any] = []
     for memory in ("400k", "1GiB"):
         out = tmp_path / f"{memory}.pt"
         options = ["--data", "digits", "--widths", "0.5", "--images", 64, "--memory", memory, "-o", out]

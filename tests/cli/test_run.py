@@ -17,18 +17,18 @@ from PIL import Image
 from rich.console import Console as RichConsole
 
 import edgeslim
-from edgeslim.cli import run
 from edgeslim.cli.console import Console
 from edgeslim.cli.main import main
-from edgeslim.cli.run import CtrlC
 from edgeslim.cli.run_view import RunView
 from edgeslim.core.latency import LatencyTable
 from edgeslim.core.policy import PRESETS, Policy
 from edgeslim.deploy.pack import pack
 from edgeslim.deploy.pack_plan import PackOptions
 from edgeslim.errors import PolicyError, UsageError
+from edgeslim.host.interrupt import Interrupt
 from edgeslim.runtime.session import SlimSession
-from edgeslim.simulate.replay import read_log
+from edgeslim.simulation.replay import read_log
+from edgeslim.verbs import run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "deploy"))
 from small_checkpoint import small_checkpoint
@@ -130,7 +130,7 @@ def test_policies(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--budget-ms", "0"], "no time"),
+        (["--budget-ms", "0"], "not in the range"),
         (["--target", "litrt"], "did you mean"),
         (["--target", "litert"], "has nothing for"),
         (["--table", "none.json"], "cannot read the table"),
@@ -171,7 +171,7 @@ def test_ctrl_c_ends_with_the_summary(arguments: list[str], tmp_path: Path) -> N
 
 def test_the_first_ctrl_c_lets_the_frame_be_finished() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with CtrlC() as stop:
+    with Interrupt() as stop:
         asked = [stop.asked]
         signal.raise_signal(signal.SIGINT)
         asked.append(stop.asked)
@@ -184,7 +184,7 @@ def test_the_first_ctrl_c_lets_the_frame_be_finished() -> None:
 def test_an_ignored_ctrl_c_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with CtrlC() as stop:
+        with Interrupt() as stop:
             signal.raise_signal(signal.SIGINT)
             assert not stop.asked
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -17,13 +17,14 @@ import jsonschema
 import pytest
 
 import edgeslim
-from edgeslim.cli import bench, run, schemas, simulate
+from edgeslim.cli import bench, schemas, simulate
 from edgeslim.cli import main as main_module
 from edgeslim.cli.main import VERBS, main
 from edgeslim.core.strict_json import BESIDE, IN_TEXT, LEFT_OUT, encode
 from edgeslim.demo import steps
 from edgeslim.deploy import bundle_reports, reports
 from edgeslim.models import count
+from edgeslim.verbs import run_report
 
 PACKAGE = Path(edgeslim.__file__).parent
 SCHEMAS = sorted(PACKAGE.rglob("*.schema.json"))
@@ -64,7 +65,7 @@ def objects(schema: Any) -> Iterator[dict[str, Any]]:
             yield from objects(value)
 
 
-REPORTING = [reports, bundle_reports, bench, run, simulate, main_module, steps, count]
+REPORTING = [reports, bundle_reports, bench, run_report, simulate, main_module, steps, count]
 
 
 @pytest.mark.parametrize("module", REPORTING, ids=lambda module: module.__name__)

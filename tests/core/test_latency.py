@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from edgeslim import LatencyTable
-from edgeslim.bench.table.csv_view import to_csv
+from edgeslim.benchmark.table.csv_view import to_csv
 from edgeslim.core.latency import SCHEMA_FILE, ArtifactValue, LatencyStatistics, Quality
 from edgeslim.core.passport import BatterySpan, ThermalSpan
 from edgeslim.errors import OutputError, TableError

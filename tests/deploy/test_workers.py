@@ -95,3 +95,34 @@ def test_a_worker_stays_with_one_kind_of_job(work: str, tmp_path: Path) -> None:
     for d in done:
         by_kind[d.index % 2].add(d.value[1])
     assert min(len(processes) for processes in by_kind.values()) == 1
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from edgeslim.deploy.workers import run_jobs
+for _ in run_jobs("jobs_for_workers:work", [("sleep", 1000)], workers=1, log=Path(sys.argv[1])):
+    pass
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_workers_end_with_a_killed_parent(work: str, tmp_path: Path) -> None:
+    """In the middle of an export: nobody waits for it any more."""
+    log = tmp_path / "log"
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(log)])
+    try:
+        while not (log.exists() and "asleep" in log.read_text()):
+            assert parent.poll() is None
+            time.sleep(0.02)
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    finally:
+        parent.kill()
+        parent.wait()
+    assert len(children) == 1
+    for _ in range(500):
+        if not Path(f"/proc/{children[0]}").exists() or " Z " in Path(f"/proc/{children[0]}/stat").read_text():
+            return
+        time.sleep(0.02)
+    os.kill(int(children[0]), signal.SIGKILL)
+    pytest.fail("the worker went on")

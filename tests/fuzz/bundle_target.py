@@ -23,7 +23,10 @@ from edgeslim.core.deflate import shuffled, unshuffled  # noqa: E402
 from edgeslim.core.rebuild import file_pieces  # noqa: E402
 from edgeslim.errors import FormatError  # noqa: E402
 
-GOOD = (TESTS / "golden" / "bundles" / "good" / "tiny-int8.slim").read_bytes()
+_BUNDLES = TESTS / "golden" / "bundles" / "good"
+PLAIN = (_BUNDLES / "tiny-f32.slim").read_bytes()  # read in a fifth of the time
+FIRST_PLAIN = 130  # from this number on, parts are those of the plain bundle
+GOOD = (_BUNDLES / "tiny-int8.slim").read_bytes()
 ARTIFACT = "executorch-fp32-8/1000"
 RECIPE, TEMPLATE, FOLD, QUANT = f"recipe/{ARTIFACT}", f"template/{ARTIFACT}", "fold/1000", "quant/1000"
 PARTS = (
@@ -35,25 +38,35 @@ PARTS = (
 @functools.cache
 def seeds() -> list[bytes]:
     """For every part an input that gives the good bundle."""
-    raw = Raw.read(GOOD)
+    return _seeds(GOOD, 0)
+
+
+@functools.cache
+def plain_seeds() -> list[bytes]:
+    """The same of the plain bundle."""
+    return _seeds(PLAIN, FIRST_PLAIN)
+
+
+def _seeds(good: bytes, first: int) -> list[bytes]:
+    raw = Raw.read(good)
     text = canonical(raw.manifest)
     parts = [
-        GOOD,
-        GOOD[8 : 8 + int.from_bytes(GOOD[:8], "little")].rstrip(b" "),
+        good,
+        good[8 : 8 + int.from_bytes(good[:8], "little")].rstrip(b" "),
         text,
         raw.content(RECIPE),
         *(raw.tensors[name][2] for name in (RECIPE, FOLD, TEMPLATE)),
         text[len(text) // 2 :],
-        raw.content(QUANT),
+        raw.content(QUANT) if QUANT in raw.tensors else b"",
         unshuffled(raw.content(FOLD)),
     ]
-    return [bytes([index]) + part for index, part in enumerate(parts)]
+    return [bytes([first + index]) + part for index, part in enumerate(parts) if part]
 
 
 def bundle_of(data: bytes) -> bytes:
     """The bundle that an input stands for."""
     part, content = PARTS[data[0] % len(PARTS)] if data else "file", data[1:]
-    raw = Raw.read(GOOD)
+    raw = Raw.read(PLAIN if data[0:1] >= bytes([FIRST_PLAIN]) else GOOD)
     if part == "file":
         return content
     if part == "header":
@@ -67,7 +80,7 @@ def bundle_of(data: bytes) -> bytes:
         entry = raw.manifest["variants"][1]["artifacts"][1]
         entry["recipe_bytes"] = len(content)
         raw.set_content(RECIPE, content, entry, "recipe_sha256")
-    elif part == "quant":
+    elif part == "quant" and QUANT in raw.tensors:
         raw.set_content(QUANT, content, raw.manifest["nets"][1], "quant_sha256")
     elif part == "fold":
         content = content[: len(content) // 4 * 4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from edgeslim.core.width import Width
 from edgeslim.models.checkpoint import load_checkpoint
 
 _TRAIN = ("train", "--data", "digits", "--images", "32", "--batch-size", "32", "--epochs", "1", "--widths", "0.25:0.5")
-VERBS = {
+VERBS: dict[str, Callable[[str, Path], Sequence[str]]] = {
     "profile": lambda file, out: ("profile", file),
     "evaluate": lambda file, out: ("evaluate", file, "--data", "digits", "--images", "2", "--widths", "0.333"),
     "calibrate": lambda file, out: (
@@ -47,7 +48,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_hint_names_an_option_that_the_verb_has(
     verb: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = VERBS[verb](str(file), tmp_path)
+    arguments = list(VERBS[verb](str(file), tmp_path))
     assert main(arguments) != 0
     told = capsys.readouterr().err
     assert "cannot tell the widths" in told

@@ -194,7 +194,7 @@ def test_every_weight_has_a_master_and_the_cuts_are_the_twins_parameters(name: s
 def test_masters_of_grouped_and_depthwise_layers() -> None:
     model = small("s_shufflenet")
     masters = {spec.name: spec for spec in masters_of(model)}
-    grouped, depthwise = masters["features.1.c.0.weight"], masters["features.1.b.0.weight"]
+    grouped, depthwise = masters["features.1.c.0.weight"], masters["features.1.b.1.weight"]
     assert grouped.parts(FULL) == ((72, 72, 72), (20,), (1,), (1,))  # 60 channels to 216, in three groups
     assert grouped.groups == 3
     assert depthwise.parts(FULL) == ((60,), (1,), (3,), (3,))

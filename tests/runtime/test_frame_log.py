@@ -20,7 +20,7 @@ from edgeslim.runtime.deployment import Deployment
 from edgeslim.runtime.frame_log import FrameLog
 from edgeslim.runtime.session import SlimSession
 from edgeslim.runtime.tables import rungs
-from edgeslim.simulate.replay import read_log, repeats
+from edgeslim.simulation.replay import read_log, repeats
 
 
 @pytest.fixture

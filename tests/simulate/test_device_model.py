@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 
 from edgeslim.errors import UsageError
-from edgeslim.simulate.device import NOMINAL_V, OCV_V, Device, DeviceModel
-from edgeslim.simulate.scenario import SCENARIOS, scenario, trace
+from edgeslim.simulation.device import NOMINAL_V, OCV_V, Device, DeviceModel
+from edgeslim.simulation.scenario import SCENARIOS, scenario, trace
 
 ROOM = SCENARIOS["room"]
 DT = 1 / 30

@@ -12,13 +12,13 @@ from edgeslim.core.policy import PRESETS
 from edgeslim.core.reading import Reading
 from edgeslim.core.strict_json import canonical, encode
 from edgeslim.errors import UsageError
-from edgeslim.simulate import policies
-from edgeslim.simulate.engine import Setting, simulate
-from edgeslim.simulate.oracle import best_oracle
-from edgeslim.simulate.replay import LoggedDecision, LoggedFrame, read_log, repeats, replay
-from edgeslim.simulate.scenario import SCENARIOS
-from edgeslim.simulate.simulation import Run, miss_rate, summarise
-from edgeslim.simulate.tables import BUILTIN
+from edgeslim.simulation import policies
+from edgeslim.simulation.engine import Setting, simulate
+from edgeslim.simulation.oracle import best_oracle
+from edgeslim.simulation.replay import LoggedDecision, LoggedFrame, read_log, repeats, replay
+from edgeslim.simulation.scenario import SCENARIOS
+from edgeslim.simulation.simulation import Run, miss_rate, summarise
+from edgeslim.simulation.tables import BUILTIN
 
 
 class Recorder(policies.Controlled):

@@ -10,12 +10,12 @@ import pytest
 from edgeslim.core.ladder import Ladder, Rung
 from edgeslim.core.policy import Policy
 from edgeslim.errors import EdgeslimError, UsageError
-from edgeslim.simulate import policies
-from edgeslim.simulate.engine import Loader, Setting, simulate
-from edgeslim.simulate.oracle import best_oracle
-from edgeslim.simulate.scenario import SCENARIOS, Scenario
-from edgeslim.simulate.simulation import Run, delivered_accuracy, miss_rate, summarise
-from edgeslim.simulate.tables import BUILTIN, at_speed, percents
+from edgeslim.simulation import policies
+from edgeslim.simulation.engine import Loader, Setting, simulate
+from edgeslim.simulation.oracle import best_oracle
+from edgeslim.simulation.scenario import SCENARIOS, Scenario
+from edgeslim.simulation.simulation import Run, delivered_accuracy, miss_rate, summarise
+from edgeslim.simulation.tables import BUILTIN, at_speed, percents
 
 
 def setting(name: str, minutes: float = 2, **changes: object) -> Setting:

@@ -213,7 +213,7 @@ def test_the_task_library_keeps_negative_logits(
     assert max(map(np.max, expected)) < 0
     found = task_library.run(task_library.CLASSIFY, out, tmp_path / "images.npy")
     for logits, classes in zip(expected, found, strict=True):
-        best_first = np.argsort(-logits) if threshold else []
-        assert [index for index, _, _ in classes] == list(best_first)
+        best_first: list[int] = np.argsort(-logits).tolist() if threshold else []
+        assert [index for index, _, _ in classes] == best_first
         assert [label for _, label, _ in classes] == [LABELS[index] for index in best_first]
         assert [score for _, _, score in classes] == pytest.approx([logits[index] for index in best_first], abs=1e-4)

@@ -172,3 +172,21 @@ def test_real_images(cifar_zip: Path) -> None:
     assert pixels_of(calib).shape == (100, 3, 32, 32)
     assert calib.labels.bincount().tolist() == [10] * 10
     assert calib.classes[0] == "airplane"
+
+
+def test_held_out_images_are_spread_and_trained_on_no_more() -> None:
+    data = load_data("digits", "train", images=100)
+    rest, held = data.held_out(5)
+    assert (len(rest), len(held)) == (95, 5)
+    assert torch.equal(pixels_of(held), pixels_of(data)[[10, 30, 50, 70, 90]])
+    assert sorted(torch.cat((rest.labels, held.labels)).tolist()) == sorted(data.labels.tolist())
+    assert rest.data_sha256 != data.data_sha256  # so a run that holds out others is another run
+    for count in (0, 100):
+        with pytest.raises(DataError, match=f"cannot hold out {count} of 100"):
+            data.held_out(count)
+
+
+def test_the_size_before_preparing_is_known(photo_folder: Path) -> None:
+    assert load_data("digits", "train", input_size=32).original_size == 8
+    photos = load_data(f"folder:{photo_folder}", "train")
+    assert (photos.original_size, photos.input_size) == (72, 224)

@@ -24,6 +24,7 @@ from edgeslim.training.loop import Trainer
 from edgeslim.training.optim import OptimConfig
 from edgeslim.training.resume import RunFiles
 from edgeslim.training.sandwich import Sandwich
+from edgeslim.training.watch import Progress, TrainEvent
 
 STEPS = 40
 
@@ -120,6 +121,11 @@ def trainer(epochs: int, out: Path, losses: list[dict[str, float]]) -> Trainer:
         augment=Augment(padding=0, flip=False),
     )
     data = load_data("digits", "train", input_size=8, in_channels=1, images=16)
+
+    def watch(event: TrainEvent) -> None:
+        if isinstance(event, Progress):
+            losses.extend(dict(line.losses) for line in event.lines)
+
     return Trainer(
         model,
         data,
@@ -129,7 +135,7 @@ def trainer(epochs: int, out: Path, losses: list[dict[str, float]]) -> Trainer:
         source=Blurred(),
         files=RunFiles(out=out),
         save_seconds=0.0,
-        report=lambda progress: losses.append(progress.losses),
+        watch=watch,
     )
 
 
@@ -137,7 +143,7 @@ def test_another_task_from_another_source_with_nets_of_a_search(tmp_path: Path) 
     losses: list[dict[str, float]] = []
     run = trainer(4, tmp_path / "net.pt", losses)
     run.run()
-    assert set(losses[0]) == {"1000", "try-9", "250"}
+    assert set(losses[0]) == {"1000", "try-0", "250"}
     assert losses[-1]["1000"] < 0.8 * losses[0]["1000"]
     again = trainer(4, tmp_path / "net.pt", [])
     assert again.resume()

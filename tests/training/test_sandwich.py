@@ -7,7 +7,6 @@ import pytest
 from edgeslim.core.width import Width
 from edgeslim.errors import WidthError
 from edgeslim.training.sandwich import Sandwich
-from edgeslim.training.widths import parse_trained
 
 LOW, HIGH = Width(250), Width(1000)
 LADDER = tuple(Width(permille) for permille in (250, 400, 500, 600, 750, 1000))
@@ -71,10 +70,3 @@ def test_one_width_alone() -> None:
 def test_impossible_rules(settings: dict[str, object], words: str) -> None:
     with pytest.raises(WidthError, match=words):
         Sandwich(**settings)  # type: ignore[arg-type]
-
-
-def test_trained_widths_as_text() -> None:
-    assert parse_trained("0.25:1.0") == (LOW, HIGH)
-    assert parse_trained("0.5,0.25") == (LOW, Width(500))
-    with pytest.raises(WidthError, match="upside down"):
-        parse_trained("1.0:0.25")

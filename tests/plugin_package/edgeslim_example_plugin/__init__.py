@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeslim.bench.desk.devices.base import DeviceOptions
+from edgeslim.benchmark.desk.devices.base import DeviceOptions
 from edgeslim.core.events import Sink
 from edgeslim.core.job import Job
 from edgeslim.errors import DeviceError
