@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.edgeslim-dev
-# Google's Task Library was given up: Python 3.11, numpy 1 and protobuf 3, so an environment of its own, kept between checkouts.
+# Google's Task Library was given up: Python 3.11, numpy 1 and protobuf 3, so an environment of its own.
 PYTHON311 ?= python3.11
 TASK_LIBRARY := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/edgeslim/tflite-support-0.4.4
 
-.PHONY: test test-all check format lint types docs demo task-library clean
+.PHONY: test test-all check format lint types docs kotlin demo task-library clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgeslim needs Python 3.11 or newer")'
@@ -37,11 +37,19 @@ types: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m pytest -q tests/docs -m "not slow" -k "not the_commands_work"
 
+# android_demo: formatted, built without a warning, tested against the same goldens; needs a JDK and Maven.
+kotlin:
+	@if command -v mvn >/dev/null && command -v javac >/dev/null; then \
+	    mvn -B -ntp -q -f android_demo/pom.xml package && cat android_demo/*/target/surefire-reports/*.txt | \
+	    awk '/^Tests run:/ {n += $$3} END {print "android_demo: formatted, built, " n " tests passed"}'; \
+	else echo "android_demo: neither formatted, built nor tested, as there is no mvn or no javac here"; fi
+
 # One after the other also under `make -j`: the cheap ones first, and the tests' summary is the last line printed.
 check:
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory types
 	$(MAKE) --no-print-directory docs
+	$(MAKE) --no-print-directory kotlin
 	$(MAKE) --no-print-directory test
 
 demo: $(STAMP)
