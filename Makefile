@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.edgeslim-dev
+# Google's Task Library was given up: Python 3.11, numpy 1 and protobuf 3, so an environment of its own.
+PYTHON311 ?= python3.11
+TASK_LIBRARY := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/edgeslim/tflite-support-0.4.4
 
-.PHONY: test test-all check format lint types docs kotlin demo clean
+.PHONY: test test-all check format lint types docs kotlin demo task-library clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgeslim needs Python 3.11 or newer")'
@@ -51,6 +54,14 @@ check:
 
 demo: $(STAMP)
 	$(BIN)/edgeslim demo --out demo
+
+# What tests/targets/task_library.py looks for. libusb-package: the wheel wants libusb, which a bare machine has not.
+task-library: $(TASK_LIBRARY)/.ready
+
+$(TASK_LIBRARY)/.ready:
+	$(PYTHON311) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet tflite-support==0.4.4 'numpy<2' 'protobuf<4' libusb-package==1.0.30.0
+	touch $@
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,6 +22,7 @@ from edgeslim.files import read_file
 from edgeslim.verbs.checkpoints import load_named
 
 _MOST_LABEL_BYTES = 1 << 22
+COREML_HELP = "of Core ML alone; auto: fp16, but fp32 for the first operations, up to 1 % of the weights [fp16]"
 TARGETS_HELP = f"{targets.words()}, separated by commas; or all"
 
 
@@ -36,7 +37,7 @@ TARGETS_HELP = f"{targets.words()}, separated by commas; or all"
 @click.option(
     "--precision", "precisions", multiple=True, help="fp32, fp16 …, repeatable or with commas [each target's first]"
 )
-@click.option("--coreml-precision", type=click.Choice(["fp16", "fp32"]), help="of Core ML alone [fp16]")
+@click.option("--coreml-precision", type=click.Choice(["fp16", "auto", "fp32"]), help=COREML_HELP)
 @click.option(
     "--input-size",
     "input_sizes",
@@ -68,7 +69,7 @@ def command(
     out: Path | None,
     weights: Literal["fp32", "fp16"],
     precisions: tuple[str, ...],
-    coreml_precision: Literal["fp16", "fp32"] | None,
+    coreml_precision: Literal["fp16", "auto", "fp32"] | None,
     input_sizes: tuple[int, ...],
     input_option: str,
     calib: str | None,

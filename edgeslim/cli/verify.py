@@ -15,6 +15,7 @@ from edgeslim.cli.next_step import fresh, given, step
 from edgeslim.cli.option_types import COUNT, PATH, THREADS, Number
 from edgeslim.deploy.reports import VerifyRow
 from edgeslim.errors import VerificationError
+from edgeslim.targets.info import FEW
 from edgeslim.verbs.verify import VerifyOptions, verify
 
 
@@ -24,7 +25,7 @@ from edgeslim.verbs.verify import VerifyOptions, verify
 @click.option("--widths", help="only artifacts of these widths, or labels of nets [all]")
 @click.option("--artifact", "artifacts", multiple=True, help="one artifact by its id (repeatable) [all]")
 @click.option("--data", help=f"images; {DATA_HELP} [seeded ones]")
-@click.option("--images", "count", type=COUNT, default=8, show_default=True, help="how many images")
+@click.option("--images", "count", type=COUNT, help="how many images [of --data: fp32 8, fp16 256; seeded ones: 8]")
 @click.option(
     "--min-sqnr",
     type=Number(-200, 1000),
@@ -40,7 +41,7 @@ def command(
     widths: str | None,
     artifacts: tuple[str, ...],
     data: str | None,
-    count: int,
+    count: int | None,
     min_sqnr: float | None,
     strict: bool,
     threads: int,
@@ -61,6 +62,12 @@ def command(
     rows = found.rows
     wrong = [row for row in rows if not row.ok or (strict and not row.checked)]
     console.result(found, _table(console, bundle, rows))
+    for row in rows:
+        if row.agreement is not None:
+            console.say(f"{row.artifact}: {_answers(row)}")
+    real = data is not None
+    if weak := [row for row in rows if row.sqnr_db is not None and row.images * real < _wanted(row) > FEW]:
+        console.warn(_too_few(weak, real=real))
     if wrong:
         names = ", ".join(f"{row.artifact}: {_verdict(row)}" for row in wrong)
         console.warn(f"{bundle} is not verified: {names}")
@@ -87,7 +94,42 @@ def _verdict(row: VerifyRow) -> str:
         return "rebuilt bytes have another hash"
     if row.sqnr_db is None:
         return f"not checked: {row.reason}"
-    return f"{row.sqnr_db:.1f} dB" + ("" if row.ok else ", too far from PyTorch")
+    if row.ok:
+        return f"{row.sqnr_db:.1f} dB"
+    instead = "" if row.remedy is None else f" (closer: pack with {row.remedy})"
+    if row.changed_share:
+        return f"{row.sqnr_db:.1f} dB, {_images_of(row, row.changed_share)} answers changed{instead}"
+    return f"{row.sqnr_db:.1f} dB, too far from PyTorch{instead}"
+
+
+def _answers(row: VerifyRow) -> str:
+    """The share of same answers in words, ties apart."""
+    assert row.agreement is not None
+    if row.agreement == 1:
+        return f"the same answer as PyTorch on all {row.images} images"
+    text = f"the same answer as PyTorch on {_images_of(row, row.agreement)} images"
+    if row.tie_share:
+        text += f"; on {_images_of(row, row.tie_share)} PyTorch's two best are a tie at this precision"
+    if row.changed_share:
+        text += f"; a clear answer changed on {_images_of(row, row.changed_share)}"
+    return text
+
+
+def _images_of(row: VerifyRow, share: float) -> str:
+    return f"{share * row.images:.0f} of {row.images}"
+
+
+def _wanted(row: VerifyRow) -> int:
+    return targets.get(row.target).info.precision(row.precision).limits.images
+
+
+def _too_few(rows: list[VerifyRow], *, real: bool) -> str:
+    """What a judgement on few images is worth, and how to get a better one."""
+    names = ", ".join(dict.fromkeys(row.precision for row in rows))
+    most, wanted = max(row.images for row in rows), max(map(_wanted, rows))
+    kind = "images" if real else "seeded images"
+    more = "give --data a set with more of them" if real else "add --data DATA"
+    return f"{names} was judged on {most} {kind}; how many answers it keeps shows on {wanted} real ones: {more}"
 
 
 def _table(console: Console, bundle: Path, rows: Sequence[VerifyRow]) -> Table:

@@ -40,7 +40,7 @@ class PlannedRow:
     net: str
     """Id of its net."""
     precision: str
-    """Of its numbers: fp32, fp16, w8 or int8."""
+    """Of its numbers: fp32, fp16, auto (both), w8 or int8."""
     input: str
     """Id of its input: pixels of a side, or ``<height>x<width>``."""
 

@@ -27,11 +27,14 @@ from edgeslim.tasks.base import Task, named
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Over some images: the lowest SQNR in dB, the largest absolute error, the share with the same answer."""
+    """Over some images: the lowest SQNR in dB, the largest absolute error, and the shares with the same
+    answer, with another one that is a tie, and with another one that is none."""
 
     sqnr_db: float
     max_abs_error: float
     agreement: float
+    ties: float
+    changed: float
 
 
 def seeded_pixels(count: int, *, height: int, width: int, channels: int, seed: int = 0) -> list[Pixels]:
@@ -109,7 +112,7 @@ def compare(
         ValueError: no images.
         ModelError: the net, or the artifact, has other outputs than the task.
     """
-    ratios, errors, agreements = [], [], []
+    ratios, errors, agreements, ties, changed = [], [], [], [], []
     for pixels in images:
         with torch.inference_mode():
             ours = named(task, net(torch.from_numpy(net_input(pixels, contract))))
@@ -119,6 +122,8 @@ def compare(
         ratios.append(min(closeness.sqnr_db.values()))
         errors.append(max(float((ours[name].double() - theirs[name].double()).abs().max()) for name in ours))
         agreements.append(closeness.agreement)
+        ties.append(closeness.ties)
+        changed.append(max(0.0, 1 - closeness.agreement - closeness.ties))
     if not ratios:
         raise ValueError("comparing needs at least one image")
     worst = max(errors)
@@ -126,4 +131,6 @@ def compare(
         sqnr_db=min(ratios),
         max_abs_error=worst if math.isfinite(worst) else 3.4e38,
         agreement=sum(agreements) / len(agreements),
+        ties=sum(ties) / len(ties),
+        changed=sum(changed) / len(changed),
     )

@@ -103,6 +103,7 @@ def metadata_for(
         author=about.get("author", ""),
         licence=about.get("licence", ""),
         description=about.get("description", ""),
+        meanings={output.name: output.meaning for output in task_of(checkpoint).outputs},
     )
 
 

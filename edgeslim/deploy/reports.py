@@ -111,7 +111,7 @@ class VerifyRow:
     net: str
     """Id of its net."""
     precision: str
-    """Of its numbers: fp32, fp16, w8 or int8."""
+    """Of its numbers: fp32, fp16, auto (both), w8 or int8."""
     runtime: str | None
     """What it ran in (``coreml-mil``: the saved program, evaluated operation by operation); null: it did not run."""
     hash_ok: bool
@@ -128,8 +128,14 @@ class VerifyRow:
     """Over all outputs and images."""
     agreement: float | None
     """Share of the images with the same answer, as the bundle's task counts it."""
+    tie_share: float | None
+    """Share with another answer where PyTorch's two best lie closer than four times the rms error."""
+    changed_share: float | None
+    """Share with another answer that is no tie: what the precision breaks."""
+    remedy: str | None = field(default=None, metadata=LEFT_OUT)
+    """What to pack instead, where it is not ok and another precision is closer."""
     ok: bool
-    """Right bytes, and close enough where it was run."""
+    """Right bytes, and close enough and no more answers changed than the precision may, where it was run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,5 +144,7 @@ class VerifyReport:
 
     ok: bool
     """Whether every row is (with ``--strict``: and was run)."""
+    data: str | None
+    """Name of the data set whose images were compared on; null: seeded ones, made like photographs."""
     rows: tuple[VerifyRow, ...]
     """By variant and net."""

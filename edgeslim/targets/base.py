@@ -56,7 +56,8 @@ class Metadata:
     """What an artifact says about itself; goes inside the file in the runtime's own way.
 
     ``net`` is the id of the net in its bundle: ``0500``, or the label of a vector of channels. ``mean`` and ``std`` are
-    per channel for pixels scaled to [0, 1] (the torchvision convention).
+    per channel for pixels scaled to [0, 1] (the torchvision convention). ``meanings``: of outputs, by their names, in a
+    word or two.
     """
 
     model: str
@@ -69,6 +70,7 @@ class Metadata:
     author: str = ""
     licence: str = ""
     description: str = ""
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for label in self.labels:
@@ -96,8 +98,8 @@ class Metadata:
             "author": self.author,
             "licence": self.licence,
             "description": self.description,
-            "inputs": [asdict(tensor) for tensor in inputs],
-            "outputs": [asdict(tensor) for tensor in outputs],
+            "inputs": [{**asdict(tensor), "description": self.input_words(tensor)} for tensor in inputs],
+            "outputs": [{**asdict(tensor), "description": self.output_words(tensor)} for tensor in outputs],
         }
         return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -111,7 +113,16 @@ class Metadata:
             return f"{spec.dtype} {spec.layout}"
         if spec.dtype == "uint8":
             return f"{self.channel_order.upper()} pixels, 0 to 255"
-        return f"{self.channel_order.upper()} pixels as {spec.layout}: (pixel / 255 - mean) / std"
+        mean, std = (", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
+        return (
+            f"{self.channel_order.upper()} pixels as {spec.layout}: (pixel / 255 - mean) / std, mean {mean}, std {std}"
+        )
+
+    def output_words(self, spec: TensorInfo) -> str:
+        """What comes out, in words, for the file's own description of its output."""
+        if spec.name == OUTPUT_NAME:
+            return "one score per class, before softmax: any number, the largest is the answer"
+        return self.meanings.get(spec.name, f"{spec.dtype} {spec.layout}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

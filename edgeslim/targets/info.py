@@ -24,6 +24,8 @@ _PLATFORMS: dict[str, Platform] = {"Linux": "linux", "Darwin": "macos", "Windows
 _DESKTOPS: tuple[Platform, ...] = ("linux", "macos", "windows")
 EVERYWHERE: tuple[Platform, ...] = (*_DESKTOPS, "android", "ios")
 
+FEW = 8  # images that show whether a file computes the net at all
+
 
 def this_platform() -> Platform | None:
     """The one this Python runs on; None for one that is not in the list."""
@@ -32,29 +34,35 @@ def this_platform() -> Platform | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a comparison with the folded PyTorch net must show, in dB of SQNR and as a share of same answers.
+    """What a comparison with the folded PyTorch net must show.
 
-    Where ``slack_db`` is given, a net that loses more to the rounding of the precision itself is right down to
-    ``slack_db`` below what rounding leaves of it, but never below ``least_db``: faithful noise is no answer.
+    Args:
+        images: real images that a judgement rests on, where there are any: an answer in a hundred is not seen on eight.
+        min_sqnr_db: of the worst image.
+        min_clear: least share of the images whose answer is the same or a tie (``tasks.base.Closeness``).
+        slack_db: a net that loses more to the rounding of the precision itself is close enough down to so much below
+            what rounding leaves of it, but never below ``least_db``: faithful noise is no answer.
     """
 
     min_sqnr_db: float
-    min_agreement: float = 0.0
+    images: int = FEW
+    min_clear: float = 1.0
     slack_db: float | None = None
     least_db: float = 10.0
 
-    def sqnr_db(self, rounding_db: Callable[[], float]) -> float:
-        """The least SQNR that is right; ``rounding_db`` (what rounding leaves of the net) is asked only if needed."""
-        if self.slack_db is None:
-            return self.min_sqnr_db
-        return min(self.min_sqnr_db, max(rounding_db() - self.slack_db, self.least_db))
+    def close_enough(self, sqnr_db: float, rounding_db: Callable[[], float]) -> bool:
+        """Whether ``sqnr_db`` is right; ``rounding_db`` (what rounding leaves of the net) is asked only if needed."""
+        if sqnr_db >= self.min_sqnr_db or self.slack_db is None:
+            return sqnr_db >= self.min_sqnr_db
+        return sqnr_db >= max(rounding_db() - self.slack_db, self.least_db)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
     """One way to write a net: dtypes of weights and activations as manifests name them (``f32``, ``f16``, ``i8``).
 
-    ``stored``: the dtype rules by which constants may stand in the file, most likely first.
+    ``stored``: the dtype rules by which constants may stand in the file, most likely first. ``remedy``: what to pack
+    instead where it changes answers ("": nothing is closer).
     """
 
     name: str
@@ -62,6 +70,7 @@ class Precision:
     activations: str
     stored: tuple[Rule, ...]
     limits: Limits
+    remedy: str = ""
 
 
 # Calibrated nets were measured at 110 dB and more in fp32, trained ones at 40 to 65 dB in fp16: the rounding of fp16
@@ -72,7 +81,8 @@ FP16 = Precision(
     weights="f16",
     activations="f16",
     stored=(Rule.F16, Rule.F32),
-    limits=Limits(min_sqnr_db=40.0, slack_db=6.0),
+    limits=Limits(min_sqnr_db=40.0, images=256, slack_db=6.0),
+    remedy="--precision fp32",
 )
 
 

@@ -154,7 +154,10 @@ class ReferenceRunner:
         }
         self._threads = threads
         self.inputs, self.outputs = (
-            tuple(TensorInfo(**{**said, "shape": tuple(said["shape"])}) for said in self._header["metadata"][way])
+            tuple(
+                TensorInfo(name=said["name"], shape=tuple(said["shape"]), dtype=said["dtype"], layout=said["layout"])
+                for said in self._header["metadata"][way]
+            )
             for way in ("inputs", "outputs")
         )
 

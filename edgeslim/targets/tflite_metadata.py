@@ -45,7 +45,10 @@ _DATA_ALIGNMENT = 16  # of Buffer.data, by the schema
 # Field numbers, unions and enums of the metadata schema.
 _FILE_DESCRIPTIONS, _FILE_AXIS_LABELS = 1, 2  # enum AssociatedFileType
 _FEATURE, _IMAGE = 1, 2  # union ContentProperties
-_NORMALISATION = 1  # union ProcessUnitOptions
+_NORMALISATION, _SCORE_THRESHOLDING = 1, 3  # union ProcessUnitOptions
+# Google's ImageClassifier drops every class whose score lies below a threshold, which is 0 where the file names none:
+# logits would lose their negative ones. The least float32 keeps them all; an app may still set a threshold of its own.
+_LEAST_SCORE = -3.4028234663852886e38
 _RGB, _GRAYSCALE = 1, 2  # enum ColorSpaceType
 _PARSER_VERSION = "1.0.0"  # every field used here has been there since
 
@@ -128,7 +131,7 @@ class _Writer:
             self.builder.PrependFloat32(value)
         return int(self.builder.EndVector())
 
-    def table(self, fields: int, offsets: dict[int, int], scalars: dict[int, tuple[type, int]] | None = None) -> int:
+    def table(self, fields: int, offsets: dict[int, int], scalars: dict[int, tuple[type, float]] | None = None) -> int:
         """A table of ``fields`` slots: slot → offset, slot → (flatbuffers number type, value)."""
         self.builder.StartObject(fields)
         for slot, offset in offsets.items():
@@ -152,6 +155,10 @@ class _Writer:
     def normalisation(self, mean: Sequence[float], std: Sequence[float]) -> int:
         options = self.table(2, {0: self.floats(mean), 1: self.floats(std)})
         return self.table(2, {1: options}, {0: (number_types.Uint8Flags, _NORMALISATION)})
+
+    def score_threshold(self, least: float) -> int:
+        options = self.table(1, {}, {0: (number_types.Float32Flags, least)})
+        return self.table(2, {1: options}, {0: (number_types.Uint8Flags, _SCORE_THRESHOLDING)})
 
 
 def build_metadata(metadata: Metadata, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> bytes:
@@ -218,10 +225,11 @@ def _plain(writer: _Writer, spec: TensorInfo, words: str) -> dict[int, int]:
 
 def _output(writer: _Writer, metadata: Metadata, spec: TensorInfo) -> int:
     if spec.name != OUTPUT_NAME:
-        return writer.table(7, _plain(writer, spec, spec.name))
+        return writer.table(7, _plain(writer, spec, metadata.output_words(spec)))
     offsets = {
-        **_plain(writer, spec, "one score per class, before softmax"),
+        **_plain(writer, spec, metadata.output_words(spec)),
         2: writer.offsets([writer.text("batch"), writer.text("class")]),
+        4: writer.offsets([writer.score_threshold(_LEAST_SCORE)]),
     }
     if metadata.labels:
         offsets[6] = writer.offsets([writer.file(LABELS_FILE, "class labels, one per line", _FILE_AXIS_LABELS)])

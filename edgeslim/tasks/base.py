@@ -29,6 +29,7 @@ Outputs = Mapping[str, Tensor]
 Target = Any
 """What a data source gives beside the input, and only the task understands: labels, boxes, images."""
 
+TIE_RMS = 4.0  # a difference of two outputs errs by √2 rms, so 2.8 sigma
 MAX_DB = 200.0  # reported for equal numbers: float32 cannot tell more apart
 
 
@@ -43,11 +44,16 @@ class OutputSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closeness:
-    """How close two nets' outputs are: per output the lowest SQNR of an example in dB, and over all examples the share
-    with the same answer (agreement), in [0, 1]."""
+    """How close two nets' outputs are: per output the lowest SQNR of an example in dB, and two shares of all examples.
+
+    ``agreement`` have the same answer. ``ties`` have another one, but the reference itself hardly prefers its own: its
+    two best lie closer than ``TIE_RMS`` times the rms error of that example's outputs. The rest are changed answers. A
+    task whose answers cannot be told apart like that knows no ties.
+    """
 
     sqnr_db: Mapping[str, float]
     agreement: float
+    ties: float = 0.0
 
 
 class Metric(Protocol):

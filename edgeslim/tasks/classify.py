@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from edgeslim.core.manifest import TaskName
 from edgeslim.tasks import Distill, TaskSettings
-from edgeslim.tasks.base import Closeness, Metric, Outputs, OutputSpec, detached, sqnr_db
+from edgeslim.tasks.base import TIE_RMS, Closeness, Metric, Outputs, OutputSpec, detached, sqnr_db
 
 LOGITS = "logits"
 
@@ -68,8 +68,16 @@ class Classify:
         return Accuracy()
 
     def compare(self, ours: Outputs, theirs: Outputs) -> Closeness:
-        same = (ours[LOGITS].argmax(1) == theirs[LOGITS].argmax(1)).double().mean()
-        return Closeness(sqnr_db={LOGITS: sqnr_db(ours[LOGITS], theirs[LOGITS])}, agreement=float(same))
+        expected, found = ours[LOGITS].double(), theirs[LOGITS].double()
+        same = expected.argmax(1) == found.argmax(1)
+        best = expected.topk(min(2, expected.shape[1]), dim=1).values
+        rms = (expected - found).square().mean(1).sqrt()
+        tie = ~same & (best[:, 0] - best[:, -1] < TIE_RMS * rms)
+        return Closeness(
+            sqnr_db={LOGITS: sqnr_db(expected, found)},
+            agreement=float(same.double().mean()),
+            ties=float(tie.double().mean()),
+        )
 
 
 def make(settings: TaskSettings) -> Classify:

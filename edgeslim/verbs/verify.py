@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOptions:
     """``targets``, ``widths`` (text, or labels of nets), ``artifacts`` (ids): what to verify (None, (): all); ``data``:
-    images by a data set's name (None: seeded ones), ``images`` of them; ``min_sqnr_db``: the least that is right (None:
-    what the target says of the precision); ``strict``: what cannot be run here counts as not verified."""
+    images by a data set's name (None: seeded ones), ``images`` of them (None: as many as each precision wants);
+    ``min_sqnr_db``: the least that is right (None: what the target says of the precision); ``strict``: what cannot be
+    run here counts as not verified."""
 
     targets: tuple[str, ...] | None = None
     widths: str | None = None
     artifacts: tuple[str, ...] = ()
     data: str | None = None
-    images: int = 8
+    images: int | None = None
     min_sqnr_db: float | None = None
     strict: bool = False
     threads: int = 1
@@ -62,7 +63,7 @@ def verify(
             on_row=on_row,
         )
     ok = all(row.ok and (row.checked or not options.strict) for row in rows)
-    return VerifyReport(ok=ok, rows=tuple(rows))
+    return VerifyReport(ok=ok, data=options.data, rows=tuple(rows))
 
 
 def _images(data: str, bundle: SlimBundle) -> ImageSet:

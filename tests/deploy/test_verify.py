@@ -53,7 +53,7 @@ def test_a_whole_bundle_verifies(bundle: Path, capsys: pytest.CaptureFixture[str
         assert row["max_abs_error"] < 1e-3
 
 
-NOISE = Comparison(sqnr_db=-200.0, max_abs_error=3.4e38, agreement=0.0)
+NOISE = Comparison(sqnr_db=-200.0, max_abs_error=3.4e38, agreement=0.0, ties=1.0, changed=0.0)
 
 
 def test_fp16_is_held_against_what_fp16_leaves_of_the_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +72,63 @@ def test_fp16_is_held_against_what_fp16_leaves_of_the_net(tmp_path: Path, monkey
     assert 30 < floor_db < 70
     assert row.sqnr_db == pytest.approx(floor_db, abs=6)
     assert (row.ok, strict.ok, noise.ok) == (True, False, False)
+
+
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("halved") / "net.slim"
+    pack(small_checkpoint(), PackOptions(targets=["coreml"], nets=[Width(250)], out=path, jobs=1))
+    return path
+
+
+def test_fp16_is_judged_on_256_real_images_and_fp32_on_8(halved: Path, bundle: Path) -> None:
+    data = load_data("digits", "test", input_size=16, in_channels=3)
+    assert len(data) > 256
+    for path, wanted in ((halved, 256), (bundle, 8)):
+        with SlimBundle.open(path) as opened:
+            (row,) = verify(opened, widths=[Width(250)], data=data)
+            (seeded,) = verify(opened, widths=[Width(250)])
+            (asked,) = verify(opened, widths=[Width(250)], data=data, count=3)
+        assert (row.images, seeded.images, asked.images) == (wanted, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("found", "ok", "said"),
+    [
+        ({"agreement": 1.0}, True, "the same answer as PyTorch on all 8 images"),
+        (
+            {"agreement": 0.75, "ties": 0.25},
+            True,
+            "the same answer as PyTorch on 6 of 8 images; on 2 of 8 PyTorch's two best are a tie at this precision",
+        ),
+        (
+            {"agreement": 0.75, "ties": 0.125, "changed": 0.125},
+            False,
+            "45.0 dB, 1 of 8 answers changed (closer: pack with --coreml-precision auto, or fp32)",
+        ),
+        ({"agreement": 1.0, "sqnr_db": 5.0}, False, "5.0 dB, too far from PyTorch (closer: pack with --coreml-prec"),
+    ],
+)
+def test_a_changed_answer_is_not_verified_and_the_remedy_is_named(
+    halved: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    found: dict[str, float],
+    ok: bool,
+    said: str,
+) -> None:
+    figures = {"sqnr_db": 45.0, "max_abs_error": 0.1, "ties": 0.0, "changed": 0.0, **found}
+    monkeypatch.setattr("edgeslim.deploy.verify.compare", lambda *_, **__: Comparison(**figures))
+    assert main(["verify", str(halved), "--json"]) == (0 if ok else 4)
+    printed = capsys.readouterr()
+    words = " ".join(printed.err.split())
+    assert said in words
+    assert "fp16 was judged on 8 seeded images; how many answers it keeps shows on 256 real ones: add --data" in words
+    document = json.loads(printed.out)
+    assert document["data"] is None
+    (row,) = document["rows"]
+    assert (row["ok"], row["tie_share"], row["changed_share"]) == (ok, figures["ties"], figures["changed"])
+    assert row.get("remedy") == (None if ok else "--coreml-precision auto, or fp32")
 
 
 def test_wrong_bytes_exit_4(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ def run(command: str, folder: Path) -> None:
 
 
 def make_world(folder: Path) -> None:
-    """What a reader is assumed to have: folders of images, and a US-Net checkpoint of their own."""
+    """What a reader is assumed to have: folders of images, a US-Net of their own, and the names of its classes."""
     torch.manual_seed(0)
     for split, count in (("train", 12), ("test", 4)):
         for label, colour in (("cat", 60), ("dog", 190)):
@@ -50,6 +50,7 @@ def make_world(folder: Path) -> None:
             width, {n: (torch.zeros(m.num_features), torch.ones(m.num_features)) for n, m in norms.items()}
         )
     Checkpoint.from_model(model).save(folder / "us_mbv2.pt")
+    (folder / "labels.txt").write_text("cat\ndog\n")
     torch.save(mobilenet_v2(num_classes=2).state_dict(), folder / "torchvision_mobilenet_v2.pt")
     run("edgeslim pack us_mbv2.pt --target litert -o us_mbv2.slim", folder)
     run(

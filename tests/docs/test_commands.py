@@ -33,7 +33,7 @@ SMALLER = [
     (r"--widths 0\.35:1\.0:0\.\d+", "--widths 0.35,1.0"),
     (r"--widths 0\.35,0\.5,0\.75,1\.0", "--widths 0.35,0.5,1.0"),
     (r"--target (all|coreml|executorch)\b", "--target litert"),
-    (r"-224/", "-32/"),  # in the ids of artifacts
+    (r"-224(-u8)?/", r"-32\1/"),  # in the ids of artifacts
     (r"--device ssh://\S+ ", ""),
     (r"^(edgeslim bench .*-o \S+)", r"\1 --seconds 0.3 --runs 20 --retries 0 --cool-wait 1"),
     (r"^edgeslim run (.*)", r"edgeslim run \1 --frames 20"),

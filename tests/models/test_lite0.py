@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from photographs import photographs
 
-from edgeslim.core.pixels import IMAGENET_MEAN, IMAGENET_STD, ImageContract
 from edgeslim.core.width import Width
-from edgeslim.data.files import ImageFiles
-from edgeslim.data.images import ImageSet
 from edgeslim.deploy.calibration.calibrate import CalibratedModel
 from edgeslim.deploy.evaluate import evaluate_checkpoint
 from edgeslim.models.checkpoint import load_checkpoint
@@ -56,25 +52,6 @@ def test_it_wants_the_pixels_it_was_trained_on(path: Path) -> None:
 @pytest.mark.slow
 def test_it_names_real_photographs(path: Path) -> None:
     """86.4 % of 500 photographs of ImageNet's training set, one of every second class."""
-    default = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet-500.zip"
-    archive = Path(os.environ.get("EDGESLIM_TEST_IMAGENET", default))
-    if not archive.is_file():
-        pytest.skip("no photographs here: set EDGESLIM_TEST_IMAGENET to a zip of images/<class index>_<wnid>.jpg")
-    with zipfile.ZipFile(archive) as opened:
-        names = sorted(name for name in opened.namelist() if name.endswith(".jpg"))
-    classes = tuple(str(index) for index in range(1000))
-    labels = tuple(int(Path(name).name.partition("_")[0]) for name in names)
-    files = ImageFiles(root=archive, names=tuple(names), labels=labels, classes=classes)
-    images = ImageSet(
-        name="photographs",
-        split="test",
-        pixels=files,
-        original=files,
-        labels=torch.tensor(labels),
-        classes=classes,
-        contract=ImageContract(channels=3, height=224, width=224, order="rgb", mean=IMAGENET_MEAN, std=IMAGENET_STD),
-        flips=True,
-    )
     model = CalibratedModel.from_checkpoint(load_checkpoint(path))
-    (score,) = evaluate_checkpoint(model, images, [FULL], batch_size=50)
+    (score,) = evaluate_checkpoint(model, photographs(), [FULL], batch_size=50)
     assert score.value >= 0.86

@@ -178,9 +178,13 @@ def test_limits_follow_the_net_only_where_rounding_counts() -> None:
     def never() -> float:
         raise AssertionError("asked for nothing")
 
-    assert FP32.limits.sqnr_db(never) == 60
+    assert FP32.limits.close_enough(60, never)
+    assert not FP32.limits.close_enough(59.9, never)
+    assert FP16.limits.close_enough(40, never)  # whatever rounding leaves
     # 46 dB left by rounding: 40 is enough; 30 left: 24; noise left: never below 10
-    assert [FP16.limits.sqnr_db(partial(float, left)) for left in (60.0, 46.0, 30.0, -200.0)] == [40, 40, 24, 10]
+    for left, least in ((46.0, 40.0), (30.0, 24.0), (-200.0, 10.0)):
+        assert FP16.limits.close_enough(least, partial(float, left))
+        assert not FP16.limits.close_enough(least - 0.1, partial(float, left))
 
 
 def test_a_target_that_no_other_process_finds_is_not_called_wrong(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from target_nets import LABELS, SIZE, metadata, sliced
+from target_nets import LABELS, SIZE, logits_of, metadata, sliced, sqnr_db
 from torch import nn
 
 from edgeslim.core.width import Width
@@ -85,6 +85,44 @@ def test_nothing_in_it_is_of_today(package: Path) -> None:
         "Data/com.apple.CoreML/model.mlmodel",
         "Data/com.apple.CoreML/weights/weight.bin",
     }
+
+
+def test_auto_keeps_the_first_operations_in_fp32(tmp_path: Path, package: Path) -> None:
+    """Together, up to one part in a hundred of the weights, and nothing else; it is hardly larger."""
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    net = sliced("us_mobilenet_v1", WIDTH.permille)
+    sizes, ratios = {}, {}
+    image = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)).numpy()
+    for precision in ("fp16", "auto", "fp32"):
+        out = tmp_path / f"{precision}.mlpackage"
+        artifact = CoremlTarget().export(net, EXAMPLES, out, metadata=metadata(WIDTH), precision=precision)
+        sizes[precision] = sum(file.size_bytes for file in artifact.files if file.path.endswith("weight.bin"))
+        runner = CoremlTarget().load(out, threads=1)
+        ratios[precision] = sqnr_db(logits_of(net, image), runner.run({"image": image})["logits"])
+        runner.close()
+    spec = spec_of(tmp_path / "auto.mlpackage")
+    program = load(spec, spec.specificationVersion, str(tmp_path / "auto.mlpackage/Data/com.apple.CoreML/weights"))
+    steps = [op for op in program.functions["main"].operations if op.op_type not in ("const", "cast")]
+    single = [op.outputs[0].dtype.__name__ == "fp32" for op in steps]
+    last = single.index(False)
+    assert last > 0
+    assert not any(single[last:])
+    weights = [
+        sum(v.val.size for n, v in op.inputs.items() if n in ("weight", "bias") and v.val is not None) for op in steps
+    ]
+    assert sum(weights[:last]) <= 0.01 * sum(weights) < sum(weights[: last + 1])
+    assert sizes["fp16"] < sizes["auto"] < 1.02 * sizes["fp16"] < sizes["fp32"]
+    assert ratios["fp16"] <= ratios["auto"] < ratios["fp32"]
+
+
+def test_every_input_and_output_is_described(package: Path) -> None:
+    description = spec_of(package).description
+    (image,), (logits,) = description.input, description.output
+    assert image.shortDescription == (
+        "RGB pixels as NCHW: (pixel / 255 - mean) / std, mean 0.4, 0.5, 0.6, std 0.2, 0.25, 0.3"
+    )
+    assert logits.shortDescription.startswith("one score per class, before softmax")
 
 
 def test_pixels_are_a_core_ml_image(tmp_path: Path, package: Path) -> None:

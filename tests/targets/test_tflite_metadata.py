@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import task_library
 import torch
-from target_nets import CLASSES, LABELS, MEAN, SIZE, STD, metadata, sliced
+from target_nets import CLASSES, LABELS, MEAN, SIZE, STD, metadata, pixels, sliced
 from tflite_reading import Table
 
 from edgeslim import targets
 from edgeslim.core.manifest import TensorInfo
 from edgeslim.core.width import Width
 from edgeslim.errors import ExportError, MissingExtraError
-from edgeslim.targets.tflite_metadata import add_metadata, build_metadata, minimum_runtime
+from edgeslim.targets.base import InputOption
+from edgeslim.targets.tflite_metadata import _Writer, add_metadata, build_metadata, minimum_runtime
 
 WIDTH = Width(250)
 IMAGE = TensorInfo(name="image", shape=(1, 3, 20, 30), dtype="float32", layout="NCHW")
@@ -87,6 +88,10 @@ def test_the_entry_says_what_the_net_takes_and_gives() -> None:
     assert logits.text(0) == "logits"
     assert logits.texts(2) == ["batch", "class"]
     assert logits.table(3).number(0, "B") == 1  # FeatureProperties
+    assert logits.text(1) == "one score per class, before softmax: any number, the largest is the answer"
+    (unit,) = logits.tables(4)
+    assert unit.number(0, "B") == 3  # ScoreThresholdingOptions
+    assert unit.table(1).number(0, "f") == np.finfo(np.float32).min
     (labels,) = logits.tables(6)
     assert (labels.text(0), labels.number(2, "b")) == ("edgeslim_labels.txt", 2)  # TENSOR_AXIS_LABELS
 
@@ -96,6 +101,7 @@ def test_pixels_have_no_normalisation_left_to_do() -> None:
     (graph,) = model.tables(3)
     (image,), (logits,) = graph.tables(2), graph.tables(3)
     assert not image.has(4)
+    assert image.text(1) == "RGB pixels, 0 to 255"
     assert image.texts(2) == ["batch", "height", "width", "channel"]
     assert (image.table(5).floats(0), image.table(5).floats(1)) == ([255.0] * 3, [0.0] * 3)
     assert not logits.has(6)
@@ -150,24 +156,8 @@ def test_something_else_is_refused() -> None:
         add_metadata(b"\x10\0\0\0ABCD" + bytes(40), metadata(WIDTH), [IMAGE], [LOGITS])
 
 
-SHOW = """
-import json, sys
-from tflite_support import metadata
-shown = metadata.MetadataDisplayer.with_model_file(sys.argv[1])
-print(json.dumps([json.loads(shown.get_metadata_json()), shown.get_packed_associated_file_list(),
-                  shown.get_associated_file_buffer("edgeslim_labels.txt").decode()]))
-"""
-
-
 def test_tflite_supports_displayer_reads_it(stock_and_ours: tuple[bytes, Path]) -> None:
-    """tflite-support 0.4.4 needs protobuf < 4, so it runs in a Python of its own."""
-    python = os.environ.get("EDGESLIM_TFLITE_SUPPORT_PYTHON")
-    if not python:
-        pytest.skip("set EDGESLIM_TFLITE_SUPPORT_PYTHON to a Python with tflite-support==0.4.4 to run its displayer")
-    done = subprocess.run(
-        [python, "-c", SHOW, str(stock_and_ours[1])], capture_output=True, text=True, check=True, timeout=120
-    )
-    shown, files, labels = json.loads(done.stdout)
+    shown, files, labels = task_library.run(task_library.DESCRIBE, stock_and_ours[1])
     assert shown["name"] == "test_net 0.25x"
     (graph,) = shown["subgraph_metadata"]
     (image,), (logits,) = graph["input_tensor_metadata"], graph["output_tensor_metadata"]
@@ -176,3 +166,54 @@ def test_tflite_supports_displayer_reads_it(stock_and_ours: tuple[bytes, Path]) 
     assert logits["associated_files"][0]["type"] == "TENSOR_AXIS_LABELS"
     assert files == ["edgeslim_labels.txt", "edgeslim_meta.json"]
     assert labels.splitlines() == list(LABELS)
+    assert image["description"].startswith("RGB pixels as NCHW")
+    assert logits["description"].startswith("one score per class, before softmax")
+    (unit,) = logits["process_units"]
+    assert unit["options_type"] == "ScoreThresholdingOptions"
+    assert unit["options"]["global_score_threshold"] == float(np.finfo(np.float32).min)
+
+
+class Negative(torch.nn.Module):
+    """A net whose logits are all below zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = sliced("us_mobilenet_v1", WIDTH.permille)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.net(image) - 100
+        return logits
+
+
+@pytest.mark.parametrize("threshold", [True, False])
+def test_the_task_library_keeps_negative_logits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threshold: bool
+) -> None:
+    """All of them by the file's own threshold; without it the library gives nothing back, not even an error."""
+    target = targets.get("litert")
+    try:
+        target.info.ensure_available(exporting=True)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    if not threshold:
+        monkeypatch.setattr(_Writer, "score_threshold", lambda writer, least: writer.table(2, {}))  # names nothing
+    out = tmp_path / "net.tflite"
+    target.export(
+        Negative(),
+        {"image": torch.zeros(1, 3, SIZE, SIZE)},
+        out,
+        metadata=metadata(WIDTH),
+        input_option=InputOption.NHWC_UINT8,
+    )
+    images = np.concatenate([pixels(seed) for seed in range(3)])
+    np.save(tmp_path / "images.npy", images)
+    runner = target.load(out)
+    expected = [runner.run({"image": image[None]})["logits"][0] for image in images]
+    runner.close()
+    assert max(map(np.max, expected)) < 0
+    found = task_library.run(task_library.CLASSIFY, out, tmp_path / "images.npy")
+    for logits, classes in zip(expected, found, strict=True):
+        best_first: list[int] = np.argsort(-logits).tolist() if threshold else []
+        assert [index for index, _, _ in classes] == best_first
+        assert [label for _, label, _ in classes] == [LABELS[index] for index in best_first]
+        assert [score for _, _, score in classes] == pytest.approx([logits[index] for index in best_first], abs=1e-4)

@@ -49,6 +49,29 @@ def test_closeness_is_that_of_the_worst_example_and_the_share_of_same_answers() 
     assert sqnr_db(ours[:1], theirs[:1]) == pytest.approx(20)
 
 
+@pytest.mark.parametrize(("gap", "ties"), [(0.56, 1.0), (0.57, 0.0)])
+def test_another_answer_is_a_tie_where_the_two_best_lie_closer_than_four_times_the_rms_error(
+    gap: float, ties: float
+) -> None:
+    """Of 100 classes the two best are wrong by 1: rms √(2 / 100), and 4 times that is 0.566."""
+    ours = torch.zeros(1, 100, dtype=torch.float64)
+    ours[0, 3], ours[0, 4] = 5 + gap, 5
+    theirs = ours.clone()
+    theirs[0, 3] -= 1
+    theirs[0, 4] += 1
+    found = TASK.compare({"logits": ours}, {"logits": theirs})
+    assert (found.agreement, found.ties) == (0.0, ties)
+    same = TASK.compare({"logits": ours}, {"logits": ours + 0.1})
+    assert (same.agreement, same.ties) == (1.0, 0.0)  # the same answer is no tie, however close
+
+
+def test_noise_and_a_single_class_are_no_ties() -> None:
+    nan = torch.full((1, 3), math.nan)
+    assert TASK.compare({"logits": torch.tensor([[0.0, 2.0, 1.0]])}, {"logits": nan}).ties == 0
+    one = torch.tensor([[2.0]])
+    assert TASK.compare({"logits": one}, {"logits": one + 1}).agreement == 1
+
+
 def test_closeness_at_its_ends() -> None:
     x = torch.tensor([[1.0, 2.0]])
     assert sqnr_db(x, x) == MAX_DB
