@@ -13,6 +13,7 @@ import click
 
 from edgeslim.benchmark.table import report
 from edgeslim.benchmark.table.compare import Comparison, compare
+from edgeslim.benchmark.table.csv_import import read_csv
 from edgeslim.benchmark.table.csv_view import to_csv
 from edgeslim.benchmark.table.plots import PICTURES, write_plots
 from edgeslim.cli.console import WIDTHS, Console, common_options
@@ -87,6 +88,9 @@ _TIME = Number(0, 86_400)
 @click.option("--csv", "csv_path", type=PATH, help="write the rows as CSV too")
 @click.option("--plots", type=PATH, help="write pictures (PNG) into this folder")
 @click.option("--show", type=PATH, help="show a table that was measured before")
+@click.option(
+    "--import", "foreign", type=PATH, help="a CSV of other people's measurements, as a table: width,latency_ms,top1"
+)
 @click.option("--compare", "pair", type=(PATH, PATH), help="compare two tables")
 @click.option("--anyway", is_flag=True, help="with --compare: also other files, other kinds")
 @common_options
@@ -95,6 +99,7 @@ def command(
     console: Console,
     bundle: Path | None,
     show: Path | None,
+    foreign: Path | None,
     pair: tuple[Path, Path] | None,
     anyway: bool,
     csv_path: Path | None,
@@ -102,10 +107,11 @@ def command(
     overwrite: bool,
     **options: Any,
 ) -> None:
-    """Measure every artifact of BUNDLE on a device, or --show or --compare tables."""
-    if (bundle is not None) + (show is not None) + (pair is not None) != 1:
+    """Measure every artifact of BUNDLE on a device, or --show, --compare or --import tables."""
+    if sum(given is not None for given in (bundle, show, pair, foreign)) != 1:
         raise UsageError(
-            "give a bundle, or --show TABLE, or --compare A B", hint="edgeslim bench us_mbv2.slim -o table.json"
+            "give a bundle, or --show TABLE, or --compare A B, or --import CSV",
+            hint="edgeslim bench us_mbv2.slim -o table.json",
         )
     if csv_path is not None:
         check_free(csv_path, overwrite=overwrite or options["resume"])
@@ -116,7 +122,12 @@ def command(
     if pair is not None:
         _compare(console, pair, anyway)
         return
-    if bundle is None:
+    out: Path | None = options["out"]
+    written: list[Path] = []
+    if foreign is not None:
+        written = [] if out is None else [out]
+        table, trouble = _imported(foreign, out, overwrite=overwrite), None
+    elif bundle is None:
         assert show is not None
         table, trouble = LatencyTable.read(show), None
     else:
@@ -127,14 +138,14 @@ def command(
             overwrite=overwrite,
             **options,
         )
+        written = table_paths(asked)
         table, trouble = measured(bundle, asked, words=console, watching=functools.partial(_watching, console))
     if trouble is not None and console.as_json:
         raise trouble  # one document only; what was measured is in the table
     _present(console, table, csv_path, plots, overwrite=overwrite or options["resume"])
     if trouble is not None:
         raise trouble
-    if bundle is not None:
-        console.next_commands(*(line for path in table_paths(asked) for line in _next(path)))
+    console.next_commands(*(line for path in written for line in _next(path)))
 
 
 def _next(path: Path) -> Iterator[str]:
@@ -142,6 +153,15 @@ def _next(path: Path) -> Iterator[str]:
     chosen = one_line_of(LatencyTable.read(path))
     if chosen is not None:
         yield step("simulate", path, chosen)
+
+
+def _imported(path: Path, out: Path | None, *, overwrite: bool) -> LatencyTable:
+    if out is not None:
+        check_free(out, overwrite=overwrite)
+    table = read_csv(path)
+    if out is not None:
+        table.write(out, overwrite=overwrite)
+    return table
 
 
 # showing

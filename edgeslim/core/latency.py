@@ -30,7 +30,8 @@ PRIOR = "latency_table"
 SCHEMA_FILE = Path(__file__).with_name("latency_table.schema.json")
 
 Kind = Literal["burst", "sustained", "prior"]
-EnergyMethod = Literal["rapl", "odpm", "power_supply", "current_now", "none"]
+EnergyMethod = Literal["rapl", "odpm", "power_supply", "current_now", "other", "none"]
+"""``other``: somebody else's meter, of an imported table."""
 Context = Literal["app", "shell", "process"]
 """Who ran it: the app itself, a program in the device's shell, a process of its own on a computer or board."""
 

@@ -28,7 +28,8 @@ INPUTS: dict[tuple[str, str], dict[str, str | None]] = {
     ("calibrate", "checkpoint"): {}, ("evaluate", "source"): {}, ("pack", "checkpoint"): {}, ("pack", "--labels"): {},
     ("pack", "--policy"): {}, ("pack", "--into"): {"--out": None}, ("inspect", "bundle"): {}, ("subset", "bundle"): {},
     ("subset", "--table"): {}, ("verify", "bundle"): {}, ("export", "bundle"): {}, ("bench", "bundle"): BENCH,
-    ("bench", "--prior"): {**BENCH, "bundle": "net.slim"}, ("bench", "--show"): {}, ("simulate", "table"): {},
+    ("bench", "--prior"): {**BENCH, "bundle": "net.slim"}, ("bench", "--show"): {}, ("bench", "--import"): BENCH,
+    ("simulate", "table"): {},
     ("simulate", "--replay"): {}, ("run", "bundle"): {}, ("run", "--table"): {"--cache-dir": "cache"},
     ("train", "--config"): {},
     # text that may be a path

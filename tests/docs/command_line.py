@@ -35,7 +35,8 @@ def run(command: str, folder: Path) -> None:
 
 
 def make_world(folder: Path) -> None:
-    """What a reader is assumed to have: folders of images, a US-Net of their own, and the names of its classes."""
+    """What a reader is assumed to have: folders of images, a US-Net of their own and the names of its classes, and a
+    published table."""
     torch.manual_seed(0)
     for split, count in (("train", 12), ("test", 4)):
         for label, colour in (("cat", 60), ("dog", 190)):
@@ -52,6 +53,8 @@ def make_world(folder: Path) -> None:
     Checkpoint.from_model(model).save(folder / "us_mbv2.pt")
     (folder / "labels.txt").write_text("cat\ndog\n")
     torch.save(mobilenet_v2(num_classes=2).state_dict(), folder / "torchvision_mobilenet_v2.pt")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "import-a-table.md").read_text()
+    (folder / "published.csv").write_text(page.partition("```csv\n")[2].partition("```")[0])
     run("edgeslim pack us_mbv2.pt --target litert -o us_mbv2.slim", folder)
     run(
         "edgeslim bench us_mbv2.slim --target litert --seconds 0.3 --runs 20 --retries 0 --cool-wait 1 -o table.json",
