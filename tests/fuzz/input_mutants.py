@@ -310,7 +310,7 @@ def run(kind: Kind, numbers: Iterable[int]) -> Outcome:
 
 def _one(kind: Kind, number: int, outcome: Outcome) -> None:
     data = kind.mutant(number)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = _memory_kb(begin=True)
     began = time.thread_time()
     try:
         kind.read(data)
@@ -321,7 +321,7 @@ def _one(kind: Kind, number: int, outcome: Outcome) -> None:
         answer = "crashed"
         outcome.faults.append((number, traceback.format_exc(limit=-4)))
     seconds = time.thread_time() - began
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
+    grown = _memory_kb() - memory
     outcome.counts[answer] += 1
     if answer == "refused":
         outcome.slowest_s, outcome.largest_kb = max(outcome.slowest_s, seconds), max(outcome.largest_kb, grown)
@@ -329,6 +329,17 @@ def _one(kind: Kind, number: int, outcome: Outcome) -> None:
             outcome.faults.append((number, f"refused after {seconds:.3f} s of CPU time ({len(data)} bytes)"))
         if grown > MEMORY_KB:
             outcome.faults.append((number, f"refused after {grown} KB ({len(data)} bytes)"))
+
+
+def _memory_kb(*, begin: bool = False) -> int:
+    """The most memory of this process since the last ``begin``; elsewhere than on Linux since it was started."""
+    try:
+        if begin:
+            Path("/proc/self/clear_refs").write_text("5")
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 def warmed(kind: Kind) -> Kind:
